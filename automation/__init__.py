@@ -1,0 +1,1 @@
+"""The automation domain: events in, effects out. Knows nothing of FUSE."""

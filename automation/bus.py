@@ -1,0 +1,185 @@
+"""Bounded fan-out of events: publishing is synchronous, never blocks and never raises.
+
+Everything here runs in the trio thread; a worker thread hands its events back before they are published.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Final
+
+import trio
+
+from automation.events import SemanticEvent, covers
+
+log: Final = logging.getLogger(__name__)
+
+
+class Overflow(StrEnum):
+    """What a full queue drops: the oldest event (a reader wants the present) or the newest (a log wants the start)."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+
+
+class Subscription:
+    """One reader's queue: at most `capacity` events. A full queue drops by `overflow`, counts the loss in `dropped`,
+    puts a `system.gap` record where the loss was, and announces the same on the bus once the reader reads again.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        name: str,
+        types: tuple[str, ...],
+        accept: Callable[[SemanticEvent], bool] | None,
+        capacity: int,
+        overflow: Overflow,
+    ) -> None:
+        self.name: Final = name
+        self.types: Final = types
+        self.capacity: Final = capacity
+        self.overflow: Final = overflow
+        self.dropped = 0
+        self.delivered = 0
+        self.closed = False
+        self._bus: Final = bus
+        self._accept: Final = accept
+        self._queue: Final[deque[SemanticEvent]] = deque()
+        self._lot: Final = trio.lowlevel.ParkingLot()
+        self._gap: tuple[int, int, int] | None = None  # dropped in this episode, first and last sequence number
+        self._on_ready: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive` would return at once."""
+        return bool(self._queue) or self._gap is not None or self.closed
+
+    def on_ready(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` once, synchronously, when the queue becomes readable (poll); None forgets it."""
+        self._on_ready = callback
+
+    def offer(self, event: SemanticEvent) -> None:
+        """Take an event from the bus; drops by policy when full."""
+        if self._accept is not None and not self._accept(event):
+            return
+        if len(self._queue) >= self.capacity:
+            lost = event
+            if self.overflow is Overflow.DROP_OLDEST:
+                lost = self._queue.popleft()
+                self._queue.append(event)
+            self.dropped += 1
+            count, first, _ = self._gap or (0, lost.seq, 0)
+            self._gap = (count + 1, first, lost.seq)
+        else:
+            self._queue.append(event)
+        self._wake()
+
+    def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
+        """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
+        gap, self._gap = self._gap, None
+        take = min(limit, len(self._queue))
+        batch = [self._queue.popleft() for _ in range(take)]
+        self.delivered += take
+        if gap is None:
+            return batch
+        count, first, last = gap
+        attrs = {"subscription": self.name, "dropped": count, "first": first, "last": last}
+        record = SemanticEvent("system.gap", attrs=attrs)
+        record.seq = last
+        self._bus.publish_except(SemanticEvent("system.gap", attrs=attrs), self)
+        at = 0 if self.overflow is Overflow.DROP_OLDEST else next((i for i, e in enumerate(batch) if e.seq > last), take)
+        batch.insert(at, record)
+        return batch
+
+    async def receive(self, limit: int = 256) -> list[SemanticEvent]:
+        """Wait for events; an empty list means that the subscription is closed."""
+        while not self.ready:
+            await self._lot.park()
+        return self.receive_nowait(limit)
+
+    def close(self) -> None:
+        """Leave the bus; a waiting reader gets what is queued, then an empty list."""
+        if not self.closed:
+            self.closed = True
+            self._bus.forget(self)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._lot:
+            self._lot.unpark_all()
+        if self._on_ready is not None:
+            callback, self._on_ready = self._on_ready, None
+            callback()
+
+
+class Bus:
+    """Gives each event its sequence number and hands it to the subscriptions that want its type.
+
+    Owns no queue: the bounds are those of the subscriptions. A subscription that raises is closed and logged.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.counts: Final[Counter[str]] = Counter()
+        self.failed: Final[list[str]] = []
+        self._subscriptions: Final[list[Subscription]] = []
+        self._routes: Final[dict[str, tuple[Subscription, ...]]] = {}
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The open subscriptions, oldest first."""
+        return tuple(self._subscriptions)
+
+    def publish(self, event: SemanticEvent) -> None:
+        """Accept `event`: number it, count it, queue it. Order on the bus is the order of the calls."""
+        self.publish_except(event, None)
+
+    def publish_except(self, event: SemanticEvent, skip: Subscription | None) -> None:
+        """`publish`, but not to `skip` (the reader that the event is about)."""
+        self.seq += 1
+        event.seq = self.seq
+        self.counts[event.type] += 1
+        routes = self._routes.get(event.type)
+        for subscription in self._route(event.type) if routes is None else routes:
+            if subscription is skip:
+                continue
+            try:
+                subscription.offer(event)
+            except Exception as error:
+                log.exception("subscription %s raised and is closed", subscription.name)
+                self.failed.append(f"{subscription.name}: {error!r}")
+                subscription.close()
+
+    def subscribe(
+        self,
+        name: str,
+        types: Iterable[str] = ("*",),
+        *,
+        accept: Callable[[SemanticEvent], bool] | None = None,
+        capacity: int = 65_536,
+        overflow: Overflow = Overflow.DROP_OLDEST,
+    ) -> Subscription:
+        """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap."""
+        subscription = Subscription(self, name, tuple(types), accept, capacity, overflow)
+        self._subscriptions.append(subscription)
+        self._routes.clear()
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Take a subscription off the bus (`Subscription.close` is the public way)."""
+        self._subscriptions.remove(subscription)
+        self._routes.clear()
+
+    def _route(self, type: str) -> tuple[Subscription, ...]:
+        wanted = tuple(s for s in self._subscriptions if any(covers(name, type) for name in s.types))
+        if type.startswith("user.") and len(self._routes) > 10_000:  # users may invent names without end
+            self._routes.clear()
+        self._routes[type] = wanted
+        return wanted

@@ -1,0 +1,44 @@
+"""The exception tree: every error says whose fault it is.
+
+    VexError
+    ├── CallerError        the person or program that asked: a bad option, command or control write
+    ├── DefinitionError    the author of a workflow, rule or pattern; knows file, line and field
+    ├── WorldError         something outside: a missing file, a refused connection, a full disk
+    │   └── TimedOut       the world took longer than was allowed
+    └── InternalError      ours: a bug in VexFS; logged with its traceback
+"""
+
+from __future__ import annotations
+
+
+class VexError(Exception):
+    """Root of everything that VexFS raises on purpose; `str()` is one sentence for a person."""
+
+
+class CallerError(VexError):
+    """The request cannot be done as asked."""
+
+
+class DefinitionError(VexError):
+    """A definition is wrong.
+
+    `path` is the file as the user named it, `line` is 1-based (None when unknown), `field` is the dotted
+    name of the field (empty for the whole file), `reason` says what is wrong and what would be right.
+    """
+
+    def __init__(self, path: str, line: int | None, field: str, reason: str) -> None:
+        self.path, self.line, self.field, self.reason = path, line, field, reason
+        where = path if line is None else f"{path}:{line}"
+        super().__init__(f"{where}: {field}: {reason}" if field else f"{where}: {reason}")
+
+
+class WorldError(VexError):
+    """Something outside VexFS failed; trying again later may help."""
+
+
+class TimedOut(WorldError):
+    """An effect did not finish in the time that its definition allows."""
+
+
+class InternalError(VexError):
+    """A bug in VexFS."""
