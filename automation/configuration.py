@@ -1,0 +1,151 @@
+"""The settings of one mount: their names, types and defaults, and the TOML file that holds them.
+
+The file, the command line and `-o` use the same names (`attr-timeout`, `attr_timeout` in `-o` also); later ones win:
+
+    defaults → file → `-o` → command line
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from automation.errors import CallerError, DefinitionError
+from automation.quantities import Duration
+
+
+def _listed(value: object) -> object:
+    """`"ro,allow_other"` as the list that it stands for."""
+    return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+
+Options = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class Settings(BaseModel):
+    """Everything that one mount can be told; see docs/mounting.md for what each does. Times are in seconds."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
+    )
+
+    source: str | None = None
+    mountpoint: str | None = None
+    workflows: str | None = None
+    options: Options = ()
+    background: bool = False
+    show_control: bool = False
+    attr_timeout: Duration = 1.0
+    entry_timeout: Duration = 1.0
+    failed_events: bool = False
+    grace: Duration = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    log_file: str | None = None
+
+
+NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
+PATHS: Final = ("source", "mountpoint", "workflows", "log_file")
+
+
+def suggest(name: str, known: tuple[str, ...]) -> str:
+    """`; did you mean X?` for the known name nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def canonical(name: str) -> str:
+    """The attribute name of a setting as written in any of the three places; CallerError when there is none."""
+    plain = name.replace("-", "_")
+    if plain not in Settings.model_fields:
+        raise CallerError(f"there is no setting {name}{suggest(name.replace('_', '-'), NAMES)}")
+    return plain
+
+
+def read(path: str) -> Settings:
+    """The settings in the TOML file at `path`; relative paths in it are relative to the file.
+
+    Raises DefinitionError with line and field for what is wrong in the file, CallerError when it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode()
+    except OSError as error:
+        raise CallerError(f"cannot read the configuration file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(path, None, "", "the file is not UTF-8 text") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+        line = None if at is None else int(at[1]) if at[1] else max(1, len(text.splitlines()))
+        raise DefinitionError(path, line, "", f"not TOML: {str(error).partition(' (at ')[0]}") from error
+    settings = _validated(path, text, values)
+    folder = os.path.dirname(os.path.abspath(path))
+    given = settings.model_dump(exclude_unset=True)
+    # `~` is a shell's affair on the command line; in a file nobody else would expand it.
+    placed = {n: os.path.join(folder, os.path.expanduser(v)) for n, v in given.items() if n in PATHS and v is not None}
+    return settings.model_copy(update=placed)
+
+
+def parse(values: Mapping[str, Any], where: str = "--{}") -> Settings:
+    """Settings from values by name, as text or typed; `where` turns a name into what the caller wrote.
+
+    Raises CallerError that names the option.
+    """
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+        raise CallerError(f"{where.format(name)}: {_reason(first)}") from error
+
+
+def combine(*layers: Settings) -> Settings:
+    """One Settings from several; of two that give the same name, the later one wins. `options` add up."""
+    merged: dict[str, Any] = {}
+    options: tuple[str, ...] = ()
+    for layer in layers:
+        merged.update({name: getattr(layer, name) for name in layer.model_fields_set})
+        options += layer.options
+    return Settings(**merged | {"options": options})
+
+
+def _validated(path: str, text: str, values: dict[str, Any]) -> Settings:
+    if "foreground" in values:  # the opposite of `background`, as on the command line
+        foreground = values.pop("foreground")
+        if not isinstance(foreground, bool) or values.get("background") is foreground:
+            raise DefinitionError(
+                path, _line(text, "foreground"), "foreground", "give true or false, the opposite of background"
+            )
+        values["background"] = not foreground
+    for name in values:
+        if name.replace("-", "_") not in Settings.model_fields:
+            known = (*NAMES, "foreground")
+            raise DefinitionError(path, _line(text, name), name, f"there is no such setting{suggest(name, known)}")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise DefinitionError(path, _line(text, name), name, _reason(first)) from error
+
+
+def _reason(error: Any) -> str:
+    """Pydantic's sentence for one error, without its prefix for errors that are ours, and with the value."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    shown = repr(error["input"])
+    return f"{message[:1].lower()}{message[1:]}, not {shown if len(shown) < 60 else shown[:57] + '...'}"
+
+
+def _line(text: str, name: str) -> int | None:
+    """The 1-based line of the top-level key or table `name`, in either spelling; tomllib does not tell."""
+    spelled = re.escape(name).replace("_", "[-_]").replace(r"\-", "[-_]")
+    key = re.compile(rf"\s*\[*\s*[\"']?{spelled}[\"']?\s*[=.\]]")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if key.match(line)), None)
