@@ -1,0 +1,223 @@
+"""The kernel's door to the backing tree: every path is resolved beneath one directory descriptor, or refused.
+
+All of this blocks and belongs in a thread. Errors are `OSError`; `OutsideError` is the one that says that a path, by a
+symbolic link or otherwise, would have left the tree.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+CONTROL_NAME: Final = b".vexfs"
+TEMPORARY_PREFIX: Final = b".vexfs-tmp-"
+
+NOREPLACE: Final = 1
+EXCHANGE: Final = 2
+
+_OPENAT2: Final = 437  # the same number on every architecture
+_NO_MAGICLINKS: Final = 0x02
+_NO_SYMLINKS: Final = 0x04
+_BENEATH: Final = 0x08
+_EXDEV: Final = 18  # how openat2 says "that leads out"
+_RACES: Final = 64  # how often a lookup that a concurrent rename disturbed is tried again
+_LONGEST: Final = 4000  # bytes in one lookup; PATH_MAX is 4096 with the final NUL
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class OutsideError(OSError):
+    """The path leads out of the tree."""
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _openat2(dir_fd: int, path: bytes, flags: int, mode: int, resolve: int) -> int:
+    how = _How(flags | os.O_CLOEXEC, mode, resolve)
+    for _ in range(_RACES):
+        fd = _libc.syscall(_OPENAT2, dir_fd, path, ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return int(fd)
+        number = ctypes.get_errno()
+        if number == _EXDEV:
+            raise OutsideError(number, "it leads out of the mount", path)
+        error = OSError(number, os.strerror(number), path)
+        if not isinstance(error, BlockingIOError | InterruptedError):
+            break
+    raise error
+
+
+def split(path: str) -> tuple[bytes, ...]:
+    """The names in a mount-relative path; extra slashes and `.` mean nothing, `..` is refused."""
+    try:
+        raw = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise OutsideError(0, "the path holds characters that no file name can hold", path) from None
+    names = tuple(name for name in raw.split(b"/") if name not in (b"", b"."))
+    if b".." in names or b"\0" in raw:
+        raise OutsideError(0, "a path may hold neither '..' nor a NUL", path)
+    if names and names[0] == CONTROL_NAME:
+        raise OutsideError(0, "automations do not touch /.vexfs", path)
+    return names
+
+
+def join(names: tuple[bytes, ...]) -> str:
+    """The mount-relative path of `names`."""
+    return b"/".join(names).decode("utf-8", "surrogateescape")
+
+
+def child(path: str, name: bytes) -> str:
+    """The path of the entry `name` in the directory `path`."""
+    text = name.decode("utf-8", "surrogateescape")
+    return f"{path}/{text}" if path else text
+
+
+def _stretches(names: tuple[bytes, ...]) -> Iterator[bytes]:
+    """`names` joined into relative paths that each fit one lookup, so that a path may be longer than PATH_MAX."""
+    stretch: list[bytes] = []
+    length = 0
+    for name in names:
+        if stretch and length + len(name) + 1 > _LONGEST:
+            yield b"/".join(stretch)
+            stretch, length = [], 0
+        stretch.append(name)
+        length += len(name) + 1
+    yield b"/".join(stretch) or b"."
+
+
+def open_beneath(root_fd: int, names: tuple[bytes, ...], flags: int, *, links: bool = True) -> int:
+    """A descriptor for `names` beneath `root_fd`; with `links` false no symbolic link is followed on the way."""
+    resolve = _BENEATH | _NO_MAGICLINKS | (0 if links else _NO_SYMLINKS)
+    *ways, last = _stretches(names)
+    at = root_fd
+    try:
+        for way in ways:
+            here = _openat2(at, way, os.O_PATH | os.O_DIRECTORY, 0, resolve)
+            at = _exchange(at, here, root_fd)
+        return _openat2(at, last, flags, 0, resolve)
+    finally:
+        _exchange(at, root_fd, root_fd)
+
+
+def _exchange(old: int, new: int, keep: int) -> int:
+    if old not in (new, keep):
+        os.close(old)
+    return new
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A name in a directory: `parent` is an O_PATH descriptor, `path` the canonical mount-relative path of the name."""
+
+    parent: int
+    name: bytes
+    path: str
+
+    @property
+    def directory(self) -> str:
+        """Mount-relative path of the parent directory."""
+        return self.path.rpartition("/")[0]
+
+
+@contextmanager
+def place(root_fd: int, path: str, *, follow: bool = False) -> Iterator[Place]:
+    """Where `path` is or would be, its directory held open. With `follow`, a final symbolic link stands for its target.
+
+    The path in the result has no symbolic links in it: it is the one under which an ordinary program's operation
+    would have been seen.
+    """
+    names = split(path)
+    if not names:
+        raise OutsideError(0, "that is the root of the mount itself", path)
+    if follow and (target := _target(root_fd, names)) is not None:
+        names = target
+    parent, above = _directory(root_fd, names[:-1])
+    try:
+        if names[-1] == CONTROL_NAME and _same(parent, root_fd):
+            raise OutsideError(0, "automations do not touch /.vexfs", path)
+        yield Place(parent, names[-1], child(above, names[-1]))
+    finally:
+        os.close(parent)
+
+
+def _directory(root_fd: int, names: tuple[bytes, ...]) -> tuple[int, str]:
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return open_beneath(root_fd, names, flags, links=False), join(names)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError:  # a symbolic link on the way, most likely; otherwise this fails in the same way
+        fd = open_beneath(root_fd, names, flags)
+    return fd, join(_real(root_fd, fd) or names)
+
+
+def _target(root_fd: int, names: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
+    """The names of what the final symbolic link leads to; None when there is no link, FileNotFoundError if dangling."""
+    try:
+        os.close(open_beneath(root_fd, names, os.O_PATH, links=False))
+        return None
+    except FileNotFoundError:
+        return None
+    except OSError:
+        fd = open_beneath(root_fd, names, os.O_PATH)
+    try:
+        return _real(root_fd, fd)
+    finally:
+        os.close(fd)
+
+
+def _real(root_fd: int, fd: int) -> tuple[bytes, ...] | None:
+    """The names of the object behind `fd` relative to the root, as the kernel knows them; None when it cannot tell."""
+    root = os.readlink(b"/proc/self/fd/%d" % root_fd).rstrip(b"/")
+    real = os.readlink(b"/proc/self/fd/%d" % fd)
+    if real == root:
+        return ()
+    return tuple(real[len(root) + 1 :].split(b"/")) if real.startswith(root + b"/") else None
+
+
+def _same(one: int, other: int) -> bool:
+    left, right = os.fstat(one), os.fstat(other)
+    return (left.st_dev, left.st_ino) == (right.st_dev, right.st_ino)
+
+
+def handle(fd: int) -> str:
+    """A path by which calls that refuse O_PATH descriptors (chmod, xattr, utime) reach the object behind `fd`."""
+    return f"/proc/self/fd/{fd}"
+
+
+def mount_id(fd: int) -> str:
+    """Which mount `fd` lies on; a rename between two of them is not possible."""
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return next((line for line in lines if line.startswith("mnt_id:")), "")
+
+
+def rename(source: Place, target: Place, flags: int = 0) -> None:
+    """`renameat2`: with NOREPLACE an existing target is FileExistsError, with EXCHANGE the two change places."""
+    call = _libc.renameat2(source.parent, source.name, target.parent, target.name, flags)
+    if call != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), source.path, None, target.path)
+
+
+def exists(at: Place) -> bool:
+    """Whether something has that name, a dangling symbolic link included."""
+    try:
+        os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sync_directory(parent: int) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

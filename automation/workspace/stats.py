@@ -1,0 +1,91 @@
+"""What is known of a name in the tree, and the listing of directories."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from automation.workspace import beneath
+
+_KINDS: Final = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """`path` is relative to the mount; `type` is file, directory, symlink, fifo, socket or device; times in ns."""
+
+    path: str
+    type: str
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    inode: int
+    device: int
+    links: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values under the same names."""
+        return asdict(self)
+
+
+def from_os(path: str, info: os.stat_result) -> FileStat:
+    """The stat of `path` from the kernel's answer; `mode` holds the permission bits only."""
+    return FileStat(
+        path=path,
+        type=_KINDS.get(stat.S_IFMT(info.st_mode), "file"),
+        size=info.st_size,
+        mode=stat.S_IMODE(info.st_mode),
+        uid=info.st_uid,
+        gid=info.st_gid,
+        inode=info.st_ino,
+        device=info.st_dev,
+        links=info.st_nlink,
+        atime_ns=info.st_atime_ns,
+        mtime_ns=info.st_mtime_ns,
+        ctime_ns=info.st_ctime_ns,
+    )
+
+
+def stat_path(root_fd: int, path: str, *, follow: bool) -> FileStat:
+    """One stat; the root too. With `follow`, what a final symbolic link leads to."""
+    if not beneath.split(path):
+        return from_os("", os.fstat(root_fd))
+    with beneath.place(root_fd, path, follow=follow) as at:
+        return from_os(at.path, os.stat(at.name, dir_fd=at.parent, follow_symlinks=False))
+
+
+def list_directory(root_fd: int, path: str) -> list[FileStat]:
+    """The entries of a directory in the order of their names, without `/.vexfs` and our temporary files.
+
+    What vanishes meanwhile is left out.
+    """
+    names = beneath.split(path)
+    fd = beneath.open_beneath(root_fd, names, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        above = beneath.join(names)
+        found = []
+        for name in sorted(map(os.fsencode, os.listdir(fd))):
+            if name.startswith(beneath.TEMPORARY_PREFIX) or (not names and name == beneath.CONTROL_NAME):
+                continue
+            try:
+                info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found.append(from_os(beneath.child(above, name), info))
+        return found
+    finally:
+        os.close(fd)

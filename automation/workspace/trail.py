@@ -1,0 +1,98 @@
+"""What an effect did, noted in the thread that did it and told afterwards in the trio thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from automation.events import NO_ATTRS, Cause, SemanticEvent
+
+
+class KernelCache(Protocol):
+    """What the kernel remembers of the mount. Both calls return at once and never raise."""
+
+    def entry(self, parent: str, name: str) -> None:
+        """Forget what `name` in the directory `parent` stands for, or that it does not exist."""
+
+    def content(self, path: str) -> None:
+        """Forget the attributes and cached pages of `path`."""
+
+
+class NoKernelCache:
+    """For a tree that is not mounted."""
+
+    def entry(self, parent: str, name: str) -> None:
+        """Nothing is cached."""
+
+    def content(self, path: str) -> None:
+        """Nothing is cached."""
+
+
+class Trail:
+    """The events of one effect in the order in which they happened, all with one cause, and the stale names.
+
+    `note_*` may be called in any thread, one at a time; `tell` only in the trio thread.
+    """
+
+    def __init__(self, cause: Cause | None) -> None:
+        self._cause = cause
+        self._events: list[SemanticEvent] = []
+        self._entries: dict[str, None] = {}
+        self._contents: dict[str, None] = {}
+
+    def note(self, type: str, path: str, dest: str | None = None, **fields: Any) -> None:
+        """Note one event: `fields` are those of SemanticEvent; the process is this one."""
+        fields.setdefault("attrs", NO_ATTRS)
+        event = SemanticEvent(
+            type,
+            path,
+            dest,
+            pid=os.getpid(),
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            comm="vexfs",
+            cause=self._cause,
+            **fields,
+        )
+        self._events.append(event)
+
+    def stale_entry(self, path: str) -> None:
+        """The name `path` now stands for something else, or nothing."""
+        self._entries[path] = None
+        self._contents[path.rpartition("/")[0]] = None
+
+    def stale_content(self, path: str) -> None:
+        """The object at `path` changed in place."""
+        self._contents[path] = None
+
+    def note_file(self, type: str, path: str, stat: os.stat_result) -> None:
+        """A whole new file is in place at `path`: the events of a program that made, filled and closed it."""
+        inode, size = stat.st_ino, stat.st_size
+        self.note(type, path, inode=inode, size=size)
+        if size:
+            self.note("file.written", path, inode=inode, offset=0, length=size, size=size)
+        self.note_closed(path, stat, size)
+
+    def note_closed(self, path: str, stat: os.stat_result, written: int) -> None:
+        """A file was closed after `written` bytes went into it."""
+        attrs = {"written": True, "bytes": written}
+        self.note("file.closed", path, inode=stat.st_ino, size=stat.st_size, attrs=attrs)
+
+    def fork(self) -> Trail:
+        """A trail with the same cause, for what may yet be undone before anyone can see it."""
+        return Trail(self._cause)
+
+    def join(self, other: Trail) -> None:
+        """What was forked has come to pass."""
+        self._events += other._events
+
+    def tell(self, publish: Callable[[SemanticEvent], None], cache: KernelCache) -> None:
+        """First the kernel forgets, then the events go out, so that whoever reacts sees the present."""
+        for path in self._entries:
+            parent, _, name = path.rpartition("/")
+            cache.entry(parent, name)
+        for path in self._contents:
+            cache.content(path)
+        for event in self._events:
+            publish(event)

@@ -1,0 +1,263 @@
+"""The async door to the backing tree."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from automation.errors import WorldError
+from automation.events import Cause, SemanticEvent
+from automation.workspace import beneath, changes, copying, removal, stats
+from automation.workspace.stats import FileStat
+from automation.workspace.trail import KernelCache, Trail
+
+T = TypeVar("T")
+
+READ_LIMIT: Final = 16 << 20
+_THREADS: Final = 8  # of our own, so that slow effects never take the filesystem's
+_CHUNK: Final = 1 << 20
+
+
+class Reading:
+    """An open file: `size` bytes when it was opened; `chunks` reads them in turn."""
+
+    def __init__(self, fd: int, path: str, limiter: trio.CapacityLimiter) -> None:
+        self.path: Final = path
+        self.size: Final = os.fstat(fd).st_size
+        self._fd: Final = fd
+        self._limiter: Final = limiter
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """At most `size` bytes in pieces of up to 1 MiB; WorldError when the file became shorter."""
+        at = 0
+        while at < self.size:
+            count = min(_CHUNK, self.size - at)
+            data = await trio.to_thread.run_sync(os.pread, self._fd, count, at, limiter=self._limiter)
+            if not data:
+                raise WorldError(f"cannot read '{self.path}': it became shorter meanwhile")
+            at += len(data)
+            yield data
+
+
+class Workspace:
+    """Reads and changes the tree under `root_fd`, which it borrows; call from the trio thread.
+
+    Paths are relative to the mount (a leading slash means nothing) and resolved beneath the root only; `..`,
+    `/.vexfs` and links that lead out are refused. The work happens in at most 8 threads and stops between pieces when
+    cancelled; a file is replaced whole or not at all. Afterwards the kernel is told what to forget, then events with
+    the `cause` are published, as for an ordinary program. Everything that fails is a WorldError with one sentence.
+    """
+
+    def __init__(self, root_fd: int, publish: Callable[[SemanticEvent], None], forget: KernelCache) -> None:
+        self._root: Final = root_fd
+        self._publish: Final = publish
+        self._cache: Final = forget
+        self._limiter: Final = trio.CapacityLimiter(_THREADS)
+
+    async def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """The content of a file of at most `limit` bytes; a larger one is an error."""
+        async with self.reading(path) as file:
+            if file.size > limit:
+                raise WorldError(f"cannot read '{path}': it has {file.size} bytes, more than the {limit} allowed here")
+            async with aclosing(file.chunks()) as chunks:
+                return b"".join([chunk async for chunk in chunks])
+
+    @asynccontextmanager
+    async def reading(self, path: str) -> AsyncIterator[Reading]:
+        """A file held open, to be read piece by piece."""
+
+        def opened() -> int:
+            with beneath.place(self._root, path, follow=True) as at:
+                return copying.open_file(at)
+
+        fd = await self._ask(f"read '{path}'", opened)
+        try:
+            yield Reading(fd, path, self._limiter)
+        finally:
+            os.close(fd)
+
+    async def write(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        append: bool = False,
+        mode: int | None = None,
+        overwrite: bool = True,
+        parents: bool = False,
+        cause: Cause | None = None,
+    ) -> str:
+        """Write a whole file in one step, or `append` in place; the path without symbolic links.
+
+        A new file has mode 0644; a replaced one hands on its mode, owner and attributes unless `mode` is given.
+        """
+
+        def work(trail: Trail) -> str:
+            if parents:
+                changes.make_parents(self._root, path, trail)
+            if append:
+                return changes.append_file(self._root, path, data, mode, trail)
+            return changes.write_file(self._root, path, data, mode, overwrite=overwrite, trail=trail)
+
+        return await self._change(f"write '{path}'", work, cause)
+
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        overwrite: bool = False,
+        recursive: bool = False,
+        parents: bool = False,
+        cause: Cause | None = None,
+    ) -> tuple[str, int]:
+        """Copy with mode, owner, times, attributes and holes, complete or not at all; path and size of the copy.
+
+        A target that ends with `/` is a directory to copy into. Directories need `recursive`.
+        """
+
+        def work(trail: Trail) -> tuple[str, int]:
+            there = _into(source, target)
+            if parents:
+                changes.make_parents(self._root, there, trail)
+            check = trio.from_thread.check_cancelled
+            return changes.copy(
+                self._root, source, there, overwrite=overwrite, recursive=recursive, check=check, trail=trail
+            )
+
+        return await self._change(f"copy '{source}' to '{target}'", work, cause)
+
+    async def move(
+        self, source: str, target: str, *, overwrite: bool = False, parents: bool = False, cause: Cause | None = None
+    ) -> str:
+        """Rename, across filesystems by copy and removal; the new path. A target that ends with `/` is a directory."""
+
+        def work(trail: Trail) -> str:
+            there = _into(source, target)
+            if parents:
+                changes.make_parents(self._root, there, trail)
+            check = trio.from_thread.check_cancelled
+            return changes.move(self._root, source, there, overwrite=overwrite, check=check, trail=trail)
+
+        return await self._change(f"move '{source}' to '{target}'", work, cause)
+
+    async def delete(self, path: str, *, recursive: bool = False, cause: Cause | None = None) -> int:
+        """Remove a name, with `recursive` a whole directory; the number of names removed."""
+
+        def work(trail: Trail) -> int:
+            with beneath.place(self._root, path) as at:
+                return removal.remove(at, recursive=recursive, check=trio.from_thread.check_cancelled, trail=trail)
+
+        return await self._change(f"delete '{path}'", work, cause)
+
+    async def mkdir(
+        self, path: str, *, parents: bool = False, mode: int | None = None, cause: Cause | None = None
+    ) -> bool:
+        """Make a directory (mode 0755 unless given); False if it was there already."""
+        return await self._change(
+            f"make the directory '{path}'",
+            lambda trail: changes.make_directories(self._root, path, mode, parents=parents, trail=trail),
+            cause,
+        )
+
+    async def chmod(self, path: str, mode: int, *, cause: Cause | None = None) -> int:
+        """Set the permission bits; the bits before."""
+        _, before = await self._change(
+            f"set the mode of '{path}'", lambda trail: changes.change_mode(self._root, path, mode, trail), cause
+        )
+        return before
+
+    async def setxattr(self, path: str, name: str, value: bytes, *, cause: Cause | None = None) -> None:
+        """Set an extended attribute such as `user.checksum`."""
+        await self._change(
+            f"set the attribute {name} of '{path}'",
+            lambda trail: changes.change_xattr(self._root, path, name, value, trail),
+            cause,
+        )
+
+    async def removexattr(self, path: str, name: str, *, cause: Cause | None = None) -> None:
+        """Remove an extended attribute."""
+        await self._change(
+            f"remove the attribute {name} of '{path}'",
+            lambda trail: changes.change_xattr(self._root, path, name, None, trail),
+            cause,
+        )
+
+    async def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        """What is known of a name; the empty path is the root."""
+        return await self._ask(f"look at '{path}'", lambda: stats.stat_path(self._root, path, follow=follow))
+
+    async def exists(self, path: str) -> bool:
+        """Whether the name exists; a dangling symbolic link does."""
+        try:
+            await self.stat(path, follow=False)
+        except WorldError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return False
+            raise
+        return True
+
+    async def listdir(self, path: str = "") -> list[FileStat]:
+        """The entries of a directory in the order of their names, without `/.vexfs` and unfinished files of ours."""
+        return await self._ask(f"list '{path}'", lambda: stats.list_directory(self._root, path))
+
+    async def walk(self, path: str = "") -> AsyncGenerator[FileStat, None]:
+        """Everything below a directory, each directory before what is in it; symbolic links are not followed.
+
+        Close it (`contextlib.aclosing`) when leaving early. What vanishes meanwhile is left out.
+        """
+        pending = [path]
+        first = True
+        while pending:
+            try:
+                entries = await self.listdir(pending.pop())
+            except WorldError as error:
+                if first or not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                    raise
+                continue
+            first = False
+            for entry in entries:
+                yield entry
+            pending += [entry.path for entry in reversed(entries) if entry.type == "directory"]
+
+    async def checksum(self, path: str, algorithm: str = "sha256") -> str:
+        """The hexadecimal digest of a file's content; any algorithm of fixed length that hashlib has."""
+
+        def work() -> str:
+            digest = hashlib.new(algorithm, usedforsecurity=False)
+            with beneath.place(self._root, path, follow=True) as at:
+                fd = copying.open_file(at)
+            with open(fd, "rb", buffering=0) as stream:
+                while chunk := stream.read(_CHUNK):
+                    trio.from_thread.check_cancelled()
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        return await self._ask(f"read '{path}'", work)
+
+    async def _ask(self, what: str, work: Callable[[], T]) -> T:
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except (OSError, ValueError) as error:
+            raise WorldError(f"cannot {what}: {_reason(error)}") from error
+
+    async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None) -> T:
+        trail = Trail(cause)
+        try:
+            return await self._ask(what, lambda: work(trail))
+        finally:
+            trail.tell(self._publish, self._cache)  # what was done before an error was done
+
+
+def _into(source: str, target: str) -> str:
+    return f"{target}{source.rstrip('/').rpartition('/')[2]}" if target.endswith("/") else target
+
+
+def _reason(error: OSError | ValueError) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
