@@ -36,10 +36,12 @@ class Subscription:
         name: str,
         types: tuple[str, ...],
         accept: Callable[[SemanticEvent], bool] | None,
+        wants: Callable[[str, str], bool] | None,
         capacity: int,
         overflow: Overflow,
     ) -> None:
         self.name: Final = name
+        self.wants: Final = wants
         self.types: Final = types
         self.capacity: Final = capacity
         self.overflow: Final = overflow
@@ -163,14 +165,26 @@ class Bus:
         types: Iterable[str] = ("*",),
         *,
         accept: Callable[[SemanticEvent], bool] | None = None,
+        wants: Callable[[str, str], bool] | None = None,
         capacity: int = 65_536,
         overflow: Overflow = Overflow.DROP_OLDEST,
     ) -> Subscription:
-        """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap."""
-        subscription = Subscription(self, name, tuple(types), accept, capacity, overflow)
+        """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap.
+
+        `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it every one of `types` may.
+        """
+        subscription = Subscription(self, name, tuple(types), accept, wants, capacity, overflow)
         self._subscriptions.append(subscription)
         self._routes.clear()
         return subscription
+
+    def wanted(self, type: str, path: str) -> bool:
+        """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost."""
+        routes = self._routes.get(type)
+        for subscription in self._route(type) if routes is None else routes:
+            if subscription.wants is None or subscription.wants(type, path):
+                return True
+        return False
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription off the bus (`Subscription.close` is the public way)."""

@@ -1,0 +1,384 @@
+/* What libfuse can do and pyfuse3 does not expose.
+ *
+ * Loaded with RTLD_GLOBAL before `import pyfuse3`, this library stands in front of four public functions of libfuse that
+ * pyfuse3 calls, and passes each call on:
+ *
+ *   fuse_session_new    adds operations that pyfuse3 does not register, and notes who calls where pyfuse3 does not say
+ *   fuse_session_mount  sees the INIT exchange, to negotiate what libfuse 3.14 cannot (passthrough, KILLPRIV_V2, …)
+ *   fuse_reply_open     add open flags and the backing id to the reply of the handler that is just returning
+ *   fuse_reply_create
+ *
+ * Everything runs in the one thread that holds the GIL and reads the session, so plain globals are enough. No private
+ * structure of libfuse is touched; the kernel's own wire structures (linux/fuse.h) are.
+ */
+#define FUSE_USE_VERSION 314
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <linux/capability.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Newer than Debian 12's linux/fuse.h (6.1). Bits of the 64-bit flags: low word `flags`, high word `flags2`. */
+#define VEX_INIT_EXT (1ULL << 30)
+#define VEX_HANDLE_KILLPRIV_V2 (1ULL << 28)
+#define VEX_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
+#define VEX_PASSTHROUGH (1ULL << 37)
+#define VEX_FOPEN_PASSTHROUGH (1 << 7)
+
+struct vex_backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+#define VEX_BACKING_OPEN _IOW(229, 1, struct vex_backing_map)
+#define VEX_BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+struct vex_init_out {
+	uint32_t major, minor, max_readahead, flags;
+	uint16_t max_background, congestion_threshold;
+	uint32_t max_write, time_gran;
+	uint16_t max_pages, map_alignment;
+	uint32_t flags2, max_stack_depth;
+	uint16_t request_timeout, unused[11];
+};
+
+struct vex_open_out {
+	uint64_t fh;
+	uint32_t open_flags;
+	int32_t backing_id;
+};
+
+/* The request whose handler is about to run, for handlers that pyfuse3 gives no context. Valid until its first await. */
+struct vex_request {
+	uint64_t ino;
+	uint32_t pid, uid, gid;
+	int32_t flags; /* setattr: to_set; write: 1 if the kernel asks to clear suid and sgid */
+};
+EXPORT struct vex_request vex_request;
+
+/* Set by an open or create handler as its last act; consumed by the reply. */
+EXPORT uint32_t vex_open_flags;
+EXPORT int32_t vex_backing_id;
+
+/* Wanted before the mount, agreed after it: bits of the 64-bit INIT flags. */
+EXPORT uint64_t vex_wanted;
+EXPORT uint64_t vex_offered;
+EXPORT uint64_t vex_agreed;
+EXPORT int vex_session_fd = -1;
+
+/* Operations that Python adds; NULL where it does not. Filled before fuse_session_new. */
+EXPORT struct {
+	void (*fallocate)(fuse_req_t, fuse_ino_t, int, off_t, off_t, struct fuse_file_info *);
+	void (*lseek)(fuse_req_t, fuse_ino_t, off_t, int, struct fuse_file_info *);
+	void (*copy_file_range)(fuse_req_t, fuse_ino_t, off_t, struct fuse_file_info *, fuse_ino_t, off_t,
+				struct fuse_file_info *, size_t, int);
+	void (*ioctl)(fuse_req_t, fuse_ino_t, unsigned int, void *, struct fuse_file_info *, unsigned, const void *, size_t,
+		      size_t);
+} vex_extra;
+
+/* Called with the file handle when a process that waits in `read` on a handle at or above `vex_interruptible` is
+ * interrupted by a signal. */
+EXPORT void (*vex_interrupted)(uint64_t fh);
+EXPORT uint64_t vex_interruptible = UINT64_MAX;
+
+static struct fuse_lowlevel_ops theirs;
+
+static void note(fuse_req_t req, fuse_ino_t ino, int32_t flags)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	vex_request = (struct vex_request){.ino = ino, .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid, .flags = flags};
+}
+
+static void our_init(void *userdata, struct fuse_conn_info *conn)
+{
+	theirs.init(userdata, conn);
+	/* The caller's umask must not be applied before a default ACL is looked at. */
+	conn->want |= conn->capable & (FUSE_CAP_DONT_MASK | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO);
+	conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+	conn->max_background = 64;
+}
+
+static void our_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	note(req, ino, to_set);
+	theirs.setattr(req, ino, attr, to_set, fi);
+}
+
+static void interrupted(fuse_req_t req, void *fh)
+{
+	(void)req;
+	if (vex_interrupted)
+		vex_interrupted((uint64_t)(uintptr_t)fh);
+}
+
+static void our_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	if (fi->fh >= vex_interruptible)
+		fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)fi->fh);
+	theirs.read(req, ino, size, off, fi);
+}
+
+static int kill_suid; /* of the WRITE request just read; libfuse does not pass it on */
+
+static void our_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	note(req, ino, kill_suid);
+	theirs.write(req, ino, buf, size, off, fi);
+}
+
+static void our_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off, struct fuse_file_info *fi)
+{
+	note(req, ino, kill_suid);
+	theirs.write_buf(req, ino, bufv, off, fi);
+}
+
+static void our_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	theirs.flush(req, ino, fi);
+}
+
+static void our_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	theirs.fsync(req, ino, datasync, fi);
+}
+
+static void our_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	theirs.fsyncdir(req, ino, datasync, fi);
+}
+
+static void our_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	theirs.readdirplus(req, ino, size, off, fi);
+}
+
+static void our_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	note(req, ino, 0);
+	theirs.statfs(req, ino);
+}
+
+static void *original(const char *name)
+{
+	void *found = dlsym(RTLD_NEXT, name);
+	if (!found) {
+		void *libfuse = dlopen("libfuse3.so.3", RTLD_NOW | RTLD_NOLOAD);
+		found = libfuse ? dlsym(libfuse, name) : NULL;
+	}
+	return found;
+}
+
+EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
+					     void *userdata)
+{
+	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *) =
+		original("fuse_session_new");
+	struct fuse_lowlevel_ops ours;
+	size_t size = op_size < sizeof(ours) ? op_size : sizeof(ours);
+
+	memset(&theirs, 0, sizeof(theirs));
+	memcpy(&theirs, op, size);
+	ours = theirs;
+	ours.init = our_init;
+	ours.setattr = our_setattr;
+	ours.read = our_read;
+	ours.write = our_write;
+	ours.write_buf = our_write_buf;
+	ours.flush = our_flush;
+	ours.fsync = our_fsync;
+	ours.fsyncdir = our_fsyncdir;
+	ours.readdirplus = our_readdirplus;
+	ours.statfs = our_statfs;
+	ours.fallocate = vex_extra.fallocate;
+	ours.lseek = vex_extra.lseek;
+	ours.copy_file_range = vex_extra.copy_file_range;
+	ours.ioctl = vex_extra.ioctl;
+	return real(args, &ours, sizeof(ours), userdata);
+}
+
+static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
+{
+	ssize_t got = read(fd, buf, len);
+	const struct fuse_in_header *in = buf;
+	(void)userdata;
+
+	if (got < (ssize_t)sizeof(*in))
+		return got;
+	if (in->opcode == FUSE_WRITE) {
+		const struct fuse_write_in *w = (const void *)(in + 1);
+		kill_suid = !!(w->write_flags & (1 << 2)); /* FUSE_WRITE_KILL_SUIDGID */
+	} else if (in->opcode == FUSE_INIT) {
+		const uint32_t *arg = (const void *)(in + 1); /* major, minor, max_readahead, flags, flags2 */
+		vex_offered = arg[3];
+		if (got >= (ssize_t)(sizeof(*in) + 20) && (vex_offered & VEX_INIT_EXT))
+			vex_offered |= (uint64_t)arg[4] << 32;
+	}
+	return got;
+}
+
+static void amend(struct vex_init_out *init)
+{
+	uint64_t take = vex_wanted & vex_offered;
+
+	if (init->flags & FUSE_WRITEBACK_CACHE)
+		take &= ~VEX_PASSTHROUGH;
+	if (take >> 32)
+		take |= VEX_INIT_EXT;
+	if (take & VEX_PASSTHROUGH) {
+		init->max_stack_depth = 1;
+		if (init->minor < 40)
+			init->minor = 40;
+	}
+	init->flags |= (uint32_t)take;
+	init->flags2 |= (uint32_t)(take >> 32);
+	vex_agreed = (uint64_t)init->flags2 << 32 | init->flags;
+}
+
+static int awaiting_init;
+
+static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	(void)userdata;
+	if (awaiting_init && count == 2 && iov[0].iov_len == sizeof(struct fuse_out_header) &&
+	    iov[1].iov_len == sizeof(struct vex_init_out)) {
+		awaiting_init = 0;
+		amend(iov[1].iov_base);
+	}
+	return writev(fd, iov, count);
+}
+
+EXPORT int fuse_session_mount(struct fuse_session *se, const char *mountpoint)
+{
+	static const struct fuse_custom_io io = {.read = session_read, .writev = session_writev};
+	int (*real)(struct fuse_session *, const char *) = original("fuse_session_mount");
+	int result = real(se, mountpoint);
+
+	if (result == 0) {
+		awaiting_init = 1;
+		vex_offered = vex_agreed = 0;
+		vex_session_fd = fuse_session_fd(se);
+		if (fuse_session_custom_io(se, &io, vex_session_fd) != 0)
+			awaiting_init = 0; /* the session works as it would without us */
+	}
+	return result;
+}
+
+static struct vex_open_out open_out(const struct fuse_file_info *fi)
+{
+	struct vex_open_out out = {.fh = fi->fh, .open_flags = vex_open_flags, .backing_id = vex_backing_id};
+
+	if (fi->direct_io)
+		out.open_flags |= FOPEN_DIRECT_IO;
+	if (fi->keep_cache)
+		out.open_flags |= FOPEN_KEEP_CACHE;
+	if (fi->nonseekable)
+		out.open_flags |= FOPEN_NONSEEKABLE;
+	vex_open_flags = 0;
+	vex_backing_id = 0;
+	return out;
+}
+
+EXPORT int fuse_reply_open(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	struct vex_open_out out = open_out(fi);
+	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
+static void split(double timeout, uint64_t *seconds, uint32_t *nanoseconds)
+{
+	*seconds = timeout <= 0 ? 0 : (uint64_t)timeout;
+	*nanoseconds = timeout <= 0 ? 0 : (uint32_t)((timeout - (double)*seconds) * 1e9);
+}
+
+EXPORT int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e, const struct fuse_file_info *fi)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct vex_open_out open;
+	} out = {.open = open_out(fi)};
+	struct fuse_entry_out *entry = &out.entry;
+	struct fuse_attr *attr = &entry->attr;
+	const struct stat *st = &e->attr;
+
+	entry->nodeid = e->ino;
+	entry->generation = e->generation;
+	split(e->entry_timeout, &entry->entry_valid, &entry->entry_valid_nsec);
+	split(e->attr_timeout, &entry->attr_valid, &entry->attr_valid_nsec);
+	attr->ino = st->st_ino;
+	attr->size = st->st_size;
+	attr->blocks = st->st_blocks;
+	attr->atime = st->st_atim.tv_sec;
+	attr->mtime = st->st_mtim.tv_sec;
+	attr->ctime = st->st_ctim.tv_sec;
+	attr->atimensec = st->st_atim.tv_nsec;
+	attr->mtimensec = st->st_mtim.tv_nsec;
+	attr->ctimensec = st->st_ctim.tv_nsec;
+	attr->mode = st->st_mode;
+	attr->nlink = st->st_nlink;
+	attr->uid = st->st_uid;
+	attr->gid = st->st_gid;
+	attr->rdev = st->st_rdev;
+	attr->blksize = st->st_blksize;
+	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
+/* Give or take CAP_FSETID in this thread's effective set. */
+static int fsetid(int on)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data))
+		return -errno;
+	if (on)
+		data[0].effective |= 1u << CAP_FSETID;
+	else
+		data[0].effective &= ~(1u << CAP_FSETID);
+	return syscall(SYS_capset, &head, data) ? -errno : 0;
+}
+
+/* Register an open file for passthrough: its id (> 0), or -errno. The kernel writes with the credentials of this moment;
+ * without CAP_FSETID it clears suid and sgid as for an ordinary writer. */
+EXPORT int vex_backing_open(int fd)
+{
+	struct vex_backing_map map = {.fd = fd};
+	int result, dropped = fsetid(0) == 0;
+
+	result = ioctl(vex_session_fd, VEX_BACKING_OPEN, &map);
+	if (result < 0)
+		result = -errno;
+	if (dropped)
+		fsetid(1);
+	return result;
+}
+
+EXPORT int vex_backing_close(uint32_t id)
+{
+	return ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0 ? -errno : 0;
+}
+
+/* Wait at most `nanoseconds` for the session to become readable: 1 if it is, 0 if not, -errno. */
+EXPORT int vex_wait(int fd, long nanoseconds)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct timespec t = {.tv_sec = 0, .tv_nsec = nanoseconds};
+	int ready = ppoll(&p, 1, &t, NULL);
+
+	return ready < 0 ? -errno : ready;
+}

@@ -1,0 +1,62 @@
+"""What the families of operations share: the tables, the caller's identity, the observer, and entries for the kernel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyfuse3 import EntryAttributes
+
+from vexfs_fuse.credentials import Credentials
+from vexfs_fuse.errors import EBUSY, fail
+from vexfs_fuse.handles import Handles
+from vexfs_fuse.inodes import Inode, Inodes
+from vexfs_fuse.native import Native
+from vexfs_fuse.observer import Observer, Who
+
+CONTROL_NAME: Final = b".vexfs"
+
+
+@dataclass(slots=True, frozen=True)
+class Backing:
+    """The backing tree as one mount sees it. Timeouts are in seconds."""
+
+    inodes: Inodes
+    observer: Observer
+    native: Native | None
+    entry_timeout: float = 1.0
+    attr_timeout: float = 1.0
+    handles: Handles = field(default_factory=Handles)
+    credentials: Credentials = field(default_factory=Credentials)
+
+    def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
+        """`status` in the kernel's form, under the mount's inode number."""
+        entry = EntryAttributes()
+        entry.st_ino = inode.ino
+        entry.generation = inode.generation
+        entry.entry_timeout = self.entry_timeout
+        entry.attr_timeout = self.attr_timeout
+        entry.st_mode = status.st_mode
+        entry.st_nlink = status.st_nlink
+        entry.st_uid = status.st_uid
+        entry.st_gid = status.st_gid
+        entry.st_rdev = status.st_rdev
+        entry.st_size = status.st_size
+        entry.st_blksize = status.st_blksize
+        entry.st_blocks = status.st_blocks
+        entry.st_atime_ns = status.st_atime_ns
+        entry.st_mtime_ns = status.st_mtime_ns
+        entry.st_ctime_ns = status.st_ctime_ns
+        return entry
+
+    def directory(self, ino: int, name: bytes) -> tuple[Inode, int]:
+        """The directory in which `name` is to be made, moved or removed, and its descriptor; `.vexfs` is not to be had."""
+        inode = self.inodes[ino]
+        if inode is self.inodes.root and name == CONTROL_NAME:
+            fail(EBUSY)
+        return inode, self.inodes.fd(inode)
+
+    def caller(self, otherwise: Who) -> Who:
+        """Who makes the request in hand, where pyfuse3 does not say; without the native library, `otherwise`."""
+        return otherwise if self.native is None else self.native.request

@@ -1,0 +1,153 @@
+"""Who is calling: process, command name, and the automation that started it.
+
+The kernel names the calling thread. While it waits for our answer its /proc entry is certain to be there, so the first
+request of a thread reads it once (name, process, session, parent) and keeps /proc/TID/comm open: a later `pread` costs
+1.3 µs, sees a new name after exec(2), and fails once the thread is gone, which is how a reused number is noticed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, Protocol
+
+from automation.events import Cause
+
+_KEPT: Final = 256  # threads remembered; the oldest goes
+
+
+class Commands(Protocol):
+    """What the automation side knows of its own child processes."""
+
+    @property
+    def active(self) -> bool:
+        """Whether a child may be running."""
+        ...
+
+    def cause_of_session(self, sid: int) -> Cause | None:
+        """The cause of the child that leads session `sid`."""
+        ...
+
+
+class Caller:
+    """One thread that called: `pid` is its process, `cause` the automation it descends from."""
+
+    __slots__ = ("_comm", "_fd", "cause", "checked", "pid")
+
+    def __init__(self, pid: int, comm: str, fd: int, cause: Cause | None, checked: bool) -> None:
+        self.pid: Final = pid
+        self.cause = cause
+        self.checked = checked  # whether `cause` was looked for
+        self._comm = comm
+        self._fd = fd
+
+    def comm(self) -> str:
+        """The last known name."""
+        return self._comm
+
+    def refresh(self) -> bool:
+        """Read the name anew; False if the thread is gone."""
+        if self._fd < 0:
+            return False
+        try:
+            self._comm = os.pread(self._fd, 16, 0).rstrip(b"\n").decode(errors="replace")
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of /proc."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+KERNEL: Final = Caller(0, "kernel", -1, None, True)
+
+
+class Callers:
+    """The threads seen lately. All methods must be called before the request's first await."""
+
+    def __init__(self, commands: Commands | None) -> None:
+        self._commands: Final = commands
+        self._known: Final[dict[int, Caller]] = {}
+
+    def at(self, tid: int) -> Caller:
+        """The caller, its name read at this moment (for what changes or opens something)."""
+        if tid == 0:
+            return KERNEL
+        caller = self._known.get(tid)
+        if caller is None or not caller.refresh():
+            return self._meet(tid)
+        if not caller.checked:
+            self._find_cause(caller, tid)
+        return caller
+
+    def seen(self, tid: int) -> Caller:
+        """The caller with the name it had when last read (for what only looks)."""
+        caller = self._known.get(tid)
+        if caller is None:
+            return self.at(tid)
+        return caller if caller.checked else self.at(tid)
+
+    def close(self) -> None:
+        """Let go of all."""
+        for caller in self._known.values():
+            caller.close()
+        self._known.clear()
+
+    def _meet(self, tid: int) -> Caller:
+        stale = self._known.pop(tid, None)
+        if stale is not None:
+            stale.close()
+        try:
+            fd = os.open(f"/proc/{tid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+            status = _read(f"/proc/{tid}/status")
+        except OSError:  # a thread of another pid namespace, or gone
+            return Caller(tid, "", -1, None, True)
+        comm, pid = _field(status, b"Name:"), int(_field(status, b"Tgid:") or tid)
+        caller = Caller(pid, comm, fd, None, self._commands is None)
+        if not caller.checked:
+            self._find_cause(caller, tid)
+        if len(self._known) >= _KEPT:
+            oldest = next(iter(self._known))
+            self._known.pop(oldest).close()
+        self._known[tid] = caller
+        return caller
+
+    def _find_cause(self, caller: Caller, tid: int) -> None:
+        """A child of a command leads or belongs to its session; one that left it still carries the variable."""
+        if self._commands is None or not self._commands.active:
+            return  # not checked: a command may start this thread's process anew, but never adopt it
+        caller.checked = True
+        try:
+            fields = _read(f"/proc/{tid}/stat").rsplit(b") ", 1)[1].split()
+            caller.cause = self._commands.cause_of_session(int(fields[3])) or _declared(tid)
+        except (OSError, IndexError, ValueError):
+            caller.cause = None
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65_536)
+    finally:
+        os.close(fd)
+
+
+def _field(status: bytes, name: bytes) -> str:
+    for line in status.split(b"\n", 5):
+        if line.startswith(name):
+            return line[len(name) :].strip().decode(errors="replace")
+    return ""
+
+
+def _declared(tid: int) -> Cause | None:
+    """The cause that a command's environment declares (`VEXFS_CAUSE=run:workflow:depth`)."""
+    for item in _read(f"/proc/{tid}/environ").split(b"\0"):
+        if item.startswith(b"VEXFS_CAUSE="):
+            run, rest = item[12:].decode(errors="replace").split(":", 1)
+            workflow, depth = rest.rsplit(":", 1)
+            return Cause(run, workflow, int(depth))
+    return None
+
+

@@ -1,0 +1,205 @@
+"""Operations on open files: open, create, read, write, flush, release, fsync, poll.
+
+With the kernel's passthrough every open of a regular file carries the inode's one backing id: a *native* open leaves reading
+and writing to the kernel, a *traced* one (FOPEN_DIRECT_IO beside it) sends each to us, and both may be open at once. Without
+passthrough all data comes through here, by way of the kernel's page cache.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from typing import Final
+
+import trio
+from pyfuse3 import EntryAttributes, FileInfo, RequestContext
+
+from vexfs_fuse import pace, passthrough
+from vexfs_fuse.backing import Backing
+from vexfs_fuse.handles import OpenFile, Opener
+from vexfs_fuse.inodes import Inode
+from vexfs_fuse.interest import Interest
+from vexfs_fuse.namespace import masked
+from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH
+
+_READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+_SUID: Final = stat.S_ISUID | stat.S_ISGID
+
+
+class Files:
+    """What may block runs in threads (`pace`)."""
+
+    def __init__(self, backing: Backing, interest: Interest) -> None:
+        self._backing: Final = backing
+        self._inodes: Final = backing.inodes
+        self._handles: Final = backing.handles
+        self._emit: Final = backing.observer.emit
+        self._interest: Final = interest
+        self._pace: Final = pace.Pace()
+
+    async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
+        """Open an existing file."""
+        inode = self._inodes[ino]
+        path_fd = self._inodes.fd(inode)
+        before = os.fstat(path_fd)
+        fd = passthrough.reopen(path_fd, flags)
+        if flags & os.O_TRUNC and ctx.uid != 0:
+            passthrough.drop_suid(fd)
+        reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
+        if flags & os.O_TRUNC and before.st_size:
+            size = {"size_before": before.st_size}
+            self._emit("file.truncated", inode.path(), ctx, inode=ino, size=0, attrs=size)
+        return reply
+
+    async def create(
+        self, parent_ino: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """Open a file that the kernel did not find; it may have appeared in between."""
+        parent, dir_fd = self._backing.directory(parent_ino, name)
+        created = True
+        with self._backing.credentials.of(ctx.uid, ctx.gid):
+            wanted = flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                fd = os.open(name, wanted, masked(stat.S_IMODE(mode), ctx, dir_fd), dir_fd=dir_fd)
+            except FileExistsError:
+                if flags & os.O_EXCL:
+                    raise
+                created = False
+                fd = os.open(name, wanted & ~(os.O_CREAT | os.O_EXCL), dir_fd=dir_fd)
+        try:
+            status = os.fstat(fd)
+            inode = self._inodes.enter(parent, name, passthrough.reopen(fd, os.O_PATH), status)
+        except BaseException:
+            os.close(fd)
+            raise
+        if created:
+            self._emit("file.created", parent.path(name), ctx, inode=inode.ino, size=0, attrs={"kind": "file"})
+        reply = self._opened(inode, fd, flags, status, ctx, created=created)
+        return reply, self._backing.attributes(inode, status)
+
+    async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:
+        """Bytes at an offset; fewer at the end of the file."""
+        file = self._handles.file(fh)
+        who = _kept(self._backing.caller(file.who))
+        data = await pace.read(file.fd, size, offset)
+        file.bytes_read += len(data)
+        self._emit("file.read", file.inode.path(), who, inode=file.inode.ino, offset=offset, length=len(data))
+        return data
+
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Bytes written."""
+        file = self._handles.file(fh)
+        who = _kept(self._backing.caller(file.who))
+        kill_suid = self._backing.native is not None and self._backing.native.request.flags
+        count = await self._pace.call(file.inode.dev, os.pwrite, file.fd, data, offset)
+        if kill_suid:
+            passthrough.drop_suid(file.fd)
+        file.bytes_written += count
+        file.who = who
+        self._emit("file.written", file.inode.path(), who, inode=file.inode.ino, offset=offset, length=count)
+        return count
+
+    async def flush(self, fh: int) -> None:
+        """A descriptor is closed; says what only shows then, e.g. that a network filesystem's server is full."""
+        file = self._handles.file(fh)
+        who = _kept(self._backing.caller(file.who))
+        if file.bytes_written:
+            await self._pace.call(file.inode.dev, lambda: os.close(os.dup(file.fd)))
+        self._emit("sync.flush", file.inode.path(), who, inode=file.inode.ino)
+
+    async def release(self, fh: int) -> None:
+        """The last descriptor is closed. The kernel names nobody: the event tells who wrote last, else who opened."""
+        file = self._handles.files.pop(fh)
+        inode = file.inode
+        status = os.fstat(file.fd)
+        self._closed(file, status)
+        self._release_backing(inode)
+        if inode.removed and status.st_size > pace.INLINE_BYTES:
+            pace.close_in_thread(file.fd)
+        else:
+            os.close(file.fd)
+        self._inodes.closed(inode)
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """To stable storage."""
+        file = self._handles.file(fh)
+        who = _kept(self._backing.caller(file.who))
+        await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, file.fd)
+        attrs = {"datasync": datasync}
+        self._emit("sync.fsync", file.inode.path(), who, inode=file.inode.ino, attrs=attrs)
+
+    async def poll(self, ino: int, fh: int, handle: object, ctx: RequestContext) -> int:
+        """A regular file is always ready."""
+        return _READY
+
+    def _opened(
+        self, inode: Inode, fd: int, flags: int, status: os.stat_result, ctx: RequestContext, *, created: bool
+    ) -> FileInfo:
+        if flags & os.O_DIRECT:
+            passthrough.honour_direct(fd)
+        path = inode.path()
+        who = Opener(ctx.pid, ctx.uid, ctx.gid)
+        native = self._register(inode, fd, flags, status, path, ctx)
+        file = OpenFile(fd, inode, flags, who, created, native, status.st_size, status.st_mtime_ns)
+        self._handles.files[fd] = file
+        inode.opens += 1
+        mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"
+        attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
+        self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
+        # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
+        return FileInfo(fh=fd, keep_cache=False, direct_io=inode.backing_id != 0 and not native)
+
+    def _register(
+        self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: RequestContext
+    ) -> bool:
+        """Put the open's flags and backing id into the reply; whether it is a native one."""
+        library = self._backing.native
+        if library is None:
+            return False
+        extra = 0 if self._interest.in_flush(path) else FOPEN_NOFLUSH
+        if library.passthrough and inode.backing_id == 0 and inode.opens == 0:
+            try:
+                inode.backing_id = library.backing_open(fd)
+            except OSError:
+                inode.backing_id = 0  # stacked too deep, say: this file's data comes through us
+        if not inode.backing_id:
+            library.reply_flags(extra)
+            return False
+        inode.backing_opens += 1
+        library.reply_flags(extra | FOPEN_PASSTHROUGH, inode.backing_id)
+        # The kernel writes without CAP_FSETID and so clears suid for root too, which a plain filesystem does not.
+        keeps_suid = bool(status.st_mode & _SUID and ctx.uid == 0 and flags & (os.O_WRONLY | os.O_RDWR))
+        return not keeps_suid and not self._interest.in_data(path)
+
+    def _release_backing(self, inode: Inode) -> None:
+        if inode.backing_id and self._backing.native is not None:
+            inode.backing_opens -= 1
+            if inode.backing_opens == 0:
+                self._backing.native.backing_close(inode.backing_id)
+                inode.backing_id = 0
+
+    def _closed(self, file: OpenFile, status: os.stat_result) -> None:
+        file.settle(status)
+        path, ino = file.inode.path(), file.inode.ino
+        written = bool(file.bytes_written) or file.changed
+        if file.changed:
+            summary = {"summary": True, "size_before": file.size}
+            self._emit(
+                "file.written", path, file.who, inode=ino, size=status.st_size, attrs=summary, fresh=False
+            )
+        attrs = {
+            "written": written,
+            "bytes_written": None if file.native else file.bytes_written,
+            "bytes_read": None if file.native else file.bytes_read,
+            "created": file.created,
+            "mode": "rw" if file.flags & os.O_RDWR else "w" if file.flags & os.O_WRONLY else "r",
+            "size_before": file.size,
+            "nlink": status.st_nlink,
+        }
+        self._emit("file.closed", path, file.who, inode=ino, size=status.st_size, attrs=attrs, fresh=False)
+
+
+def _kept(who: object) -> Opener:
+    """A copy of the request's caller that outlives it."""
+    return who if isinstance(who, Opener) else Opener(who.pid, who.uid, who.gid)  # type: ignore[attr-defined]

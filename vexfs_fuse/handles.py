@@ -1,0 +1,111 @@
+"""Open files and directories. A file's handle number is its descriptor; a directory's lies above all descriptors."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import Final
+
+from vexfs_fuse.errors import EBADF
+from vexfs_fuse.inodes import Inode
+
+DIRECTORIES: Final = 1 << 32
+
+
+@dataclass(slots=True)
+class Opener:
+    """A caller's numbers, kept beyond its request: for operations that the kernel names nobody for (release)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+@dataclass(slots=True, eq=False)
+class OpenFile:
+    """One open file description. `native`: the kernel does its reads and writes, we see only what changed at the close."""
+
+    fd: int
+    inode: Inode
+    flags: int
+    who: Opener  # who opened it, then who wrote last
+    created: bool
+    native: bool
+    size: int  # at the open, bytes
+    mtime_ns: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+    changed: bool = False  # a native write was noticed before the close
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return bool(self.flags & (os.O_WRONLY | os.O_RDWR))
+
+    def settle(self, status: os.stat_result) -> None:
+        """Compare a native file with what it was: remembers a change, and takes `status` as the new mark."""
+        if self.native and self.writable and (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            self.changed = True
+
+
+@dataclass(slots=True, eq=False)
+class Listing:
+    """An open directory: the names as they were when it was (re)wound, so that changes never skip or repeat the others."""
+
+    fd: int
+    inode: Inode
+    who: Opener
+    entries: list[bytes] | None = None
+
+
+class Handles:
+    """The tables."""
+
+    def __init__(self) -> None:
+        self.files: Final[dict[int, OpenFile]] = {}
+        self.listings: Final[dict[int, Listing]] = {}
+        self._next = DIRECTORIES
+
+    def file(self, fh: int) -> OpenFile:
+        """Raises OSError EBADF."""
+        try:
+            return self.files[fh]
+        except KeyError:
+            raise OSError(EBADF, "not an open file") from None
+
+    def listing(self, fh: int) -> Listing:
+        """Raises OSError EBADF."""
+        try:
+            return self.listings[fh]
+        except KeyError:
+            raise OSError(EBADF, "not an open directory") from None
+
+    def add_listing(self, listing: Listing) -> int:
+        """Its handle number."""
+        self._next += 1
+        self.listings[self._next] = listing
+        return self._next
+
+    def close(self) -> None:
+        """Close every descriptor (the mount is gone)."""
+        for fd in [file.fd for file in self.files.values()] + [listing.fd for listing in self.listings.values()]:
+            os.close(fd)
+        self.files.clear()
+        self.listings.clear()
+
+
+def type_of(mode: int) -> str:
+    """The kind of object in one word: file, dir, symlink, fifo, socket, block, char."""
+    return _KINDS.get(stat.S_IFMT(mode), "unknown")
+
+
+_KINDS: Final = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block",
+    stat.S_IFCHR: "char",
+}

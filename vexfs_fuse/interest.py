@@ -1,0 +1,25 @@
+"""Does anyone want the reads and writes of this path? Decides between a native and a traced open."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from automation.bus import Bus
+
+
+class Interest:
+    """Asks the bus, whose subscriptions answer from their routing index. `io` is the mount's policy."""
+
+    def __init__(self, bus: Bus, io: str = "auto") -> None:
+        self._bus: Final = bus
+        self._io: Final = io
+
+    def in_data(self, path: str) -> bool:
+        """Whether each read and write must be seen."""
+        if self._io != "auto":
+            return self._io == "traced"
+        return self._bus.wanted("file.written", path) or self._bus.wanted("file.read", path)
+
+    def in_flush(self, path: str) -> bool:
+        """Whether the close of each descriptor must be seen, not only that of the last."""
+        return self._bus.wanted("sync.flush", path)

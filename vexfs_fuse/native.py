@@ -1,0 +1,120 @@
+"""The native library: loaded before pyfuse3 is, or done without.
+
+`vexfs_fuse._native` is a plain shared library (see `_native.c`). It must be in the global symbol scope before
+`import pyfuse3` binds libfuse's names, so this module is imported first wherever pyfuse3 is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+log: Final = logging.getLogger(__name__)
+
+# Bits of the INIT exchange (linux/fuse.h), and of an open reply.
+HANDLE_KILLPRIV_V2: Final = 1 << 28
+DIRECT_IO_ALLOW_MMAP: Final = 1 << 36
+PASSTHROUGH: Final = 1 << 37
+FOPEN_CACHE_DIR: Final = 1 << 3
+FOPEN_NOFLUSH: Final = 1 << 5
+FOPEN_PARALLEL_DIRECT_WRITES: Final = 1 << 6
+FOPEN_PASSTHROUGH: Final = 1 << 7
+
+SET_ATIME_NOW: Final = 1 << 7
+SET_MTIME_NOW: Final = 1 << 8
+
+
+class Request(ctypes.Structure):
+    """The caller of the request in hand (`struct vex_request`); valid until the handler's first await."""
+
+    _fields_ = (
+        ("ino", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),
+        ("uid", ctypes.c_uint32),
+        ("gid", ctypes.c_uint32),
+        ("flags", ctypes.c_int32),
+    )
+
+
+class Extra(ctypes.Structure):
+    """The table of operations that Python adds (`vex_extra`); all void functions of a request."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("fallocate", "lseek", "copy_file_range", "ioctl"))
+
+
+class Native:
+    """The loaded library. Use `load()`; its absence is None."""
+
+    def __init__(self, path: Path) -> None:
+        self._library: Final = ctypes.PyDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        self._blocking: Final = ctypes.CDLL(str(path))
+        self.request: Final = Request.in_dll(self._library, "vex_request")
+        self.extra: Final = Extra.in_dll(self._library, "vex_extra")
+        self._open_flags: Final = ctypes.c_uint32.in_dll(self._library, "vex_open_flags")
+        self._backing_id: Final = ctypes.c_int32.in_dll(self._library, "vex_backing_id")
+        self._wanted: Final = ctypes.c_uint64.in_dll(self._library, "vex_wanted")
+        self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
+        self._keep: Final[list[object]] = []  # callbacks that C points to
+        self.wait: Final = self._blocking.vex_wait
+
+    def want(self, flags: int) -> None:
+        """Ask for these INIT bits at the next mount."""
+        self._wanted.value = flags
+
+    @property
+    def agreed(self) -> int:
+        """The INIT bits in force, 0 before the kernel has asked."""
+        return int(self._agreed.value)
+
+    @property
+    def passthrough(self) -> bool:
+        """Whether the kernel does the I/O of native opens by itself."""
+        return bool(self.agreed & PASSTHROUGH)
+
+    def reply_flags(self, flags: int, backing_id: int = 0) -> None:
+        """Add to the reply of the open or create handler that returns next."""
+        self._open_flags.value = flags
+        self._backing_id.value = backing_id
+
+    def backing_open(self, fd: int) -> int:
+        """Register `fd`'s file with the kernel; its backing id. Raises OSError."""
+        result = int(self._library.vex_backing_open(fd))
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return result
+
+    def backing_close(self, backing_id: int) -> None:
+        """Give a backing id back."""
+        self._library.vex_backing_close(ctypes.c_uint32(backing_id))
+
+    def on_interrupt(self, first_handle: int, callback: Callable[[int], None]) -> None:
+        """Call `callback(fh)` when a reader waiting on a handle ≥ `first_handle` gets a signal."""
+        function = ctypes.PYFUNCTYPE(None, ctypes.c_uint64)(callback)
+        self._keep.append(function)
+        pointer = ctypes.c_void_p.in_dll(self._library, "vex_interrupted")
+        pointer.value = ctypes.cast(function, ctypes.c_void_p).value
+        ctypes.c_uint64.in_dll(self._library, "vex_interruptible").value = first_handle
+
+
+def load() -> Native | None:
+    """The library, or None with one line in the log where it cannot be had. Must run before `import pyfuse3`."""
+    if "VEXFS_NO_NATIVE" in os.environ:
+        return None
+    found = sorted(Path(__file__).parent.glob("_native*.so"))
+    if not found or "pyfuse3" in sys.modules:
+        log.warning("native library %s: ordinary FUSE I/O", "not built" if not found else "loaded too late")
+        return None
+    try:
+        return Native(found[0])
+    except (OSError, AttributeError, ValueError) as error:
+        log.warning("native library cannot be loaded (%s): ordinary FUSE I/O", error)
+        return None
+
+
+NATIVE: Final = load()

@@ -1,0 +1,151 @@
+"""One mount from start to end: the request loop, and the order in which things are opened and closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyfuse3
+import trio
+
+from automation.bus import Bus
+from automation.events import SemanticEvent
+from vexfs_fuse.attributes import Attributes
+from vexfs_fuse.backing import Backing
+from vexfs_fuse.cache import KernelCache
+from vexfs_fuse.callers import Callers, Commands
+from vexfs_fuse.control.numbers import CONTROL_BASE
+from vexfs_fuse.directories import Directories
+from vexfs_fuse.files import Files
+from vexfs_fuse.inodes import Inodes
+from vexfs_fuse.interest import Interest
+from vexfs_fuse.namespace import Namespace
+from vexfs_fuse.native import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, NATIVE, PASSTHROUGH
+from vexfs_fuse.observer import Observer
+from vexfs_fuse.operations import Operations
+
+log: Final = logging.getLogger(__name__)
+TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How to mount. `fuse` are mount options as libfuse takes them; timeouts are in seconds; `io` is auto, traced or native."""
+
+    fuse: frozenset[str] = frozenset()
+    entry_timeout: float = 1.0
+    attr_timeout: float = 1.0
+    show_control: bool = False
+    failed_events: bool = False
+    io: str = "auto"
+
+
+class Session:
+    """Serves `mountpoint` from the directory `root_fd`, which stays the caller's to close."""
+
+    def __init__(
+        self,
+        root_fd: int,
+        mountpoint: str,
+        *,
+        bus: Bus,
+        tree: Any,
+        commands: Commands | None = None,
+        options: SessionOptions = SessionOptions(),  # noqa: B008 - immutable
+    ) -> None:
+        self.mountpoint: Final = mountpoint
+        self.options: Final = options
+        self._bus: Final = bus
+        self._tree: Final = tree
+        self.inodes: Final = Inodes(root_fd, _descriptor_budget())
+        self.cache: Final = KernelCache(self.inodes)
+        self._callers: Final = Callers(commands)
+        observer = Observer(bus, self._callers, failures=options.failed_events)
+        self.backing: Final = Backing(
+            self.inodes, observer, NATIVE, entry_timeout=options.entry_timeout, attr_timeout=options.attr_timeout
+        )
+        self._scope: Final = trio.CancelScope()
+
+    @property
+    def mode(self) -> str:
+        """What the I/O goes through, in one line for a person."""
+        if NATIVE is None:
+            return "FUSE (the native library is not loaded)"
+        if not NATIVE.passthrough:
+            return "FUSE (no kernel passthrough: it needs root and Linux 6.9)"
+        return "kernel passthrough, traced where an automation listens"
+
+    def stop(self) -> None:
+        """Unmount; `run` returns."""
+        self._scope.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Mount, report started once the mount answers, serve until unmounted or stopped, leave nothing behind."""
+        os.umask(0)  # a caller's umask comes with its request
+        operations = self._operations()
+        if NATIVE is not None:
+            wanted = HANDLE_KILLPRIV_V2 | DIRECT_IO_ALLOW_MMAP | (PASSTHROUGH if os.geteuid() == 0 else 0)
+            NATIVE.want(wanted)
+            NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
+        pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.cache.run)
+                    nursery.start_soon(self._answers, task_status)
+                    await pyfuse3.main(min_tasks=1, max_tasks=TASKS)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._bus.publish(SemanticEvent("system.unmounted", attrs={"mountpoint": self.mountpoint}))
+            pyfuse3.close(unmount=True)
+            self.backing.handles.close()
+            self.inodes.close()
+            self._callers.close()
+
+    async def _answers(self, task_status: trio.TaskStatus[None]) -> None:
+        """The first answer through the kernel, asked for by a thread since this one has to give it."""
+        await trio.to_thread.run_sync(os.stat, self.mountpoint, abandon_on_cancel=True)
+        self._bus.publish(SemanticEvent("system.mounted", attrs={"mountpoint": self.mountpoint, "io": self.mode}))
+        log.info("mounted on %s: %s", self.mountpoint, self.mode)
+        task_status.started()
+
+    def _operations(self) -> Operations:
+        families: Sequence[object] = (
+            Namespace(self.backing),
+            Attributes(self.backing),
+            Files(self.backing, Interest(self._bus, self.options.io)),
+            Directories(self.backing, self._tree.entry if self.options.show_control else None),
+        )
+        return Operations(self.backing, families, self._tree)
+
+    def _fuse_options(self) -> frozenset[str]:
+        given = self.options.fuse
+        names = {option.partition("=")[0] for option in given}
+        extra = {"default_permissions", "subtype=vexfs"}
+        if "fsname" not in names:
+            extra.add("fsname=vexfs")
+        if os.geteuid() == 0:  # as the backing directory, whose devices and set-uid programs work
+            extra |= {plain for plain in ("dev", "suid") if not {plain, f"no{plain}"} & names}
+        return given | extra
+
+    def _interrupted(self, fh: int) -> None:
+        interrupt = getattr(self._tree, "interrupt", None)
+        if interrupt is not None:
+            interrupt(fh)
+
+
+def _descriptor_budget() -> int:
+    """Raise the limit as far as it goes; seven tenths of it are for inodes, the rest for open files and the process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (1 << 20, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, hard)))
+            break
+        except (ValueError, OSError):
+            continue
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft * 7 // 10
