@@ -11,11 +11,11 @@ from typing import Final
 from automation.workspace import beneath, copying, removal, staging
 from automation.workspace.beneath import Place
 from automation.workspace.copying import Check
+from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
 
 FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o755
-_WRITABLE: Final = {"writable": True}
 
 
 def make_directories(root_fd: int, path: str, mode: int | None, *, parents: bool, trail: Trail) -> bool:
@@ -53,7 +53,7 @@ def _make(root_fd: int, path: str, mode: int | None, trail: Trail) -> bool:
             if mode is not None:
                 os.chmod(beneath.handle(fd), mode)
             trail.stale_entry(at.path)
-            trail.note("dir.created", at.path, inode=os.fstat(fd).st_ino)
+            trail.note("dir.created", at.path, inode=os.fstat(fd).st_ino, attrs={"kind": "dir"})
     return True
 
 
@@ -77,7 +77,7 @@ def write_file(root_fd: int, path: str, data: bytes, mode: int | None, *, overwr
             os.fchmod(new.fd, mode)
         replaced = new.publish(overwrite=overwrite)
         trail.stale_entry(at.path)
-        trail.note_file("file.replaced" if replaced else "file.created", at.path, os.fstat(new.fd))
+        trail.note_file(at.path, os.fstat(new.fd), replaced)
         return at.path
 
 
@@ -107,13 +107,12 @@ def append_file(root_fd: int, path: str, data: bytes, mode: int | None, trail: T
             os.close(fd)
         trail.stale_entry(at.path) if created else trail.stale_content(at.path)
         if created:
-            trail.note("file.created", at.path, inode=after.st_ino, size=0)
-        else:
-            trail.note("file.opened", at.path, inode=after.st_ino, size=before.st_size, attrs=_WRITABLE)
+            trail.note("file.created", at.path, inode=after.st_ino, size=0, attrs={"kind": "file"})
+        trail.note_opened(at.path, after.st_ino, before.st_size, append=True)
         trail.note(
             "file.written", at.path, inode=after.st_ino, offset=before.st_size, length=len(data), size=after.st_size
         )
-        trail.note_closed(at.path, after, len(data))
+        trail.note_closed(at.path, after, len(data), created=created, before=before.st_size)
         return at.path
 
 
@@ -127,28 +126,40 @@ def move(root_fd: int, source: str, target: str, *, overwrite: bool, check: Chec
             copy(root_fd, old.path, new.path, overwrite=overwrite, recursive=True, check=check, trail=trail)
             removal.remove(old, recursive=True, check=lambda: None, trail=trail)
             return new.path
-        replaced = _rename(old, new, overwrite=overwrite)
+        covered = _rename(old, new, overwrite=overwrite)
         for parent in {old.directory: old.parent, new.directory: new.parent}.values():
             beneath.sync_directory(parent)
         trail.stale_entry(old.path)
         trail.stale_entry(new.path)
-        directory = stat.S_ISDIR(info.st_mode)
-        size = None if directory else info.st_size
-        trail.note("dir.renamed" if directory else "file.renamed", old.path, new.path, inode=info.st_ino, size=size)
-        if replaced and not directory:
-            trail.note("file.replaced", new.path, inode=info.st_ino, size=size)
+        _note_rename(old.path, new.path, info, covered, trail)
         return new.path
 
 
-def _rename(old: Place, new: Place, *, overwrite: bool) -> bool:
+def _rename(old: Place, new: Place, *, overwrite: bool) -> os.stat_result | None:
     try:
         staging.rename_new(old, new)
     except FileExistsError:
         if not overwrite:
             raise
+        covered = os.stat(new.name, dir_fd=new.parent, follow_symlinks=False)
         beneath.rename(old, new)
-        return True
-    return False
+        return covered
+    return None
+
+
+def _note_rename(old: str, new: str, info: os.stat_result, covered: os.stat_result | None, trail: Trail) -> None:
+    kind = kind_of(info.st_mode)
+    trail.note(
+        "dir.renamed" if kind == "dir" else "file.renamed",
+        old,
+        new,
+        inode=info.st_ino,
+        size=info.st_size,
+        attrs={"kind": kind},
+    )
+    if covered is not None and kind != "dir":
+        attrs = {"from": old, "size_before": covered.st_size}
+        trail.note("file.replaced", new, inode=info.st_ino, size=info.st_size, attrs=attrs)
 
 
 def copy(
@@ -183,7 +194,7 @@ def change_mode(root_fd: int, path: str, mode: int, trail: Trail) -> tuple[str, 
         os.chmod(beneath.handle(fd), mode)
         trail.stale_content(at.path)
         old = stat.S_IMODE(before.st_mode)
-        trail.note("file.attr.mode", at.path, inode=before.st_ino, attrs={"mode": mode, "old": old})
+        trail.note("file.attr.mode", at.path, inode=before.st_ino, attrs={"mode": oct(mode), "before": oct(old)})
         return at.path, old
 
 
@@ -195,6 +206,6 @@ def change_xattr(root_fd: int, path: str, name: str, value: bytes | None, trail:
         else:
             os.setxattr(beneath.handle(fd), name, value)
         trail.stale_content(at.path)
-        attrs = {"name": name, "removed": value is None}
+        attrs = {"name": name, "removed": True} if value is None else {"name": name, "length": len(value)}
         trail.note("file.attr.xattr", at.path, inode=os.fstat(fd).st_ino, attrs=attrs)
         return at.path

@@ -15,6 +15,7 @@ from typing import Final
 
 from automation.workspace import beneath, removal, staging
 from automation.workspace.beneath import Place
+from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
 
 Check = Callable[[], None]
@@ -139,7 +140,7 @@ def copy_file(source: Place, target: Place, *, overwrite: bool, check: Check, tr
     finally:
         os.close(fd)
     trail.stale_entry(target.path)
-    trail.note_file("file.replaced" if replaced else "file.created", target.path, info)
+    trail.note_file(target.path, info, replaced)
     return info
 
 
@@ -209,7 +210,7 @@ def _enter(source: Place, target: Place, trail: Trail) -> _Level:
     except OSError:
         os.close(fd)
         raise
-    trail.note("dir.created", target.path, inode=os.fstat(new).st_ino)
+    trail.note("dir.created", target.path, inode=os.fstat(new).st_ino, attrs={"kind": "dir"})
     return _Level(fd, new, target.path, sorted(map(os.fsencode, os.listdir(fd)), reverse=True))
 
 
@@ -223,7 +224,7 @@ def _copy_entry(source: Place, target: Place, check: Check, trail: Trail) -> _Le
         copy_link(source, target, trail)
     else:
         os.mknod(target.name, info.st_mode, info.st_rdev, dir_fd=target.parent)
-        trail.note("file.created", target.path)
+        trail.note("file.created", target.path, attrs={"kind": kind_of(info.st_mode)})
     return None
 
 
@@ -255,4 +256,4 @@ def copy_link(source: Place, target: Place, trail: Trail) -> None:
         os.chown(target.name, info.st_uid, info.st_gid, dir_fd=target.parent, follow_symlinks=False)
     times = (info.st_atime_ns, info.st_mtime_ns)
     os.utime(target.name, ns=times, dir_fd=target.parent, follow_symlinks=False)
-    trail.note("file.symlinked", target.path, attrs={"target": os.fsdecode(text)})
+    trail.note("file.symlinked", target.path, attrs={"target": os.fsdecode(text), "kind": "symlink"})

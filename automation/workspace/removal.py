@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from automation.workspace import beneath
 from automation.workspace.beneath import Place
+from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
 
 
@@ -38,7 +39,8 @@ def remove(at: Place, *, recursive: bool, check: Callable[[], None], trail: Trai
 def _unlink(at: Place, info: os.stat_result, trail: Trail) -> int:
     os.unlink(at.name, dir_fd=at.parent)
     trail.stale_entry(at.path)
-    trail.note("file.deleted", at.path, inode=info.st_ino, size=info.st_size)
+    attrs = {"kind": kind_of(info.st_mode), "nlink": info.st_nlink - 1}
+    trail.note("file.deleted", at.path, inode=info.st_ino, size=info.st_size, attrs=attrs)
     return 1
 
 

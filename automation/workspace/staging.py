@@ -27,17 +27,17 @@ class Staged:
     target: Place
     name: bytes | None
 
-    def publish(self, *, overwrite: bool) -> bool:
-        """Give the file its name; True if it replaced another. FileExistsError when it may not."""
+    def publish(self, *, overwrite: bool) -> os.stat_result | None:
+        """Give the file its name; the stat of what it replaced, if anything. FileExistsError when it may not."""
         os.fsync(self.fd)
-        replaced = False
+        replaced = None
         try:
             self._take()
         except FileExistsError:
             if not overwrite:
                 raise
+            replaced = os.stat(self.target.name, dir_fd=self.target.parent, follow_symlinks=False)
             self._replace()
-            replaced = True
         beneath.sync_directory(self.target.parent)
         return replaced
 

@@ -11,18 +11,18 @@ from automation.workspace import beneath
 
 _KINDS: Final = {
     stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
+    stat.S_IFDIR: "dir",
     stat.S_IFLNK: "symlink",
     stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """`path` is relative to the mount; `type` is file, directory, symlink, fifo, socket or device; times in ns."""
+    """`path` is relative to the mount; `type` is file, dir, symlink, fifo, socket, block or char; times in ns."""
 
     path: str
     type: str
@@ -42,11 +42,16 @@ class FileStat:
         return asdict(self)
 
 
+def kind_of(mode: int) -> str:
+    """The kind of object in one word."""
+    return _KINDS.get(stat.S_IFMT(mode), "unknown")
+
+
 def from_os(path: str, info: os.stat_result) -> FileStat:
     """The stat of `path` from the kernel's answer; `mode` holds the permission bits only."""
     return FileStat(
         path=path,
-        type=_KINDS.get(stat.S_IFMT(info.st_mode), "file"),
+        type=kind_of(info.st_mode),
         size=info.st_size,
         mode=stat.S_IMODE(info.st_mode),
         uid=info.st_uid,

@@ -66,18 +66,35 @@ class Trail:
         """The object at `path` changed in place."""
         self._contents[path] = None
 
-    def note_file(self, type: str, path: str, stat: os.stat_result) -> None:
-        """A whole new file is in place at `path`: the events of a program that made, filled and closed it."""
-        inode, size = stat.st_ino, stat.st_size
-        self.note(type, path, inode=inode, size=size)
+    def note_file(self, path: str, info: os.stat_result, replaced: os.stat_result | None) -> None:
+        """A whole new file is in place at `path`: the events of a program that made or replaced it, and closed it."""
+        inode, size = info.st_ino, info.st_size
+        if replaced is None:
+            self.note("file.created", path, inode=inode, size=0, attrs={"kind": "file"})
+        else:
+            self.note("file.replaced", path, inode=inode, size=size, attrs={"size_before": replaced.st_size})
+        self.note_opened(path, inode, 0, append=False)
         if size:
             self.note("file.written", path, inode=inode, offset=0, length=size, size=size)
-        self.note_closed(path, stat, size)
+        self.note_closed(path, info, size, created=replaced is None, before=0)
 
-    def note_closed(self, path: str, stat: os.stat_result, written: int) -> None:
-        """A file was closed after `written` bytes went into it."""
-        attrs = {"written": True, "bytes": written}
-        self.note("file.closed", path, inode=stat.st_ino, size=stat.st_size, attrs=attrs)
+    def note_opened(self, path: str, inode: int, size: int, *, append: bool) -> None:
+        """A file of `size` bytes was opened for writing; every closing has its opening."""
+        attrs = {"mode": "w", "append": append, "truncate": False}
+        self.note("file.opened", path, inode=inode, size=size, attrs=attrs)
+
+    def note_closed(self, path: str, info: os.stat_result, written: int, *, created: bool, before: int) -> None:
+        """A file of `before` bytes was closed after `written` bytes went into it."""
+        attrs = {
+            "written": bool(written) or created or before != info.st_size,
+            "bytes_written": written,
+            "bytes_read": 0,
+            "created": created,
+            "mode": "w",
+            "size_before": before,
+            "nlink": info.st_nlink,
+        }
+        self.note("file.closed", path, inode=info.st_ino, size=info.st_size, attrs=attrs)
 
     def fork(self) -> Trail:
         """A trail with the same cause, for what may yet be undone before anyone can see it."""

@@ -223,7 +223,7 @@ class Workspace:
             first = False
             for entry in entries:
                 yield entry
-            pending += [entry.path for entry in reversed(entries) if entry.type == "directory"]
+            pending += [entry.path for entry in reversed(entries) if entry.type == "dir"]
 
     async def checksum(self, path: str, algorithm: str = "sha256") -> str:
         """The hexadecimal digest of a file's content; any algorithm of fixed length that hashlib has."""
