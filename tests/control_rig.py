@@ -1,0 +1,183 @@
+"""What tests of the control tree share: a fake service, and a kernel that calls the tree's handlers directly."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import SimpleNamespace
+
+import prometheus_client
+import pyfuse3
+
+from automation.bus import Bus
+from automation.errors import CallerError, DefinitionError
+from automation.events import SemanticEvent
+from automation.runner import Run, StepRecord
+from automation.state import State
+from automation.triggers.firing import Firing
+from vexfs_fuse.control import ControlTree, Mount
+
+OWNER = 1000
+STRANGER = 1001
+
+
+@dataclass
+class FakeEntry:
+    """A definition as the tree sees it."""
+
+    name: str
+    file: str
+    text: str
+    definition: object
+    error: DefinitionError | None = None
+    version: int = 1
+    loaded_ns: int = field(default_factory=time.time_ns)
+    enabled: bool = True
+
+
+class FakeLibrary:
+    """Accepts a text that begins with `name: `; keeps the last good version of a file, as the library does."""
+
+    def __init__(self):
+        self.entries: dict[str, FakeEntry] = {}
+        self.installs = []
+
+    async def install(self, file: str, text: str):
+        self.installs.append(file)
+        first = text.partition("\n")[0]
+        if not first.startswith("name: "):
+            raise DefinitionError(file, 1, "name", "the name is missing")
+        name = first.removeprefix("name: ").strip()
+        for other in [e for e in self.entries.values() if e.file == file]:
+            del self.entries[other.name]
+        definition = SimpleNamespace(description="", triggers=[], step_names=["copy"])
+        self.entries[name] = FakeEntry(name, file, text, definition)
+
+    async def uninstall(self, name: str):
+        if name not in self.entries:
+            raise CallerError(f"there is no workflow {name!r}")
+        del self.entries[name]
+
+
+class FakeService:
+    """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
+
+    def __init__(self):
+        self.bus = Bus()
+        self.state = State(self.bus)
+        self.library = FakeLibrary()
+        self.runner = SimpleNamespace(runs={})
+        self.registry = prometheus_client.CollectorRegistry()
+        self.started_ns = time.time_ns()
+        self.paused = False
+        self.commands: list[tuple[str, int]] = []
+        prometheus_client.Counter("vexfs_events", "Events", ["type"], registry=self.registry).labels("file.closed").inc()
+
+    def status(self):
+        return {"loop_lag_s": 0.0004}
+
+    async def command(self, line: str, uid: int) -> str:
+        self.commands.append((line, uid))
+        if line.startswith("fail"):
+            raise CallerError(f"{line!r} is no command")
+        return "done"
+
+    def add_run(self, id: str, workflow: str = "ingest", status: str = "succeeded") -> Run:
+        event = SemanticEvent("file.closed", "in/a.csv", pid=7, uid=OWNER, comm="cp")
+        firing = Firing(workflow, 0, "event", "in/a.csv", (event,))
+        run = Run(id, workflow, firing, {}, [StepRecord("sort", "move", "succeeded", 1, 10**18, 10**18 + 10**6)], status)
+        run.started_ns = run.ended_ns = time.time_ns()
+        self.runner.runs[id] = run
+        return run
+
+
+class Kernel:
+    """Calls the tree as the kernel would for a process of `uid`: looks names up, opens, reads to the end, closes."""
+
+    def __init__(self, service: FakeService, uid: int = OWNER, tree: ControlTree | None = None):
+        self.tree = tree or ControlTree(service, Mount("/mnt", "/src", OWNER, OWNER), native=None)
+        self.ctx = SimpleNamespace(uid=uid, gid=uid, pid=4242, umask=0o022)
+
+    def as_user(self, uid: int) -> "Kernel":
+        """The same tree, seen by another user."""
+        return Kernel(None, uid, self.tree)
+
+    async def walk(self, path: str) -> int:
+        ino = self.tree.root_ino
+        for name in PurePath(path).parts:
+            ino = (await self.tree.lookup(ino, os.fsencode(name), self.ctx)).st_ino
+        return ino
+
+    async def stat(self, path: str) -> pyfuse3.EntryAttributes:
+        return await self.tree.getattr(await self.walk(path), self.ctx)
+
+    async def open(self, path: str, flags: int = os.O_RDONLY) -> int:
+        """open(2) with O_CREAT as the kernel does it."""
+        parent, name = os.path.split(path)
+        try:
+            ino = await self.walk(path)
+        except pyfuse3.FUSEError:
+            if not flags & os.O_CREAT:
+                raise
+            info, _ = await self.tree.create(await self.walk(parent), os.fsencode(name), 0o644, flags, self.ctx)
+            return info.fh
+        return (await self.tree.open(ino, flags, self.ctx)).fh
+
+    async def close(self, fh: int) -> None:
+        try:
+            await self.tree.flush(fh)
+        finally:
+            await self.tree.release(fh)
+
+    async def read(self, path: str) -> str:
+        """cat"""
+        fh = await self.open(path)
+        content = b""
+        while block := await self.tree.read(fh, len(content), 4096):
+            content += block
+        await self.close(fh)
+        return content.decode()
+
+    async def write(self, path: str, text: str | bytes, flags: int = os.O_TRUNC | os.O_CREAT) -> None:
+        """echo text > path: open, write, close."""
+        data = text.encode() if isinstance(text, str) else text
+        fh = await self.open(path, os.O_WRONLY | flags)
+        try:
+            assert await self.tree.write(fh, 0, data) == len(data)
+        finally:
+            await self.close(fh)
+
+    async def rename(self, directory: str, old: str, new: str, flags: int = 0) -> None:
+        ino = await self.walk(directory)
+        await self.tree.rename(ino, os.fsencode(old), ino, os.fsencode(new), flags, self.ctx)
+
+    async def unlink(self, path: str) -> None:
+        parent, name = os.path.split(path)
+        await self.tree.unlink(await self.walk(parent), os.fsencode(name), self.ctx)
+
+    async def every_path(self) -> Mapping[str, bool]:
+        """All paths of the tree that a listing shows → whether it is a directory."""
+        found: dict[str, bool] = {}
+        todo = [""]
+        while todo:
+            at = todo.pop()
+            directory = self.tree._nodes.at(await self.walk(at)).node
+            for name in directory.names():
+                path = f"{at}/{name}".lstrip("/")
+                found[path] = stat.S_ISDIR((await self.stat(path)).st_mode)
+                todo += [path] if found[path] else []
+        return found
+
+
+@contextmanager
+def refused(code: int) -> Iterator[None]:
+    """The block must end with errno `code`."""
+    try:
+        yield
+    except pyfuse3.FUSEError as error:
+        assert error.errno == code, f"errno {error.errno}, not {code}"
+    else:
+        raise AssertionError(f"nothing was refused, errno {code} was expected")

@@ -1,0 +1,41 @@
+"""`/.vexfs/ctl`: commands, one a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vexfs_fuse.control.handles import CommandLines
+from vexfs_fuse.control.nodes import Description, Handle, Opening
+
+if TYPE_CHECKING:
+    from automation.service import Service
+
+HELP: Final = b"""\
+Write one command a line, for instance: echo pause > ctl
+
+pause             stop reacting to events; runs that have begun go on
+resume            react again
+reload            read the workflow definitions again
+enable NAME       let a workflow be triggered
+disable NAME      stop it from being triggered
+run NAME [JSON]   start a run now, with that input
+cancel ID         cancel a run
+quit              unmount
+
+A command that cannot be done fails the write with "Invalid argument"; error says why.
+"""
+
+
+class Ctl:
+    """Written: commands of the service. Read: the list of them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service: Final = service
+
+    def describe(self) -> Description:
+        """Readable and writable by the owner."""
+        return Description(0o600, len(HELP), self._service.started_ns)
+
+    def open(self, opening: Opening) -> Handle:
+        """Commands are done as who opened the file."""
+        return CommandLines(lambda: HELP, lambda line: self._service.command(line, opening.uid))

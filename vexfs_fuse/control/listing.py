@@ -1,0 +1,62 @@
+"""An open directory of the control tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import pyfuse3
+
+from vexfs_fuse.control.nodes import Node, is_directory
+from vexfs_fuse.control.numbers import Nodes
+from vexfs_fuse.errors import ENOENT
+
+Path = tuple[str, ...]
+Attributes = Callable[[Path, Node], pyfuse3.EntryAttributes]
+
+
+class Listing:
+    """The names of the moment of the first read (or rewind), handed out in portions with their attributes."""
+
+    def __init__(self, nodes: Nodes, path: Path, attributes: Attributes) -> None:
+        self._nodes: Final = nodes
+        self._path: Final = path
+        self._attributes: Final = attributes
+        self._names: list[str] = []
+
+    def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
+        """Entries from position `start` on, as many as fit."""
+        directory = self._nodes.at(self._nodes.number(self._path)).node
+        if not is_directory(directory):
+            return
+        if start == 0:
+            self._names = [".", "..", *directory.names()]  # type: ignore[union-attr]
+            self._drop_vanished()
+        for at, name in enumerate(self._names[start:], start + 1):
+            path = (*self._path, name)
+            node = directory if at <= 2 else directory.child(name)  # type: ignore[union-attr]
+            if node is None or len(os.fsencode(name)) > 255:
+                continue
+            if not self._tell(token, path if at > 2 else self._path, name, node, at):
+                break
+
+    def _tell(self, token: pyfuse3.ReaddirToken, path: Path, name: str, node: Node, at: int) -> bool:
+        """One entry; whether it fit. The kernel counts a lookup of each, but of `.` and `..`."""
+        try:
+            entry = self._attributes(path, node)
+        except pyfuse3.FUSEError as error:
+            if error.errno == ENOENT:
+                return True
+            raise
+        if not pyfuse3.readdir_reply(token, os.fsencode(name), entry, at):
+            return False
+        if at > 2:
+            self._nodes.remember(path, node)
+        return True
+
+    def _drop_vanished(self) -> None:
+        """Let the kernel forget what is gone; else it keeps the entries, and we their numbers, until memory is short."""
+        ino = pyfuse3.InodeT(self._nodes.number(self._path))
+        for name in set(self._nodes.below(self._path)).difference(self._names):
+            pyfuse3.invalidate_entry_async(ino, pyfuse3.FileNameT(os.fsencode(name)), ignore_enoent=True)

@@ -1,0 +1,60 @@
+"""`/.vexfs/README`: a page about the tree."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vexfs_fuse.control.handles import Snapshot
+from vexfs_fuse.control.nodes import Description, Handle, Opening
+
+TEXT: Final = """\
+VexFS control tree
+==================
+
+Everything about this mount is a file here. The directory does not show in
+listings of the mount's root (unless mounted with --show-control); name it:
+`cd .vexfs`. Only the user who mounted, and root, can enter.
+
+README      this page
+status      one screen: workflows, runs, events, queues      cat status
+metrics     counters in Prometheus text format               cat metrics
+events      live stream of events, one JSON object a line    tail -f events
+events.d/   the same by type; a name covers all below it,    cat events.d/file.closed
+            commas join several                              cat events.d/dir,file.closed
+ctl         commands; read it for the list                   echo pause > ctl
+error       why the last requests were refused, newest first cat error
+state       values that workflows share, JSON                echo 'limits.size = 10' > state
+                                                             echo 'delete limits' > state
+workflows/  definitions, and a directory for each
+  FILE          a definition file: copy, edit, move, remove  cp ingest.yaml workflows/
+  NAME/definition   its text; write a new one to replace it
+  NAME/status       state, last error, last runs
+  NAME/trigger      what starts it; write JSON to start it   echo '{}' > workflows/NAME/trigger
+  NAME/enabled      1 or 0; write it to change it            echo 0 > workflows/NAME/enabled
+runs/       recent runs of workflows, newest first
+  ID/status         a screen about the run
+  ID/trace          its record as JSON: steps, results, errors
+  ID/cancel         write anything to cancel the run         echo 1 > runs/ID/cancel
+
+A write either does what it says or fails with "Invalid argument", and `error`
+says why. A definition takes effect when its file is closed. One that is wrong
+fails the close and stays out; what ran before keeps running.
+
+Readers of `events` start with the next event and wait for more. One that is
+too slow loses the oldest and finds a `system.gap` record with the number lost.
+"""
+
+
+class Readme:
+    """The page."""
+
+    def __init__(self, since_ns: int) -> None:
+        self._since_ns: Final = since_ns
+
+    def describe(self) -> Description:
+        """Readable by the owner."""
+        return Description(0o400, len(TEXT.encode()), self._since_ns)
+
+    def open(self, opening: Opening) -> Handle:
+        """The text."""
+        return Snapshot(TEXT.encode)

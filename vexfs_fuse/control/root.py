@@ -1,0 +1,64 @@
+"""The root of the tree: what is in `/.vexfs`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from vexfs_fuse.control.ctl import Ctl
+from vexfs_fuse.control.error import ErrorFile, Refusals
+from vexfs_fuse.control.events import EventStream, EventTypes
+from vexfs_fuse.control.metrics import Metrics
+from vexfs_fuse.control.nodes import Description, Node
+from vexfs_fuse.control.readme import Readme
+from vexfs_fuse.control.runs import Runs
+from vexfs_fuse.control.state import StateFile
+from vexfs_fuse.control.status import Status
+from vexfs_fuse.control.stream import Readers
+from vexfs_fuse.control.workflows import Workflows
+
+if TYPE_CHECKING:
+    from automation.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What the tree says of the mount: where it is, what it shows, and whose it is."""
+
+    mountpoint: str
+    source: str
+    uid: int = field(default_factory=os.getuid)
+    gid: int = field(default_factory=os.getgid)
+
+
+class Root:
+    """The literal table of entries."""
+
+    def __init__(self, service: Service, mount: Mount, refusals: Refusals, readers: Readers) -> None:
+        self._since_ns: Final = service.started_ns
+        self._entries: Final[dict[str, Node]] = {
+            "README": Readme(self._since_ns),
+            "status": Status(service, mount.mountpoint, mount.source, readers),
+            "metrics": Metrics(service),
+            "events": EventStream(service.bus, ("*",), readers),
+            "events.d": EventTypes(service.bus, readers, self._since_ns),
+            "ctl": Ctl(service),
+            "error": ErrorFile(refusals, service),
+            "state": StateFile(service.state),
+            "workflows": Workflows(service),
+            "runs": Runs(service),
+        }
+
+    def describe(self) -> Description:
+        """Only the owner enters."""
+        return Description(0o500, 0, self._since_ns)
+
+    def names(self) -> Iterable[str]:
+        """The table's order."""
+        return self._entries
+
+    def child(self, name: str) -> Node | None:
+        """By name."""
+        return self._entries.get(name)

@@ -1,0 +1,110 @@
+"""`/.vexfs/status`: one screen for a person."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from vexfs_fuse.control.handles import Snapshot
+from vexfs_fuse.control.layout import ago, amount, fit, span, table
+from vexfs_fuse.control.nodes import Description, Handle, Opening
+from vexfs_fuse.control.stream import Readers
+from vexfs_fuse.control.workflow import condition
+
+if TYPE_CHECKING:
+    from automation.service import Service
+
+    from automation.runner import Run
+
+ROWS: Final = 12  # workflows and runs shown; the rest are counted
+
+
+class Status:
+    """80 columns; sections for the mount, workflows, runs, and queues that lost events."""
+
+    def __init__(self, service: Service, mountpoint: str, source: str, readers: Readers) -> None:
+        self._service: Final = service
+        self._mountpoint: Final = mountpoint
+        self._source: Final = source
+        self._readers: Final = readers
+        self._last: tuple[int, int] = (service.started_ns, 0)  # when the screen was last drawn, and bus.seq then
+
+    def describe(self) -> Description:
+        """Readable by the owner."""
+        return Description(0o400)
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot."""
+        return Snapshot(self._render)
+
+    def _render(self) -> bytes:
+        lines = [*self._mount(), "", *self._workflows(), "", *self._runs(), *self._losses()]
+        return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+
+    def _mount(self) -> list[str]:
+        service, bus = self._service, self._service.bus
+        facts = service.status()
+        now = time.time_ns()
+        rate = self._rate(now)
+        busiest = ", ".join(f"{name} {amount(number)}" for name, number in bus.counts.most_common(3))
+        rows = [
+            ("mount", self._mountpoint),
+            ("source", self._source),
+            ("state", "paused: events start nothing (echo resume > ctl)" if service.paused else "reacting"),
+            ("up", span((now - service.started_ns) / 1e9)),
+            ("events", f"{amount(bus.seq)} in all, {rate}"),
+            ("", busiest),
+            ("dropped", amount(sum(s.dropped for s in bus.subscriptions))),
+            ("loop lag", span(facts["loop_lag_s"])),
+            ("readers", f"{len(self._readers)} of events"),
+        ]
+        return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+
+    def _rate(self, now: int) -> str:
+        (then, seq), self._last = self._last, (now, self._service.bus.seq)
+        seconds = max((now - then) / 1e9, 1e-3)
+        return f"{amount((self._service.bus.seq - seq) / seconds)}/s in the last {span(seconds)}"
+
+    def _workflows(self) -> list[str]:
+        entries = list(self._service.library.entries.values())
+        if not entries:
+            return ["No workflows: copy a definition into workflows/ to install one."]
+        latest: dict[str, Run] = {}
+        for run in self._newest():
+            latest.setdefault(run.workflow, run)
+        states = Counter(condition(e) for e in entries)
+        rows = [("WORKFLOW", "STATE", "LAST RUN", "")]
+        for entry in entries[:ROWS]:
+            last = latest.get(entry.name)
+            rows.append((entry.name, condition(entry), ago(last.started_ns) if last else "never", _outcome(last)))
+        lines = table(rows, (28, 12, 14, 20))
+        if len(entries) > ROWS:
+            lines.append("… in all " + ", ".join(f"{number} {state}" for state, number in states.items()))
+        refused = [str(e.error) for e in entries if e.error is not None]
+        return [*lines, *(["", "Refused:"] if refused else []), *(f"  {sentence}" for sentence in refused[:ROWS])]
+
+    def _runs(self) -> list[str]:
+        runs = self._newest()
+        if not runs:
+            return ["No runs yet."]
+        rows = [("RUN", "WORKFLOW", "STATUS", "STARTED")]
+        rows += [(r.id, r.workflow, r.status, ago(r.started_ns)) for r in runs[:ROWS]]
+        totals = Counter(r.status for r in runs)
+        summary = ", ".join(f"{number} {status}" for status, number in totals.most_common())
+        return [*table(rows, (20, 28, 11, 15)), f"of the last {len(runs)}: {summary}"]
+
+    def _losses(self) -> list[str]:
+        losses = [s for s in self._service.bus.subscriptions if s.dropped]
+        if not losses:
+            return []
+        rows = [("QUEUE", "WAITING", "DROPPED")]
+        rows += [(s.name, amount(len(s)), amount(s.dropped)) for s in losses[:ROWS]]
+        return ["", *table(rows, (44, 12, 20))]
+
+    def _newest(self) -> list[Run]:
+        return list(self._service.runner.runs.values())[::-1]
+
+
+def _outcome(run: Run | None) -> str:
+    return "" if run is None else run.status

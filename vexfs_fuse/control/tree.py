@@ -1,0 +1,399 @@
+"""The control tree as the kernel sees it: `pyfuse3.Operations`' methods for the numbers from `CONTROL_BASE` on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, InodeT, RequestContext
+
+from automation.errors import VexError
+from vexfs_fuse.control.error import Refusals
+from vexfs_fuse.control.listing import Listing
+from vexfs_fuse.control.nodes import Description, Directory, Editable, File, Handle, Node, Opening, is_directory
+from vexfs_fuse.control.numbers import CONTROL_BASE, Nodes
+from vexfs_fuse.control.root import Mount, Root
+from vexfs_fuse.control.stream import Readers
+from vexfs_fuse.errors import (
+    EACCES,
+    EBADF,
+    EEXIST,
+    EINVAL,
+    EISDIR,
+    ENOENT,
+    ENOTDIR,
+    ENOTSUP,
+    EPERM,
+    EXDEV,
+    fail,
+)
+from vexfs_fuse.native import NATIVE, Native
+
+if TYPE_CHECKING:
+    from automation.service import Service
+
+ANSWER_EVERY: Final = 1.0  # seconds after which a waiting read is answered where signals do not reach us
+Path = tuple[str, ...]
+
+
+class OpenFile:
+    """A handle, with what a refusal should say about it."""
+
+    __slots__ = ("handle", "ino", "path", "uid")
+
+    def __init__(self, handle: Handle, path: Path, ino: int, uid: int) -> None:
+        self.handle: Final = handle
+        self.path: Final = path
+        self.ino: Final = ino
+        self.uid: Final = uid
+
+
+class ControlTree:
+    """`/.vexfs`. Only the user who mounted, and root, may do more than `stat` its root.
+
+    With the native library the session calls `interrupt` when a process that waits in a read gets a signal; without it,
+    waiting reads are answered EINTR every `ANSWER_EVERY` seconds.
+    """
+
+    def __init__(self, service: Service, mount: Mount, native: Native | None = NATIVE) -> None:
+        self._mount: Final = mount
+        self._native: Final = native
+        self._refusals: Final = Refusals()
+        self._readers: Final = Readers(ANSWER_EVERY if native is None else None)
+        self._nodes: Final = Nodes(Root(service, mount, self._refusals, self._readers))
+        self._files: Final[dict[int, OpenFile]] = {}
+        self._listings: Final[dict[int, Listing]] = {}
+        self._handles: Final[Iterator[int]] = count(CONTROL_BASE + 1)
+        self.root_ino: Final = InodeT(self._nodes.root_ino)
+
+    def entry(self) -> EntryAttributes:
+        """The root's attributes, for a listing that shows it."""
+        known = self._nodes.at(self.root_ino)
+        return self._attributes(known.path, known.node)
+
+    def interrupt(self, fh: int) -> None:
+        """A process that waits in a read of `fh` got a signal: answer it."""
+        file = self._files.get(fh)
+        if file is not None:
+            file.handle.interrupt()
+
+    def close(self) -> None:
+        """End the event streams, so that their readers go and the mount is not busy. Call it before unmounting."""
+        self._readers.close()
+
+    # Names
+
+    async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        """The entry of that name; the kernel counts it."""
+        self._admit(ctx)
+        path, node = self._child(parent_inode, name)
+        self._nodes.remember(path, node)
+        return self._attributes(path, node)
+
+    async def forget(self, inode_list: Iterable[tuple[InodeT, int]]) -> None:
+        """The kernel no longer knows these numbers."""
+        for ino, lookups in inode_list:
+            self._nodes.forget(ino, lookups)
+
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        """What `stat` shows. The root's attributes are for everyone, as those of any private directory."""
+        if inode != self.root_ino:
+            self._admit(ctx)
+        known = self._nodes.at(inode)
+        return self._attributes(known.path, known.node)
+
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        """Sizes of open files. Times, and mode and owner of definitions, are accepted and not kept (touch, cp -p)."""
+        self._admit(ctx)
+        known = self._nodes.at(inode)
+        kept = fields.update_mode or fields.update_uid or fields.update_gid
+        if kept and not (len(known.path) == 2 and known.path[0] == "workflows" and not is_directory(known.node)):
+            fail(EPERM)
+        attributes = self._attributes(known.path, known.node)
+        if fields.update_size:
+            for file in self._truncated(inode, fh):
+                with self._refusing(file.path, file.uid):
+                    file.handle.truncate(attr.st_size)
+            attributes.st_size = attr.st_size
+        return attributes
+
+    async def access(self, inode: InodeT, mode: int, ctx: RequestContext) -> bool:
+        """By the owner's permission bits."""
+        if not self._admitted(ctx):
+            return False
+        permissions = self._nodes.at(inode).node.describe().permissions
+        return (permissions >> 6) & mode == mode or (ctx.uid == 0 and not (mode & os.X_OK and permissions & 0o100 == 0))
+
+    # Files
+
+    async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
+        """Open a file; its content is not cached by the kernel."""
+        self._admit(ctx)
+        known = self._nodes.at(inode)
+        if is_directory(known.node):
+            fail(EISDIR)
+        opening = Opening(flags, ctx.uid, ctx.pid)
+        self._permit(known.node.describe().permissions, opening)
+        return self._opened(known.path, _file(known.node).open(opening), opening)
+
+    async def create(
+        self, parent_inode: InodeT, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """Make and open a file, where files may be made."""
+        self._admit(ctx)
+        parent, directory = self._editable(parent_inode)
+        text = os.fsdecode(name)
+        if self._directory(parent_inode).child(text) is not None:
+            fail(EEXIST)
+        path, opening = (*parent, text), Opening(flags, ctx.uid, ctx.pid)
+        with self._refusing(path, ctx.uid):
+            node, handle = directory.create(text, opening)
+        self._nodes.remember(path, node)
+        return self._opened(path, handle, opening), self._attributes(path, node)
+
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Bytes; may wait (events)."""
+        nonblocking = self._native is not None and bool(self._native.request.flags & os.O_NONBLOCK)
+        return await self._file(fh).handle.read(off, size, nonblocking)
+
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """Done, or refused with EINVAL."""
+        file = self._file(fh)
+        with self._refusing(file.path, file.uid):
+            return await file.handle.write(off, buf)
+
+    async def flush(self, fh: FileHandleT) -> None:
+        """A descriptor is closed: what was begun is done now, or refused with EINVAL."""
+        file = self._file(fh)
+        with self._refusing(file.path, file.uid):
+            await file.handle.flush()
+
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """Nothing is on a disk here; editors ask before they close."""
+
+    async def release(self, fh: FileHandleT) -> None:
+        """The last descriptor is closed."""
+        file = self._files.pop(fh, None)
+        if file is not None:
+            with contextlib.suppress(pyfuse3.FUSEError), self._refusing(file.path, file.uid):
+                await file.handle.release()
+
+    async def poll(
+        self, inode: InodeT, fh: FileHandleT, poll_handle: pyfuse3.PollHandle | None, ctx: RequestContext
+    ) -> int:
+        """What is ready now; the handle is notified when a stream becomes readable."""
+        return self._file(fh).handle.poll(poll_handle)
+
+    # Directories
+
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        """A listing, taken at the first read."""
+        self._admit(ctx)
+        known = self._nodes.at(inode)
+        self._directory(inode)
+        fh = next(self._handles)
+        self._listings[fh] = Listing(self._nodes, known.path, self._attributes)
+        return FileHandleT(fh)
+
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Entries with their attributes."""
+        listing = self._listings.get(fh)
+        if listing is None:
+            fail(EBADF)
+        listing.reply(start_id, token)
+
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        """Nothing to do."""
+
+    async def releasedir(self, fh: FileHandleT) -> None:
+        """The listing is closed."""
+        self._listings.pop(fh, None)
+
+    async def unlink(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
+        """Remove a file, where files may be removed."""
+        self._admit(ctx)
+        _, directory = self._editable(parent_inode)
+        path, node = self._child(parent_inode, name)
+        if is_directory(node):
+            fail(EISDIR)
+        with self._refusing(path, ctx.uid):
+            await directory.unlink(path[-1])
+
+    async def rmdir(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
+        """Remove a directory with what is in it, as in configfs."""
+        self._admit(ctx)
+        _, directory = self._editable(parent_inode)
+        path, node = self._child(parent_inode, name)
+        if not is_directory(node):
+            fail(ENOTDIR)
+        with self._refusing(path, ctx.uid):
+            await directory.rmdir(path[-1])
+
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: bytes,
+        parent_inode_new: InodeT,
+        name_new: bytes,
+        flags: int,
+        ctx: RequestContext,
+    ) -> None:
+        """Within one directory, where names may be given. Exchange is refused."""
+        self._admit(ctx)
+        parent, directory = self._editable(parent_inode_old)
+        if parent_inode_old != parent_inode_new:
+            fail(EXDEV)
+        if flags & pyfuse3.RENAME_EXCHANGE:
+            fail(EINVAL)
+        path, node = self._child(parent_inode_old, name_old)
+        new = os.fsdecode(name_new)
+        if is_directory(node):
+            fail(EPERM)
+        if flags & pyfuse3.RENAME_NOREPLACE and self._directory(parent_inode_new).child(new) is not None:
+            fail(EEXIST)
+        with self._refusing((*parent, new), ctx.uid):
+            await directory.rename(path[-1], new)
+
+    async def mkdir(self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+        """Refused."""
+        fail(EPERM)
+
+    async def mknod(
+        self, parent_inode: InodeT, name: bytes, mode: int, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Refused."""
+        fail(EPERM)
+
+    async def symlink(self, parent_inode: InodeT, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
+        """Refused."""
+        fail(EPERM)
+
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: bytes, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Refused."""
+        fail(EPERM)
+
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> bytes:
+        """There are no links."""
+        fail(EINVAL)
+
+    # Extended attributes
+
+    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+        """Not supported here."""
+        fail(ENOTSUP)
+
+    async def setxattr(self, inode: InodeT, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        """Not supported here."""
+        fail(ENOTSUP)
+
+    async def removexattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> None:
+        """Not supported here."""
+        fail(ENOTSUP)
+
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
+        """None."""
+        return []
+
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        """No blocks; names have 255 bytes."""
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = 4096
+        data.f_namemax = 255
+        return data
+
+    # Within
+
+    def _admitted(self, ctx: RequestContext) -> bool:
+        return ctx.uid in (0, self._mount.uid)
+
+    def _admit(self, ctx: RequestContext) -> None:
+        if not self._admitted(ctx):
+            fail(EACCES)
+
+    @staticmethod
+    def _permit(permissions: int, opening: Opening) -> None:
+        mode = opening.flags & os.O_ACCMODE
+        if mode != os.O_WRONLY and not permissions & 0o400:
+            fail(EACCES)
+        if mode != os.O_RDONLY and not permissions & 0o200:
+            fail(EACCES)
+
+    def _directory(self, ino: int) -> Directory:
+        node = self._nodes.at(ino).node
+        if not is_directory(node):
+            fail(ENOTDIR)
+        return node  # type: ignore[return-value]  # is_directory says so
+
+    def _editable(self, ino: int) -> tuple[Path, Editable]:
+        known = self._nodes.at(ino)
+        if not isinstance(known.node, Editable):
+            fail(EPERM if is_directory(known.node) else ENOTDIR)
+        return known.path, known.node
+
+    def _child(self, parent_ino: int, name: bytes) -> tuple[Path, Node]:
+        parent = self._nodes.at(parent_ino).path
+        text = os.fsdecode(name)
+        path = (*parent, text)
+        fresh = self._directory(parent_ino).child(text)
+        if fresh is None:
+            fail(ENOENT)
+        known = self._nodes.existing(path)
+        return path, fresh if known is None or type(known) is not type(fresh) else known
+
+    def _file(self, fh: int) -> OpenFile:
+        file = self._files.get(fh)
+        return fail(EBADF) if file is None else file
+
+    def _opened(self, path: Path, handle: Handle, opening: Opening) -> FileInfo:
+        fh = next(self._handles)
+        self._files[fh] = OpenFile(handle, path, self._nodes.number(path), opening.uid)
+        return FileInfo(fh=FileHandleT(fh), direct_io=True, keep_cache=False)
+
+    def _truncated(self, ino: int, fh: int | None) -> list[OpenFile]:
+        """Whom a new size concerns: the descriptor, or without one every opening of the file."""
+        return [self._file(fh)] if fh is not None else [f for f in self._files.values() if f.ino == ino]
+
+    @contextlib.contextmanager
+    def _refusing(self, path: Path, uid: int) -> Iterator[None]:
+        """Turn a refusal into EINVAL and a line in `/.vexfs/error`."""
+        try:
+            yield
+        except VexError as error:
+            self._refusals.add("/".join(path), uid, str(error))
+            fail(EINVAL)
+
+    def _attributes(self, path: Path, node: Node) -> EntryAttributes:
+        return attributes(self._nodes.number(path), node, self._mount)
+
+
+def _file(node: Node) -> File:
+    return node  # type: ignore[return-value]  # the caller has excluded directories
+
+
+def attributes(ino: int, node: Node, mount: Mount) -> EntryAttributes:
+    """A node as `stat` shows it; nothing is cached by the kernel."""
+    about: Description = node.describe()
+    entry = EntryAttributes()
+    entry.st_ino = InodeT(ino)
+    entry.entry_timeout = entry.attr_timeout = 0
+    entry.st_mode = pyfuse3.ModeT((stat.S_IFDIR if is_directory(node) else stat.S_IFREG) | about.permissions)
+    entry.st_nlink = 2 if is_directory(node) else 1
+    entry.st_uid, entry.st_gid = mount.uid, mount.gid
+    entry.st_size = about.size
+    entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = about.changed_ns or time.time_ns()
+    return entry

@@ -1,0 +1,173 @@
+"""`/.vexfs/workflows/NAME/`: one workflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from automation.errors import CallerError
+from vexfs_fuse.control.definition import Definition, decoded
+from vexfs_fuse.control.handles import CommandLines, Snapshot
+from vexfs_fuse.control.layout import ago, clock, fit, table
+from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
+from vexfs_fuse.errors import ENOENT, fail
+
+if TYPE_CHECKING:
+    from automation.library import Entry
+    from automation.service import Service
+
+_ON: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+class Subject:
+    """A workflow by name: the nodes below hold this, not the entry, which a new version replaces."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self.service: Final = service
+        self.name: Final = name
+
+    @property
+    def entry(self) -> Entry:
+        """The entry of now; ENOENT once it is uninstalled."""
+        entry = self.service.library.entries.get(self.name)
+        return fail(ENOENT) if entry is None else entry
+
+    def read(self) -> bytes:
+        """The definition's text."""
+        return self.entry.text.encode()
+
+    def changed_ns(self) -> int:
+        """When it was loaded."""
+        return self.entry.loaded_ns
+
+    async def install(self, text: bytes) -> None:
+        """Put `text` in place of the definition, in the same file."""
+        await self.service.library.install(self.entry.file, decoded(text))
+
+
+class WorkflowDirectory:
+    """The files about one workflow."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._subject: Final = Subject(service, name)
+
+    def describe(self) -> Description:
+        """Fixed entries."""
+        return Description(0o500, 0, self._subject.changed_ns())
+
+    def names(self) -> Iterable[str]:
+        """Each file."""
+        return FILES
+
+    def child(self, name: str) -> Node | None:
+        """Each file."""
+        make = FILES.get(name)
+        return None if make is None else make(self._subject)
+
+
+class WorkflowStatus:
+    """One screen: what state it is in, what is wrong with it, its last runs."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject: Final = subject
+
+    def describe(self) -> Description:
+        """Readable by the owner."""
+        self._subject.changed_ns()
+        return Description(0o400)
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot."""
+        return Snapshot(self._render)
+
+    def _render(self) -> bytes:
+        entry = self._subject.entry
+        definition = entry.definition
+        rows = [
+            ("workflow", entry.name),
+            ("state", condition(entry)),
+            ("about", definition.description if definition else ""),
+            ("file", entry.file),
+            ("loaded", f"version {entry.version}, {clock(entry.loaded_ns)}"),
+            ("triggers", str(len(definition.triggers)) if definition else "none"),
+            ("steps", ", ".join(definition.step_names) if definition else "none"),
+        ]
+        lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+        if entry.error is not None:
+            lines += ["", "The file was refused:", f"  {entry.error}"]
+        runs = [r for r in self._subject.service.runner.runs.values() if r.workflow == entry.name]
+        newest = runs[:-11:-1]
+        lines += ["", "Last runs:" if newest else "No runs."]
+        lines += table([(f"  {r.id}", r.status, ago(r.started_ns), r.error) for r in newest], (20, 11, 14, 29))
+        return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+
+
+class Enabled:
+    """`1` or `0`."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject: Final = subject
+
+    def describe(self) -> Description:
+        """Readable and writable by the owner."""
+        return Description(0o600, len(self._render()))
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot to read, lines to write."""
+
+        async def change(line: str) -> None:
+            wanted = _ON.get(line.lower())
+            if wanted is None:
+                raise CallerError(f"write 1 or 0, not {line!r}")
+            verb = "enable" if wanted else "disable"
+            await self._subject.service.command(f"{verb} {self._subject.entry.name}", opening.uid)
+
+        return CommandLines(self._render, change)
+
+    def _render(self) -> bytes:
+        return b"1\n" if self._subject.entry.enabled else b"0\n"
+
+
+class Trigger:
+    """Read: what starts the workflow, as JSON. Written: a JSON object, or an empty line, starts a run with it."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject: Final = subject
+
+    def describe(self) -> Description:
+        """Readable and writable by the owner."""
+        return Description(0o600, len(self._render()), self._subject.changed_ns())
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot to read, lines to write."""
+
+        async def start(line: str) -> None:
+            await self._subject.service.command(f"run {self._subject.entry.name} {line}".rstrip(), opening.uid)
+
+        return CommandLines(self._render, start, blank=True)
+
+    def _render(self) -> bytes:
+        definition = self._subject.entry.definition
+        triggers = (
+            [t.model_dump(mode="json", exclude_defaults=True) | {"type": t.type} for t in definition.triggers]
+            if definition
+            else []
+        )
+        return f"{json.dumps(triggers, indent=2, default=str)}\n".encode()
+
+
+def condition(entry: Entry) -> str:
+    """The state of a workflow in a word or two."""
+    if entry.definition is None:
+        return "broken"
+    state = "enabled" if entry.enabled else "disabled"
+    return state if entry.error is None else f"{state}, last good version"
+
+
+FILES: Final[dict[str, Callable[[Subject], Node]]] = {
+    "definition": lambda s: Definition(s.read, s.changed_ns, s.install),
+    "status": WorkflowStatus,
+    "trigger": Trigger,
+    "enabled": Enabled,
+}
