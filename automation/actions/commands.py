@@ -1,0 +1,218 @@
+"""Child processes of automations: started, watched, attributed, ended.
+
+A child may use the mount, so this process never waits for it in the loop: a shell outside the mount is what is
+started, in a thread; the shell waits for one line, by which time its session is known to `Commands`, and only then
+enters the directory and becomes the program.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from automation.errors import TimedOut, WorldError
+from automation.events import Cause
+
+KEPT_OUTPUT: Final = 64 << 10  # bytes of each of stdout and stderr
+AFTERGLOW: Final = 10.0  # seconds for which the mount still looks for effects of a finished command
+_REMEMBERED: Final = 256  # finished sessions
+_GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
+_DRAIN: Final = 0.5  # seconds for output still in the pipes when a background process holds them open
+_SHELL: Final = "/bin/sh"
+_LAUNCH: Final = 'IFS= read -r _ || exit 125; umask 022; cd -- "$1" || exit 126; shift; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a command ended: `exit_code` is negative for a signal; of longer outputs the first 64 KiB of stdout and the
+    last 64 KiB of stderr are kept."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    stdout_bytes: int
+    stderr_bytes: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Session:
+    cause: Cause
+    ended: float | None = None
+
+
+class _Output:
+    """Reads a pipe to its end and keeps 64 KiB, the first or the last."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream, *, tail: bool) -> None:
+        self.total = 0
+        self.kept = bytearray()
+        self._stream: Final = stream
+        self._tail: Final = tail
+
+    async def drain(self) -> None:
+        async for chunk in self._stream:
+            self.total += len(chunk)
+            if self._tail:
+                self.kept += chunk
+                del self.kept[:-KEPT_OUTPUT]
+            else:
+                self.kept += chunk[: KEPT_OUTPUT - len(self.kept)]
+
+
+class Commands:
+    """Runs commands and knows which session belongs to which automation.
+
+    Each child leads its own session, has umask 022, `VEXFS_CAUSE=run:workflow:depth` and `VEXFS_MOUNT` in its
+    environment, and is killed with its whole process group on timeout, cancellation and `aclose`.
+    """
+
+    def __init__(self, mountpoint: str) -> None:
+        self._mountpoint: Final = mountpoint
+        self._sessions: Final[dict[int, _Session]] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether a child is running or ended less than 10 s ago."""
+        since = time.monotonic() - AFTERGLOW
+        return any(s.ended is None or s.ended > since for s in self._sessions.values())
+
+    def cause_of_session(self, sid: int) -> Cause | None:
+        """The cause of the command that leads session `sid`, also after its end while others of it live on."""
+        session = self._sessions.get(sid)
+        if session is None:
+            return None
+        if session.ended is not None and session.ended <= time.monotonic() - AFTERGLOW and not _alive(sid):
+            del self._sessions[sid]
+            return None
+        return session.cause
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cause: Cause,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,  # noqa: ASYNC109 - it ends the process group, not only the wait
+    ) -> Finished:
+        """Run to the end. `cwd` is relative to the mount unless it begins with `/`.
+
+        TimedOut after `timeout` seconds, WorldError when it cannot be started.
+        """
+        started = trio.current_time()
+        process = await self._start(argv, cause, cwd, env)
+        stdout, stderr = _Output(_stream(process.stdout), tail=False), _Output(_stream(process.stderr), tail=True)
+        try:
+            with trio.fail_after(timeout) if timeout is not None else trio.CancelScope():
+                await self._attend(process, b"\n" + stdin, stdout, stderr)
+        except trio.TooSlowError:
+            raise TimedOut(f"'{argv[0]}' took longer than {timeout:g} s and was stopped") from None
+        finally:
+            await self._end(process)
+        exit_code = process.returncode
+        assert exit_code is not None
+        if exit_code in (125, 126) and not stdout.total and stderr.kept.startswith(b"vexfs:"):
+            raise WorldError(f"cannot run '{argv[0]}': {_text(stderr.kept[6:]).strip()}")
+        seconds = trio.current_time() - started
+        return Finished(exit_code, bytes(stdout.kept), bytes(stderr.kept), stdout.total, stderr.total, seconds)
+
+    async def aclose(self) -> None:
+        """Kill whatever is left of any command, background processes included."""
+        for sid in list(self._sessions):
+            _signal(sid, signal.SIGKILL)
+        self._sessions.clear()
+        await trio.lowlevel.checkpoint()
+
+    async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str] | None) -> trio.Process:
+        command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self._mountpoint, cwd), *argv]
+        environment = {
+            **os.environ,
+            **(env or {}),
+            "VEXFS_CAUSE": f"{cause.run}:{cause.workflow}:{cause.depth}",
+            "VEXFS_MOUNT": self._mountpoint,
+        }
+        if any("\0" in text for text in (*command, *environment.values(), *environment)):
+            raise WorldError(f"cannot run '{argv[0]}': an argument holds a NUL")
+        with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
+            try:
+                process = await trio.lowlevel.open_process(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise WorldError(f"cannot run '{argv[0]}': {error}") from error
+        self._remember(process.pid, cause)
+        return process
+
+    async def _attend(self, process: trio.Process, given: bytes, stdout: _Output, stderr: _Output) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_feed, process, given)
+            nursery.start_soon(stdout.drain)
+            nursery.start_soon(stderr.drain)
+            await process.wait()
+            nursery.cancel_scope.deadline = trio.current_time() + _DRAIN
+
+    async def _end(self, process: trio.Process) -> None:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                _signal(process.pid, signal.SIGTERM)
+                with trio.move_on_after(_GRACE):
+                    await process.wait()
+                _signal(process.pid, signal.SIGKILL)
+                await process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    await stream.aclose()
+        self._sessions[process.pid].ended = time.monotonic()
+
+    def _remember(self, sid: int, cause: Cause) -> None:
+        ended = [sid for sid, session in self._sessions.items() if session.ended is not None and not _alive(sid)]
+        for old in ended[: max(0, len(ended) - _REMEMBERED)]:
+            del self._sessions[old]
+        self._sessions[sid] = _Session(cause)
+
+
+async def _feed(process: trio.Process, data: bytes) -> None:
+    stream = process.stdin
+    assert stream is not None
+    with suppress(trio.BrokenResourceError):  # the program does not read its input
+        await stream.send_all(data)
+    await stream.aclose()
+
+
+def _stream(stream: trio.abc.ReceiveStream | None) -> trio.abc.ReceiveStream:
+    assert stream is not None
+    return stream
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _text(data: bytes | bytearray) -> str:
+    return bytes(data).decode("utf-8", "replace")

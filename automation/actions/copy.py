@@ -1,0 +1,34 @@
+"""Copy a file or directory within the mount."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from automation.actions.context import ActionContext
+from automation.actions.form import STRICT, TreePath, also
+
+
+class Copy(BaseModel):
+    """Keeps mode, owner, times, attributes and holes; the copy appears complete or not at all."""
+
+    model_config = STRICT
+    type: Literal["copy"] = "copy"
+    source: TreePath = also("source", "from")
+    target: TreePath = also("target", "to")
+    overwrite: bool = False
+    recursive: bool = False
+    parents: bool = True
+
+    async def perform(self, context: ActionContext) -> Any:
+        """`{path, size}` of the copy."""
+        path, size = await context.workspace.copy(
+            self.source,
+            self.target,
+            overwrite=self.overwrite,
+            recursive=self.recursive,
+            parents=self.parents,
+            cause=context.cause,
+        )
+        return {"path": path, "size": size}

@@ -1,0 +1,52 @@
+"""The form that all actions share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Protocol
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field
+
+from automation.actions.context import ActionContext
+
+STRICT: Final = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
+"""Unknown fields are errors, values never change."""
+
+
+class Action(Protocol):
+    """A validated action. `perform` returns a plain JSON value, the step's result; WorldError when the world fails."""
+
+    type: Any
+
+    async def perform(self, context: ActionContext) -> Any:
+        """Do it."""
+        ...
+
+
+def also(name: str, *others: str, **more: Any) -> Any:
+    """A field that has other names in a definition too."""
+    return Field(validation_alias=AliasChoices(name, *others), **more)
+
+
+def _filled(path: str) -> str:
+    if not path.strip("/"):
+        raise ValueError("a path within the mount is missing")
+    return path
+
+
+def _mode(value: object) -> int:
+    """`"0644"`, `"0o644"` and `"644"` are octal, as chmod has it; a bare number is taken as YAML read it."""
+    if isinstance(value, str):
+        try:
+            value = int(value.strip().removeprefix("0o"), 8)
+        except ValueError:
+            raise ValueError(f"{value!r} is no mode; write octal digits in quotes, for instance '0644'") from None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o7777:
+        raise ValueError(f"{value!r} is no mode; write octal digits in quotes, for instance '0644'")
+    return value
+
+
+TreePath = Annotated[str, AfterValidator(_filled)]
+"""A path relative to the mount; never the root itself."""
+
+Mode = Annotated[int, BeforeValidator(_mode, json_schema_input_type=str | int)]
+"""Permission bits."""

@@ -1,0 +1,33 @@
+"""Write to the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from automation.actions.context import ActionContext
+from automation.actions.form import STRICT
+
+logger: Final = logging.getLogger("automation.workflow")
+
+_LONGEST: Final = 8192
+
+
+class Log(BaseModel):
+    """One line in VexFS's log, marked with the workflow and the run."""
+
+    model_config = STRICT
+    type: Literal["log"] = "log"
+    message: Any
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+    async def perform(self, context: ActionContext) -> Any:
+        """`{message}` as written."""
+        message = str(self.message).encode("utf-8", "backslashreplace").decode()
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_LONGEST])
+        cause = context.cause
+        level = logging.getLevelNamesMapping()[self.level.upper()]
+        logger.log(level, "%s: %s", cause.workflow, line, extra={"run": cause.run, "workflow": cause.workflow})
+        return {"message": line}

@@ -1,0 +1,25 @@
+"""Make a directory."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from automation.actions.context import ActionContext
+from automation.actions.form import STRICT, Mode, TreePath
+
+
+class Mkdir(BaseModel):
+    """A directory that is there already is fine."""
+
+    model_config = STRICT
+    type: Literal["mkdir"] = "mkdir"
+    path: TreePath
+    mode: Mode | None = None
+    parents: bool = True
+
+    async def perform(self, context: ActionContext) -> Any:
+        """`{path, created}`; `created` is false if it was there."""
+        created = await context.workspace.mkdir(self.path, parents=self.parents, mode=self.mode, cause=context.cause)
+        return {"path": self.path.strip("/"), "created": created}

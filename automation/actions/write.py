@@ -1,0 +1,44 @@
+"""Write a file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from automation.actions.context import ActionContext
+from automation.actions.form import STRICT, Mode, TreePath, also
+
+
+class Write(BaseModel):
+    """The whole content in one step, or `append` at the end. A content that is no text is written as JSON."""
+
+    model_config = STRICT
+    type: Literal["write"] = "write"
+    path: TreePath
+    content: Any = also("content", "text", "data")
+    append: bool = False
+    overwrite: bool = True
+    mode: Mode | None = None
+    parents: bool = True
+
+    async def perform(self, context: ActionContext) -> Any:
+        """`{path, written}`: where, and how many bytes."""
+        data = as_bytes(self.content)
+        path = await context.workspace.write(
+            self.path,
+            data,
+            append=self.append,
+            mode=self.mode,
+            overwrite=self.overwrite,
+            parents=self.parents,
+            cause=context.cause,
+        )
+        return {"path": path, "written": len(data)}
+
+
+def as_bytes(content: Any) -> bytes:
+    """Text as UTF-8 (the bytes of a name that is not UTF-8 as they were), anything else as one line of JSON."""
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "surrogateescape")

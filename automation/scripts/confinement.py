@@ -1,0 +1,64 @@
+"""The walls around a worker, put up by the worker itself before it reads the first script.
+
+Each wall stands where the system allows it; the limits always do. Nothing here is undone, so it holds for whatever
+runs in the process afterwards, even for machine code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from contextlib import suppress
+from typing import Final
+
+_CLONE_NEWUSER: Final = 0x10000000
+_CLONE_NEWNET: Final = 0x40000000
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_NOBODY: Final = 65534
+_SLACK: Final = 96 << 20  # for the interpreter itself and the messages
+
+
+def confine(memory: int) -> None:
+    """No network, no privileges, no new files or processes, and at most `memory` bytes for a script.
+
+    Everything that the worker needs must be open and imported.
+    """
+    time.tzset()  # reads the time zone while files can be opened
+    vm_size = _vm_size()
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
+        stream.write("1000")  # if memory runs out, this process goes first
+    libc = ctypes.CDLL(None, use_errno=True)
+    root = os.geteuid() == 0
+    libc.unshare(_CLONE_NEWNET if root else _CLONE_NEWUSER | _CLONE_NEWNET)  # quietly not, where it is not allowed
+    if root:
+        with suppress(OSError):
+            os.setgroups([])
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _limit(resource.RLIMIT_AS, vm_size + 2 * memory + _SLACK)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NPROC, 0)
+    _limit(resource.RLIMIT_NOFILE, 3)
+
+
+def limit_cpu(seconds: float) -> None:
+    """End the process by SIGXCPU once it has used that much more CPU: for when nobody is left to kill it."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _limit(what: int, value: int) -> None:
+    with suppress(ValueError, OSError):
+        resource.setrlimit(what, (value, value))
+
+
+def _vm_size() -> int:
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[0]) * resource.getpagesize()

@@ -1,0 +1,86 @@
+"""A Lua file that declares a workflow → the mapping that a YAML file would hold."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+
+from automation.errors import DefinitionError, WorldError
+from automation.scripts.pool import ScriptPool
+
+_ENTRY: Final = "\0entry"
+_PLACE: Final = re.compile(r"\A(?P<name>.*?):(?P<line>\d+): (?P<reason>.*)\Z", re.DOTALL)
+_LISTS: Final = ("steps", "compensation_steps", "triggers", "trigger_patterns")
+
+
+async def declare(pool: ScriptPool, path: str, text: str) -> dict[str, Any]:
+    """The definition that the file's `workflow{…}` gives.
+
+    A step is written `{name = …, run = function(ctx) … end, compensate = function(ctx) … end}` or with an `action`
+    table; each function becomes a `lua` action that runs the same text with the function as its entry.
+    DefinitionError with the line when the file does not declare one.
+    """
+    name = os.path.basename(path)
+    try:
+        found = await pool.run(text, "@declare", {}, _nothing, name=name)
+    except WorldError as error:
+        place = _PLACE.match(str(error))
+        line = int(place["line"]) if place and place["name"] == name else None
+        raise DefinitionError(path, line, "", place["reason"] if place and line else str(error)) from None
+    if not isinstance(found, dict):
+        raise DefinitionError(path, None, "", "workflow takes a table with named fields")
+    definition = {key: value for key, value in found.items() if key not in _LISTS}
+    for key in _LISTS:
+        if key in found:
+            definition[key] = [_entry(item, text) for item in _listed(found[key])]
+    _refuse_functions(path, definition, "")
+    return definition
+
+
+async def _nothing(action: dict[str, Any]) -> Any:
+    """What is printed while a file is read is of no interest."""
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    return [] if value == {} else [value]
+
+
+def _entry(item: Any, text: str) -> Any:
+    """A step with its functions as actions; anything else as it is."""
+    if not isinstance(item, dict):
+        return item
+    if _ENTRY in item:  # a bare function is a step
+        return {"action": _action(item, text)}
+    out = dict(item)
+    if "run" in out and "action" not in out:
+        out["action"] = out.pop("run")
+    for field in ("action", "compensate"):
+        if field in out:
+            out[field] = _actions(out[field], text)
+    return out
+
+
+def _actions(value: Any, text: str) -> Any:
+    if isinstance(value, list):
+        return [_action(one, text) for one in value]
+    return _action(value, text)
+
+
+def _action(value: Any, text: str) -> Any:
+    if isinstance(value, dict) and _ENTRY in value:
+        return {"type": "lua", "script": text, "entry": value[_ENTRY]}
+    return value
+
+
+def _refuse_functions(path: str, value: Any, field: str) -> None:
+    if isinstance(value, dict):
+        if _ENTRY in value:
+            raise DefinitionError(path, None, field, "a function belongs in a step's 'run' or 'compensate'")
+        for key, item in value.items():
+            _refuse_functions(path, item, f"{field}.{key}" if field else key)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _refuse_functions(path, item, f"{field}.{i}")

@@ -1,0 +1,189 @@
+"""Worker processes for scripts: started at first use, two at work at a time, killed when one misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+
+from automation.errors import TimedOut, VexError, WorldError
+from automation.scripts.frames import Message
+from automation.scripts.process import Worker
+
+Perform = Callable[[dict[str, Any]], Awaitable[Any]]
+
+MEMORY: Final = 64 << 20
+_WAIT: Final = "wait"
+
+
+class ScriptPool:
+    """Runs scripts, one per worker at a time.
+
+    At most `size` scripts compute at once, further ones queue; a script that waits for an effect does not count, but
+    at most `most` are under way in all. `size` idle workers are kept warm. Each script has a fresh Lua state of at
+    most `memory` bytes. Call from the trio thread; `aclose` when done.
+    """
+
+    def __init__(self, *, size: int = 2, most: int = 16, memory: int = MEMORY) -> None:
+        self._size: Final = size
+        self._memory: Final = memory
+        self._computing: Final = trio.Semaphore(size)
+        self._under_way: Final = trio.Semaphore(most)
+        self._idle: Final[list[Worker]] = []
+        self._all: Final[set[Worker]] = set()
+        self._closed = False
+        self.started = 0
+        self.killed = 0
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        return sorted(worker.pid for worker in self._all)
+
+    async def run(
+        self,
+        source: str,
+        entry: str | None,
+        arguments: Mapping[str, Any],
+        perform: Perform,
+        timeout: float = 5.0,  # noqa: ASYNC109 - bounds computing, not waiting
+        *,
+        name: str = "script",
+    ) -> Any:
+        """Run a script; what it returns, as a JSON value.
+
+        `entry` names the function to call (`steps.1.run` of a declared workflow, or a global one), None runs the
+        text itself. The `arguments` are global variables of the script and fields of the function's one argument.
+        Each effect is handed to `perform`; what that raises of ours becomes a Lua error at the line that asked.
+        `timeout` is the script's own computing time in seconds, waiting for effects excluded.
+
+        WorldError with the Lua line when the script fails, TimedOut when it computes too long; both cost no more
+        than its worker.
+        """
+        call = {"op": "call", "source": source, "name": name, "entry": entry, "arguments": dict(arguments)}
+        async with self._under_way, self._worker() as worker:
+            return await _Conversation(worker, self._computing, perform, timeout).hold({**call, "timeout": timeout})
+
+    async def aclose(self) -> None:
+        """Kill all workers; scripts under way fail."""
+        self._closed = True
+        for worker in list(self._all):
+            await self._discard(worker)
+        self._idle.clear()
+
+    async def __aenter__(self) -> ScriptPool:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[Worker]:
+        worker = await self._take()
+        try:
+            yield worker
+        except _Failed as failure:
+            await self._hand_back(worker)
+            raise failure.error from None
+        except BaseException:
+            await self._discard(worker)
+            raise
+        await self._hand_back(worker)
+
+    async def _take(self) -> Worker:
+        while True:
+            if self._closed:
+                raise WorldError("scripts cannot run any more: VexFS is stopping")
+            fresh = not self._idle
+            worker = self._idle.pop() if self._idle else await self._start()
+            try:
+                await worker.ready()
+            except WorldError:
+                await self._discard(worker)
+                if fresh:
+                    raise
+            except BaseException:
+                await self._discard(worker)
+                raise
+            else:
+                return worker
+
+    async def _start(self) -> Worker:
+        worker = await Worker.start(self._memory)
+        self._all.add(worker)
+        self.started += 1
+        return worker
+
+    async def _hand_back(self, worker: Worker) -> None:
+        if worker in self._all and len(self._idle) < self._size:
+            self._idle.append(worker)
+        else:
+            await self._discard(worker)
+
+    async def _discard(self, worker: Worker) -> None:
+        if worker in self._all:
+            self._all.remove(worker)
+            self.killed += 1
+            await worker.kill()
+
+
+class _Failed(Exception):  # noqa: N818 - not an error of ours: it carries one past the worker, which is still good
+    def __init__(self, error: WorldError) -> None:
+        self.error = error
+
+
+class _Conversation:
+    """One call of one script."""
+
+    def __init__(self, worker: Worker, computing: trio.Semaphore, perform: Perform, timeout: float) -> None:
+        self._worker: Final = worker
+        self._computing: Final = computing
+        self._perform: Final = perform
+        self._timeout: Final = timeout
+        self._left = timeout
+        self._last: VexError | None = None
+
+    async def hold(self, message: Message) -> Any:
+        while True:
+            async with self._computing:
+                answer = await self._compute(message)
+            for note in answer["notes"]:
+                await self._perform({"type": "log", "message": note["message"], "level": _level(note["level"])})
+            if answer["op"] == "done":
+                return answer["value"]
+            if answer["op"] == "fail":
+                raise _Failed(self._failure(answer["value"]))
+            message = await self._effect(answer["action"])
+
+    async def _compute(self, message: Message) -> Message:
+        started = trio.current_time()
+        with trio.move_on_after(self._left) as scope:
+            answer = await self._worker.exchange(message)
+        self._left = max(0.0, self._left - (trio.current_time() - started))
+        if scope.cancelled_caught:
+            raise TimedOut(f"the script computed longer than {self._timeout:g} s and was stopped")
+        return answer
+
+    async def _effect(self, action: Any) -> Message:
+        try:
+            if not isinstance(action, dict):
+                raise WorldError("a script may only yield a table that names an action's type")
+            if action.get("type") == _WAIT:
+                await trio.sleep(float(action["seconds"]))
+                value = None
+            else:
+                value = await self._perform(action)
+        except VexError as error:
+            self._last = error
+            return {"op": "reply", "ok": False, "value": str(error)}
+        return {"op": "reply", "ok": True, "value": value}
+
+    def _failure(self, message: str) -> WorldError:
+        late = isinstance(self._last, TimedOut) and message.endswith(str(self._last))
+        return TimedOut(message) if late else WorldError(message)
+
+
+def _level(text: str) -> str:
+    return text if text in ("debug", "info", "warning", "error") else "info"

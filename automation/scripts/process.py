@@ -1,0 +1,110 @@
+"""One worker process, seen from the nursery."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from automation.errors import InternalError, TimedOut, WorldError
+from automation.scripts import frames
+from automation.scripts.frames import Message
+
+_START: Final = 30.0  # seconds until a worker must be ready; 0.1 is usual
+_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Worker:
+    """A process that runs one script at a time. Whoever holds it either hands it back whole or kills it."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process: Final = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin: Final = process.stdin
+        self._stdout: Final = process.stdout
+
+    @classmethod
+    async def start(cls, memory: int) -> Worker:
+        """A new process; `ready` tells when it is."""
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
+        if "TZ" in os.environ:
+            environment["TZ"] = os.environ["TZ"]
+        command = [sys.executable, "-s", "-m", "automation.scripts.worker", str(memory)]
+        with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
+            try:
+                process = await trio.lowlevel.open_process(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise WorldError(f"cannot start a script worker: {error}") from error
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    async def ready(self) -> None:
+        """Wait until it takes a call."""
+        with trio.move_on_after(_START) as scope:
+            if (await self.receive())["op"] != "ready":
+                raise InternalError("a script worker is out of step")
+        if scope.cancelled_caught:
+            raise TimedOut(f"a script worker was not ready after {_START:g} s")
+
+    async def exchange(self, message: Message) -> Message:
+        """Send, and wait for the answer."""
+        try:
+            data = frames.encode(message)
+        except ValueError as error:
+            raise WorldError(f"the script cannot be given its arguments: {error}") from None
+        with suppress(trio.BrokenResourceError):  # it ended; reading says how
+            await self._stdin.send_all(data)
+        return await self.receive()
+
+    async def receive(self) -> Message:
+        """The next message. WorldError when the process ended instead, TimedOut if its CPU time was used up."""
+        try:
+            header = await self._exactly(frames.HEADER.size)
+            return frames.decode(await self._exactly(frames.length(header)))
+        except (ValueError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WorldError(f"the script's worker broke off: {error or 'it was stopped'}") from None
+
+    async def _exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            chunk = await self._stdout.receive_some(min(count - len(data), 1 << 20))
+            if not chunk:
+                raise await self._obituary()
+            data += chunk
+        return bytes(data)
+
+    async def _obituary(self) -> WorldError:
+        with trio.move_on_after(_START):
+            await self._process.wait()
+        code = self._process.returncode
+        if code == -signal.SIGXCPU:
+            return TimedOut("the script used up its CPU time and was stopped")
+        how = "exit code 0" if not code else f"signal {-code}" if code < 0 else f"exit code {code}"
+        return WorldError(f"the script's worker ended ({how}); perhaps it ran out of memory")
+
+    async def kill(self) -> None:
+        """End it at once and leave nothing behind."""
+        with trio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            await self._stdin.aclose()
+            await self._stdout.aclose()
