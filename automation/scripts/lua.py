@@ -1,4 +1,4 @@
-"""Lua 5.4 for one call: a fresh state, so that nothing of a script outlives it. Making one takes 0.2 ms."""
+"""Lua 5.4 for one call: a fresh state, so that nothing of a script outlives it. Making one takes 0.5 ms."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Sandbox:
         try:
             kind, payload = call(*arguments)
         except lupa.lua54.LuaMemoryError:
-            return "fail", "not enough memory"
+            return "fail", "the script ran out of memory"
         except lupa.lua54.LuaError as error:
             return "fail", str(error)
         if kind == b"fail":

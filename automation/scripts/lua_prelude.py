@@ -30,6 +30,7 @@ local char, find, format, gmatch, gsub, match, sub = string.char, string.find, s
       string.gsub, string.match, string.sub
 local kind_of_number, huge = math.type, math.huge
 local date, time = os.date, os.time
+local string, table, math, utf8, version = string, table, math, utf8, _VERSION
 
 local EFFECT = {}                        -- what marks a yield that is meant for the nursery
 local ARRAY = {__name = "array", __metatable = "array"}
@@ -247,7 +248,7 @@ string.dump = nil
 
 local function environment()
   env = {
-    _VERSION = _VERSION, assert = assert, error = error, getmetatable = getmetatable, ipairs = ipairs, next = next,
+    _VERSION = version, assert = assert, error = error, getmetatable = getmetatable, ipairs = ipairs, next = next,
     pairs = pairs, pcall = pcall, print = print, rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset,
     select = select, setmetatable = set_metatable, tonumber = tonumber, tostring = tostring, type = type,
     xpcall = xpcall, load = load_text,
@@ -305,6 +306,7 @@ end
 -- Driven from outside -----------------------------------------------------------------------------------------------
 
 local function sentence(problem)
+  if problem == "not enough memory" then return "the script ran out of memory" end
   if type(problem) == "table" then problem = rawget(problem, "message") or problem end
   if type(problem) == "string" or type(problem) == "number" then return sub(tostring(problem), 1, 4000) end
   return "the script raised an error that is a " .. type(problem)
@@ -352,7 +354,8 @@ end
 
 local function mark(items) return setmetatable(items, ARRAY) end
 
-for name in pairs(_G) do _G[name] = nil end
+local globals = _G
+for name in pairs(globals) do globals[name] = nil end
 return start, resume, notes, mark, null
 """
 )

@@ -53,7 +53,7 @@ def _guarded(sandbox: Sandbox, message: Message) -> Outcome:
             return sandbox.start(message["source"], message["name"], message["entry"], message["arguments"])
         return sandbox.resume(message["ok"], message["value"])
     except MemoryError:
-        return "fail", "not enough memory"
+        return "fail", "the script ran out of memory"
 
 
 def _send(message: Message) -> None:
