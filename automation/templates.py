@@ -7,20 +7,26 @@ written out (true and false in lower case, null as nothing, lists and objects as
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from automation.expressions import Expression, compile_expression
 
 
 class Template:
-    """A JSON value with compiled texts; `constant` when nothing in it needs rendering."""
+    """A JSON value with compiled texts; `constant` when nothing in it needs rendering.
+
+    Of a mapping, the values of the keys in `literal` are left as they are.
+    """
 
     __slots__ = ("_form", "constant", "source")
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, literal: Collection[str] = ()) -> None:
         self.source: Final = source
-        self._form: Final = _compile(source, "")
+        plain = {key: source[key] for key in literal if key in source} if isinstance(source, dict) else {}
+        self._form: Final = (
+            {**_compile({**source, **dict.fromkeys(plain)}, ""), **plain} if plain else _compile(source, "")
+        )
         self.constant: Final = _is_constant(self._form)
 
     def render(self, variables: Mapping[str, Any]) -> Any:

@@ -1,0 +1,443 @@
+"""From the bus to runs: routes events to triggers, keeps their time, admits their firings.
+
+    bus ─► accept (routing index, in `publish`) ─► queue ─► triggers ─► admission ─► runner
+                                      deadlines, schedules ─►┘
+
+The queue holds 65,536 events of those that some trigger could want; a full one drops the oldest, which the bus counts
+and announces. A trigger that raises is switched off with its reason; the others never notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from automation.admission import Admission, Decision
+from automation.bus import Bus
+from automation.definitions import EventTrigger, ManualTrigger, ScheduleTrigger, Workflow
+from automation.errors import CallerError, WorldError
+from automation.events import SemanticEvent
+from automation.facts import target_of
+from automation.runner import Plan, Run, Runner
+from automation.state import State
+from automation.triggers import writers
+from automation.triggers.firing import Firing
+from automation.triggers.index import Index
+from automation.triggers.on_event import OnEvent
+from automation.triggers.on_schedule import OnSchedule
+from automation.triggers.pending import Pending
+from automation.workspace import Workspace
+
+log: Final = logging.getLogger(__name__)
+
+QUEUE: Final = 65_536
+BATCH: Final = 256
+RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
+ANNOUNCE_SECONDS: Final = 10.0
+MANUAL: Final = -1
+_PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
+
+
+@dataclass(slots=True)
+class _Installed:
+    """A workflow that reacts: `triggers` by their number, None for manual ones."""
+
+    workflow: Workflow
+    plan: Plan
+    triggers: list[OnEvent | OnSchedule | None]
+
+
+class Dispatcher:
+    """Owns time for the triggers. `wall` is seconds since the epoch; deadlines run on trio's clock.
+
+    At most `max_runs` runs go on at once; further ones wait by the priority of their workflow. An event at the end of
+    a chain of `depth_limit` automations triggers nothing and is announced once as `system.overload`.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        runner: Runner,
+        state: State,
+        workspace: Workspace,
+        *,
+        depth_limit: int = 8,
+        max_runs: int = 256,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.paused = False
+        self.on_fault: Callable[[str, str], None] = lambda name, reason: None
+        self.writers: Final = writers.Writers()
+        self.ignored: Final[Counter[str]] = Counter()
+        self._bus: Final = bus
+        self._runner: Final = runner
+        self._state: Final = state
+        self._workspace: Final = workspace
+        self._depth_limit: Final = depth_limit
+        self._max_runs: Final = max_runs
+        self._wall: Final = wall
+        self._index: Final[Index[OnEvent]] = Index()
+        self._installed: Final[dict[str, _Installed]] = {}
+        self._admissions: Final[dict[str, Admission]] = {}
+        self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
+        self._late: Final[list[tuple[int, int, Firing]]] = []  # over max_runs: a heap by priority
+        self._tie: Final = itertools.count()
+        self._announced: Final[OrderedDict[str, float]] = OrderedDict()
+        self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
+        self._signal = trio.Event()
+        self._room: Final = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery | None = None
+        self.subscription = bus.subscribe("dispatcher", accept=self._accepts, wants=self._wants, capacity=QUEUE)
+        runner.on_finished = self._finished
+
+    # What is installed
+
+    def install(self, workflow: Workflow) -> None:
+        """Let a workflow react, in place of the one of the same name; what its unchanged triggers hold stays."""
+        old = self._installed.get(workflow.name)
+        kept = self._kept(old, workflow)
+        if old is not None:
+            self._withdraw(old, kept)
+        triggers = [kept.get(i) or self._trigger(workflow, i) for i in range(len(workflow.triggers))]
+        self._installed[workflow.name] = _Installed(workflow, Plan.of(workflow), triggers)
+        self._admissions.setdefault(workflow.name, Admission(workflow.concurrency)).form = workflow.concurrency
+        for i, trigger in enumerate(triggers):
+            if isinstance(trigger, OnEvent) and i not in kept:
+                self._index.add(trigger, trigger.types, trigger.anchors)
+                self._begin_backfill(trigger)
+        self._signal.set()
+
+    def remove(self, name: str) -> None:
+        """Let a workflow react no more; what waited is forgotten, what runs goes on."""
+        old = self._installed.pop(name, None)
+        if old is not None:
+            self._withdraw(old, {})
+            admission = self._admissions[name]
+            self.ignored["removed"] += admission.clear()
+            if admission.running == 0:
+                del self._admissions[name]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Plain values about one workflow; empty when it is not installed."""
+        installed = self._installed.get(name)
+        if installed is None:
+            return {}
+        admission = self._admissions[name]
+        triggers = [{"type": "manual"} if t is None else t.status() for t in installed.triggers]
+        out: dict[str, Any] = {"running": admission.running, "waiting": admission.waiting, "triggers": triggers}
+        return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workflows that react."""
+        return tuple(self._installed)
+
+    def queues(self) -> Mapping[str, int]:
+        """How much waits where."""
+        return {
+            "events": len(self.subscription),
+            "deadlines": len(self._deadlines),
+            "firings": sum(a.waiting for a in self._admissions.values()) + len(self._late),
+            "runs": len(self._runner.active),
+        }
+
+    # Serving
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for installed in self._installed.values():
+                for trigger in installed.triggers:
+                    if isinstance(trigger, OnEvent):
+                        self._begin_backfill(trigger)
+            task_status.started()
+            try:
+                while True:
+                    await self._wait()
+                    self.step()
+                    await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+            finally:
+                self._nursery = None
+
+    def step(self) -> None:
+        """Take a batch of events and everything that is due; for tests that drive the dispatcher by hand."""
+        for event in self.subscription.receive_nowait(BATCH):
+            self._route(event)
+        if not self.paused:
+            self._due()
+
+    def pause(self) -> None:
+        """Start nothing new; events are let pass unseen, what waits goes on waiting."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """React again, to what happens from now on."""
+        self.paused = False
+        self._signal.set()
+
+    async def run_by_hand(self, name: str, input: Mapping[str, Any]) -> Run:
+        """Start a run now, past triggers and queues. `path` in the input makes that file the event's."""
+        installed = self._installed.get(name)
+        if installed is None:
+            raise CallerError(f"no workflow called {name!r} is active")
+        defaults = next((t.input for t in installed.workflow.triggers if isinstance(t, ManualTrigger)), {})
+        merged = {**defaults, **input}
+        event = await self._manual_event(merged)
+        self._bus.publish(event)
+        return self._runner.start(
+            installed.plan, Firing(name, MANUAL, "manual", f"manual {event.seq}", (event,), 1, merged)
+        )
+
+    async def _manual_event(self, input: Mapping[str, Any]) -> SemanticEvent:
+        path = input.get("path", "")
+        if not isinstance(path, str):
+            raise CallerError("'path' in the input must be text")
+        path = path.strip("/")
+        try:
+            size = (await self._workspace.stat(path)).size if path else None
+        except WorldError:
+            size = None  # a workflow may be about a file that is not there
+        return SemanticEvent("user.run", path, size=size, attrs={"input": dict(input)})
+
+    # Events and time
+
+    def _wants(self, type_name: str, path: str) -> bool:
+        """Whether a trigger asks for such events, not merely follows settling files by them: reads and writes are
+        only traced for those who ask.
+        """
+        return any(trigger.matcher.has_type(type_name) for trigger in self._index.find(type_name, path))
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        """Called in `publish`: whether any trigger could want the event. Under 2 µs when none does."""
+        if event.type in writers.TYPES:
+            self.writers.note(event)
+        if self.paused or not self._index.wants(event.type):
+            return False
+        if event.dest is not None and self._index.find(event.type, event.dest):
+            return True
+        return bool(self._index.find(event.type, event.path))
+
+    def _route(self, event: SemanticEvent) -> None:
+        if event.type == "system.gap" and event.attrs.get("subscription") == "dispatcher":
+            self._recheck()
+            return
+        triggers = self._index.find(event.type, target_of(event))
+        if event.dest is not None:  # settling files are followed by their old names too
+            triggers = list(dict.fromkeys([*triggers, *self._index.find(event.type, event.path)]))
+        if event.cause is not None and event.cause.depth >= self._depth_limit:
+            self._too_deep(event, triggers)
+            return
+        now = trio.current_time()
+        for trigger in triggers:
+            self._ask(trigger, lambda t: t.feed(event, now))
+
+    def _ask(self, trigger: OnEvent, question: Callable[[OnEvent], list[Firing]]) -> None:
+        """Feed or wake a trigger, admit its firings, note its next deadline."""
+        try:
+            firings = question(trigger)
+            deadline = trigger.deadline
+        except Exception as error:
+            log.exception("a trigger of %s raised", trigger.workflow)
+            self._fail(trigger.workflow, f"its trigger {trigger.number} raised {error!r}")
+            return
+        for firing in firings:
+            self._admit(firing)
+        key = f"{trigger.workflow}\0{trigger.number}"
+        if deadline is not None:
+            self._deadlines.put(key, trigger, deadline)
+        elif key in self._deadlines:
+            self._deadlines.pop(key)
+
+    def _due(self) -> None:
+        now = trio.current_time()
+        for _, trigger in list(self._deadlines.due(now)):
+            self._ask(trigger, lambda t: t.due(now))
+        wall = self._wall()
+        for schedule in self._schedules():
+            came = schedule.due(wall)
+            if came is not None:
+                self._scheduled(schedule, came)
+
+    def _scheduled(self, schedule: OnSchedule, came: float) -> None:
+        attrs = {
+            "workflow": schedule.workflow,
+            "scheduled": came,
+            "cron": schedule.form.cron,
+            "every": schedule.form.every,
+        }
+        event = SemanticEvent("system.schedule", attrs={k: v for k, v in attrs.items() if v is not None})
+        self._bus.publish(event)
+        self._admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
+
+    async def _wait(self) -> None:
+        if self.subscription.ready:
+            return
+        self._signal = trio.Event()
+        self.subscription.on_ready(self._signal.set)
+        with trio.move_on_at(self._next_deadline()):
+            await self._signal.wait()
+
+    def _next_deadline(self) -> float:
+        if self.paused:
+            return float("inf")
+        now, wall = trio.current_time(), self._wall()
+        times = [now + min(RECHECK_SECONDS, max(0.0, s.next - wall)) for s in self._schedules()]
+        deadline = self._deadlines.deadline
+        return min([*times, deadline] if deadline is not None else times, default=float("inf"))
+
+    def _schedules(self) -> list[OnSchedule]:
+        return [t for one in self._installed.values() for t in one.triggers if isinstance(t, OnSchedule)]
+
+    def _recheck(self) -> None:
+        now = trio.current_time()
+        for installed in self._installed.values():
+            for trigger in installed.triggers:
+                if isinstance(trigger, OnEvent):
+                    trigger.recheck(now)
+                    self._ask(trigger, lambda t: t.due(now))
+
+    def _too_deep(self, event: SemanticEvent, triggers: list[OnEvent]) -> None:
+        if event.cause is None or not any(trigger.matcher.matches(event) for trigger in triggers):
+            return
+        self.ignored["depth"] += 1
+        attrs = {
+            "reason": "depth",
+            "limit": self._depth_limit,
+            "run": event.cause.run,
+            "workflow": event.cause.workflow,
+        }
+        self._announce(f"depth {event.cause.run}", event.path, attrs, once=True)
+
+    def _announce(self, topic: str, path: str, attrs: dict[str, Any], *, once: bool = False) -> None:
+        """Publish `system.overload`, at most every 10 s a topic, or once."""
+        now = trio.current_time()
+        last = self._announced.get(topic)
+        if last is not None and (once or now - last < ANNOUNCE_SECONDS):
+            return
+        self._announced[topic] = now
+        if len(self._announced) > 10_000:
+            self._announced.popitem(last=False)
+        self._bus.publish(SemanticEvent("system.overload", path, attrs=attrs))
+
+    # Firings and runs
+
+    def _admit(self, firing: Firing) -> None:
+        admission = self._admissions[firing.workflow]
+        decision = admission.offer(firing)
+        if decision is Decision.START:
+            self._start(firing)
+        elif decision is Decision.RESTART:
+            for run in list(self._runner.active.values()):
+                if run.workflow == firing.workflow and run.firing.key == firing.key and run.firing.trigger != MANUAL:
+                    self._runner.cancel(run.id, "a newer event restarts it")
+        elif decision is Decision.DROP and admission.dropped["full"]:
+            attrs = {"reason": "queue", "workflow": firing.workflow, "waiting": admission.waiting}
+            self._announce(f"queue {firing.workflow}", firing.event.path, attrs)
+
+    def _start(self, firing: Firing) -> None:
+        """Start an admitted firing, or let it wait for its turn among all workflows."""
+        installed = self._installed.get(firing.workflow)
+        if installed is None:
+            self._next(firing)
+        elif len(self._runner.active) >= self._max_runs:
+            heapq.heappush(self._late, (_PRIORITY[installed.workflow.priority], next(self._tie), firing))
+        else:
+            known = len(self._runner.runs)
+            run = self._runner.start(installed.plan, firing)
+            if run.firing is not firing and known == len(self._runner.runs):
+                self._next(firing)  # this firing has had its run
+
+    def _finished(self, run: Run) -> None:
+        if run.firing.trigger != MANUAL:
+            self._next(run.firing)
+        while self._late and len(self._runner.active) < self._max_runs:
+            self._start(heapq.heappop(self._late)[2])
+        self._room.unpark_all()
+
+    def _next(self, firing: Firing) -> None:
+        admission = self._admissions.get(firing.workflow)
+        if admission is None:
+            return
+        for following in admission.finished(firing.key):
+            self._start(following)
+        if firing.workflow not in self._installed and admission.running == 0:
+            self._admissions.pop(firing.workflow, None)
+
+    # Installing
+
+    def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, OnEvent | OnSchedule]:
+        """The triggers that the new definition does not change, by number."""
+        if old is None or old.workflow.vars != new.vars:
+            return {}
+        pairs = enumerate(zip(old.workflow.triggers, new.triggers, strict=False))
+        found = {i: old.triggers[i] for i, (before, after) in pairs if before == after}
+        return {i: trigger for i, trigger in found.items() if trigger is not None}
+
+    def _trigger(self, workflow: Workflow, number: int) -> OnEvent | OnSchedule | None:
+        form = workflow.triggers[number]
+        if isinstance(form, EventTrigger):
+            return OnEvent(
+                workflow.name,
+                number,
+                form,
+                variables=workflow.vars,
+                state=self._state.view,
+                busy=self.writers.busy,
+            )
+        return OnSchedule(workflow.name, number, form, self._wall()) if isinstance(form, ScheduleTrigger) else None
+
+    def _withdraw(self, old: _Installed, kept: Mapping[int, OnEvent | OnSchedule]) -> None:
+        for i, trigger in enumerate(old.triggers):
+            if isinstance(trigger, OnEvent) and i not in kept:
+                self._index.remove(trigger)
+                if trigger in self._backfills:
+                    self._backfills[trigger].cancel()
+                self._deadlines.pop(f"{trigger.workflow}\0{trigger.number}")
+
+    def _fail(self, name: str, reason: str) -> None:
+        self.remove(name)
+        self.on_fault(name, reason)
+
+    def _begin_backfill(self, trigger: OnEvent) -> None:
+        if trigger.form.backfill == "existing" and self._nursery is not None:
+            self._backfills[trigger] = trio.CancelScope()
+            self._nursery.start_soon(self._backfill, trigger, self._backfills[trigger])
+
+    async def _backfill(self, trigger: OnEvent, scope: trio.CancelScope) -> None:
+        """Present the files that are there already; waits while too many firings do."""
+        with scope:
+            for anchor in trigger.anchors:
+                try:
+                    await self._backfill_below("/".join(anchor.head), trigger)
+                except WorldError as error:
+                    log.info("%s found nothing to begin with: %s", trigger.workflow, error)
+        self._backfills.pop(trigger, None)
+
+    async def _backfill_below(self, head: str, trigger: OnEvent) -> None:
+        start = await self._workspace.stat(head)
+        if start.type == "file":
+            self._present(head, start.size, start.mtime_ns, trigger)
+            return
+        async with contextlib.aclosing(self._workspace.walk(head)) as found:
+            async for entry in found:
+                if entry.type == "file":
+                    self._present(entry.path, entry.size, entry.mtime_ns, trigger)
+                admission = self._admissions.get(trigger.workflow)
+                while admission is not None and admission.waiting > BATCH:
+                    await self._room.park()
+
+    def _present(self, path: str, size: int, mtime_ns: int, trigger: OnEvent) -> None:
+        attrs = {"existing": True, "written": size}
+        event = SemanticEvent(trigger.existing_type(), path, size=size, ts=mtime_ns, attrs=attrs)
+        self._ask(trigger, lambda t: t.feed(event, trio.current_time()))
+        self._signal.set()

@@ -1,0 +1,377 @@
+"""The workflows directory: loads every definition, follows changes, keeps the last good version of each.
+
+Files `*.yaml`, `*.yml`, `*.json` hold one workflow each, a `*.lua` file declares one; other names and hidden files
+are not ours. Changes are taken whole: a file is read once it is written, and all that changed goes live in one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import trio
+
+from automation.bus import Bus
+from automation.definitions import Workflow
+from automation.errors import CallerError, DefinitionError, WorldError
+from automation.events import SemanticEvent
+from automation.inotify import DirectoryWatch
+from automation.loading import examine, examine_source
+from automation.scripts.declaration import declare
+from automation.scripts.pool import ScriptPool
+from automation.sources import MOST_BYTES, Source
+
+log: Final = logging.getLogger(__name__)
+
+SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua")
+QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
+Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
+"""Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of the library. `definition` is the last good version (`text` its text), None if there never was one;
+    `error` says what is wrong with the file as it is now. `fault` is why VexFS switched the workflow off itself.
+    """
+
+    name: str
+    file: str
+    text: str
+    definition: Workflow | None
+    error: DefinitionError | None
+    version: int
+    loaded_ns: int
+    enabled: bool
+    fault: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether the workflow reacts."""
+        return self.definition is not None and self.enabled and not self.fault
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a person."""
+        out: dict[str, Any] = {"name": self.name, "file": self.file, "version": self.version, "active": self.active}
+        if self.definition is not None:
+            out |= {"enabled": self.enabled, "description": self.definition.description}
+        if self.error is not None:
+            out |= {"error": str(self.error), "line": self.error.line, "field": self.error.field}
+        return out | ({"fault": self.fault} if self.fault else {})
+
+
+class Library:
+    """Borrows `directory_fd`, which was opened before mounting. `on_change(old, new)` is told of each entry that
+    changed, in one step of the loop for all files that changed together.
+    """
+
+    def __init__(self, bus: Bus, directory_fd: int, declare: Declare, shown: str = "workflows") -> None:
+        self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
+        self.directory: Final = shown
+        self._bus: Final = bus
+        self._fd: Final = directory_fd
+        self._declare: Final = declare
+        self._entries: dict[str, Entry] = {}
+        self._by_file: dict[str, str] = {}
+        self._digests: Final[dict[str, bytes]] = {}
+        self._enabled: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._lock: Final = trio.Lock()
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Every workflow by name, broken ones too."""
+        return MappingProxyType(self._entries)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Load, then follow the directory until cancelled."""
+        watch = self._watch()
+        try:
+            await self.reload()
+            task_status.started()
+            while watch is not None:
+                await watch.changed()
+                await trio.sleep(QUIET_SECONDS)
+                await self.reload()
+        finally:
+            if watch is not None:
+                watch.close()
+
+    async def reload(self) -> list[DefinitionError]:
+        """Read what changed; the errors of all files as they are now."""
+        async with self._lock:
+            texts = await trio.to_thread.run_sync(self._read_changed)
+            news: list[tuple[str, str, Workflow | None, DefinitionError | None]] = []
+            for file in sorted(texts.changed):
+                text = texts.changed[file]
+                if isinstance(text, DefinitionError):
+                    news.append((file, "", None, text))
+                else:
+                    news.append((file, text, *await self._examine(file, text)))
+            for file in texts.gone:
+                self._drop(file)
+            for one in news:
+                self._take(*one)
+        return [entry.error for entry in self._entries.values() if entry.error is not None]
+
+    async def install(self, filename: str, text: str) -> Entry:
+        """Write a definition into the directory and let it react; DefinitionError when it is wrong: then nothing
+        changes but the entry of that file, which shows the error.
+        """
+        if not is_definition(filename) or "/" in filename:
+            raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json or .lua")
+        async with self._lock:
+            workflow, error = await self._examine(filename, text)
+            if error is None and workflow is not None:
+                error = self._conflict(filename, workflow)
+            if error is not None or workflow is None:
+                raise self._refused(filename, error or DefinitionError(filename, None, "", "holds no workflow"))
+            data = text.encode("utf-8", "surrogateescape")
+            try:
+                await trio.to_thread.run_sync(self._write, filename, data)
+            except OSError as failure:
+                raise WorldError(f"cannot write {filename} to {self.directory}: {failure.strerror}") from failure
+            self._digests[filename] = _digest(data)
+            self._take(filename, text, workflow, None)
+            return self._entries[workflow.name]
+
+    async def uninstall(self, name: str) -> None:
+        """Remove the file of a workflow; CallerError when there is none of that name."""
+        entry = self.entry(name)
+        async with self._lock:
+            try:
+                await trio.to_thread.run_sync(lambda: os.unlink(entry.file, dir_fd=self._fd))
+            except FileNotFoundError:
+                log.debug("%s was gone already", entry.file)
+            except OSError as failure:
+                raise WorldError(f"cannot remove {entry.file}: {failure.strerror}") from failure
+            self._drop(entry.file)
+
+    def entry(self, name: str) -> Entry:
+        """The entry of that name; CallerError when there is none."""
+        found = self._entries.get(name)
+        if found is None:
+            raise CallerError(f"there is no workflow called {name!r}")
+        return found
+
+    def enable(self, name: str) -> None:
+        """Let a workflow react (again), after a fault too; until the mount ends."""
+        self._set(name, enabled=True, fault="")
+
+    def disable(self, name: str) -> None:
+        """Let a workflow react no more, until it is enabled or the mount ends."""
+        self._set(name, enabled=False, fault=self.entry(name).fault)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Switch a workflow off because it misbehaved; a changed file or `enable` switches it on again."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            self._swap(entry, replace(entry, fault=reason), "failed", reason)
+
+    def _set(self, name: str, *, enabled: bool, fault: str) -> None:
+        entry = self.entry(name)
+        self._enabled[name] = enabled
+        if (entry.enabled, entry.fault) != (enabled, fault):
+            self._swap(entry, replace(entry, enabled=enabled, fault=fault), "enabled" if enabled else "disabled")
+
+    # One file
+
+    async def _examine(self, file: str, text: str) -> tuple[Workflow | None, DefinitionError | None]:
+        try:
+            if file.endswith(".lua"):
+                workflow, errors = examine_source(Source(file, await self._declare(file, text), {}))
+            else:
+                workflow, errors = examine(file, text)
+        except DefinitionError as error:
+            return None, error
+        except Exception as error:
+            log.exception("examining %s met a bug", file)
+            return None, DefinitionError(file, None, "", f"cannot be examined: {error!r}")
+        return workflow, errors[0] if errors else None
+
+    def _take(self, file: str, text: str, workflow: Workflow | None, error: DefinitionError | None) -> None:
+        """Let the new version of a file take effect, or show why it cannot."""
+        old = self._entries.get(self._by_file.get(file, ""))
+        if workflow is not None and error is None:
+            error = self._conflict(file, workflow)
+        if error is not None or workflow is None:
+            self._note_error(file, text, old, error or DefinitionError(file, None, "", "holds no workflow"))
+            return
+        if old is not None and old.name != workflow.name:
+            self._drop(file)
+            old = None
+        new = Entry(
+            name=workflow.name,
+            file=file,
+            text=text,
+            definition=workflow,
+            error=None,
+            version=(old.version if old else 0) + 1,
+            loaded_ns=time.time_ns(),
+            enabled=self._enabled.get(workflow.name, workflow.enabled),
+        )
+        self._by_file[file] = new.name
+        self._swap(old, new, "loaded" if old is None or old.definition is None else "changed")
+
+    def _note_error(self, file: str, text: str, old: Entry | None, error: DefinitionError) -> None:
+        log.warning("%s", error)
+        if old is None:
+            name = self._free_name(file)
+            self._by_file[file] = name
+            new = Entry(name, file, text, None, error, 0, time.time_ns(), enabled=True)
+        else:
+            new = replace(old, error=error)
+        self._swap(old, new, "refused", str(error))
+
+    def _refused(self, file: str, error: DefinitionError) -> DefinitionError:
+        old = self._entries.get(self._by_file.get(file, ""))
+        if old is not None:
+            self._note_error(file, old.text, old, error)
+        else:
+            self._publish(os.path.splitext(file)[0], file, 0, "refused", str(error))
+        return error
+
+    def _conflict(self, file: str, workflow: Workflow) -> DefinitionError | None:
+        other = self._entries.get(workflow.name)
+        if other is None or other.file == file or other.definition is None:
+            return None
+        return DefinitionError(file, None, "name", f"{other.file} holds a workflow called {workflow.name!r} already")
+
+    def _free_name(self, file: str) -> str:
+        stem = os.path.splitext(file)[0]
+        return file if stem in self._entries else stem
+
+    def _drop(self, file: str) -> None:
+        self._digests.pop(file, None)
+        old = self._entries.get(self._by_file.pop(file, ""))
+        if old is not None:
+            self._swap(old, None, "removed")
+
+    def _swap(self, old: Entry | None, new: Entry | None, status: str, reason: str = "") -> None:
+        if old is not None and (new is None or new.name != old.name):
+            del self._entries[old.name]
+        if new is not None:
+            self._entries[new.name] = new
+        self.on_change(old, new)
+        one = new or old
+        if one is not None:
+            self._publish(one.name, one.file, one.version, status, reason)
+
+    def _publish(self, name: str, file: str, version: int, status: str, reason: str) -> None:
+        attrs = {"name": name, "file": file, "version": version, "status": status}
+        self._bus.publish(SemanticEvent("system.definition", attrs=attrs | ({"reason": reason} if reason else {})))
+
+    # The directory
+
+    def _watch(self) -> DirectoryWatch | None:
+        try:
+            return DirectoryWatch(self._fd)
+        except OSError as error:
+            log.warning("changes in %s are seen after `reload` only: %s", self.directory, error)
+            return None
+
+    def _read_changed(self) -> _Changes:
+        """In a thread: the texts of the files that differ from what was read last."""
+        names = [name for name in os.listdir(self._fd) if is_definition(name)]
+        gone = sorted(set(self._by_file) - set(names))
+        changed: dict[str, str | DefinitionError] = {}
+        for name in names:
+            try:
+                data = _read(self._fd, name)
+            except OSError as error:
+                data = b""
+                changed[name] = DefinitionError(name, None, "", f"cannot be read: {error.strerror}")
+            digest = _digest(data)
+            if name in changed or self._digests.get(name) == digest:
+                continue
+            self._digests[name] = digest
+            try:
+                changed[name] = data.decode()
+            except UnicodeDecodeError as error:
+                line = data[: error.start].count(b"\n") + 1
+                changed[name] = DefinitionError(name, line, "", "the file is no UTF-8 text")
+        return _Changes(changed, gone)
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = f".{name}.new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self._fd)
+        with open(fd, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(fd)
+        os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    changed: dict[str, str | DefinitionError]
+    gone: list[str]
+
+
+def is_definition(name: str) -> bool:
+    """Whether a file of this name belongs to the library."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _read(directory_fd: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory_fd)
+    with open(fd, "rb") as stream:
+        return stream.read(MOST_BYTES + 1)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def check(paths: Iterable[str]) -> list[DefinitionError]:
+    """Every error in the given files and directories of definitions, without running anything but `declare` of Lua
+    files; for `vexfs check`. A path that cannot be read is a CallerError.
+    """
+    return trio.run(_check, list(paths))
+
+
+async def _check(paths: list[str]) -> list[DefinitionError]:
+    errors: list[DefinitionError] = []
+    names: dict[tuple[str, str], str] = {}
+    async with ScriptPool() as pool:
+        for path in paths:
+            for file in _files(path):
+                workflow, found = await _check_file(file, lambda p, t: declare(pool, p, t))
+                errors += found
+                if workflow is not None:
+                    other = names.setdefault((os.path.dirname(file), workflow.name), file)
+                    if other != file:
+                        reason = f"{other} holds a workflow called {workflow.name!r} already"
+                        errors.append(DefinitionError(file, None, "name", reason))
+    return errors
+
+
+def _files(path: str) -> list[str]:
+    try:
+        if os.path.isdir(path):
+            return [os.path.join(path, name) for name in sorted(os.listdir(path)) if is_definition(name)]
+        os.stat(path)
+    except OSError as error:
+        raise CallerError(f"cannot read {path}: {error.strerror}") from error
+    if not is_definition(os.path.basename(path)):
+        raise CallerError(f"{path} is no definition; its name must end in .yaml, .yml, .json or .lua")
+    return [path]
+
+
+async def _check_file(file: str, declare: Declare) -> tuple[Workflow | None, list[DefinitionError]]:
+    try:
+        text = await trio.Path(file).read_text(encoding="utf-8")
+        if not file.endswith(".lua"):
+            return examine(file, text)
+        return examine_source(Source(file, await declare(file, text), {}))
+    except DefinitionError as error:
+        return None, [error]
+    except UnicodeDecodeError:
+        return None, [DefinitionError(file, None, "", "the file is no UTF-8 text")]
+    except OSError as error:
+        raise CallerError(f"cannot read {file}: {error.strerror}") from error

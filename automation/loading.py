@@ -1,0 +1,215 @@
+"""The text of a definition → a `Workflow`, or every error in it with file, line, field and reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from automation.actions.table import ACTIONS, ALIASES
+from automation.definitions import Form, Step, Workflow
+from automation.errors import DefinitionError
+from automation.expressions import nearest
+from automation.sources import Place, Source, read_source
+
+_TAGS: Final = ("event", "schedule", "manual")
+_STEP_REFERENCE: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
+_FIELDS: Final = frozenset(
+    name
+    for field, info in Step.model_fields.items()
+    for name in (field, *(info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else ()))
+)
+
+
+def load(path: str, text: str) -> Workflow:
+    """The workflow in a YAML or JSON file; raises the first DefinitionError."""
+    workflow, errors = examine(path, text)
+    if workflow is None:
+        raise errors[0]
+    return workflow
+
+
+def examine(path: str, text: str) -> tuple[Workflow | None, list[DefinitionError]]:
+    """The workflow in a YAML or JSON file, or None and everything that is wrong with it, by line."""
+    try:
+        source = read_source(path, text)
+    except DefinitionError as error:
+        return None, [error]
+    return examine_source(source)
+
+
+def examine_source(source: Source) -> tuple[Workflow | None, list[DefinitionError]]:
+    """`examine` for values that come from elsewhere (a Lua file that declares a workflow)."""
+    if not isinstance(source.value, dict):
+        reason = "a workflow is a mapping with 'name', 'triggers' and 'steps'"
+        return None, [DefinitionError(source.path, source.line(()), "", reason)]
+    source = _canonical(source)
+    try:
+        workflow = Workflow.model_validate(source.value)
+    except ValidationError as error:
+        found = [problem for item in error.errors() for problem in _problems(source, item)]
+        return None, sorted(found, key=lambda e: e.line or 0)
+    errors = list(_cross_check(source, workflow))
+    return (None, errors) if errors else (workflow, [])
+
+
+def _canonical(source: Source) -> Source:
+    """The file's name where none is given; steps in their long form: `copy: {…}` → `action: {type: copy, …}`."""
+    value = dict(source.value)
+    value.setdefault("name", os.path.splitext(os.path.basename(source.path))[0])
+    lines = dict(source.lines)
+    for field in ("steps", "compensation_steps"):
+        if isinstance(value.get(field), list):
+            value[field] = [_long_step(step, (field, i), lines) for i, step in enumerate(value[field])]
+    return Source(source.path, value, lines)
+
+
+def _long_step(step: Any, place: Place, lines: dict[Place, int]) -> Any:
+    if not isinstance(step, dict):
+        return step
+    out = dict(step)
+    if "action" not in out:
+        short = [
+            key
+            for key in out
+            if (key in ACTIONS or key in ALIASES) and key not in _FIELDS and isinstance(out[key], dict)
+        ]
+        if len(short) == 1:
+            out["action"] = {"type": short[0], **out.pop(short[0])}
+            _move(lines, (*place, short[0]), (*place, "action"))
+    return out
+
+
+def _move(lines: dict[Place, int], old: Place, new: Place) -> None:
+    for place in [p for p in lines if p[: len(old)] == old]:
+        lines[*new, *place[len(old) :]] = lines[place]
+
+
+def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionError]:
+    """One of pydantic's errors as ours; an action's own errors are unfolded."""
+    loc: Place = item["loc"]
+    context = item.get("ctx") or {}
+    if item["type"] == "template":
+        inner = tuple(int(part) if part.isdecimal() else part for part in context["field"].split(".") if part)
+        yield _problem(source, (*loc, *inner), context["reason"])
+    elif item["type"] == "action":
+        action = _at(source.value, loc)
+        for inner_loc, kind, message in context["problems"]:
+            names = _action_fields(action)
+            yield _problem(
+                source, (*loc, *inner_loc), _reason(kind, message, str((*inner_loc, "")[-2 if inner_loc else 0]), names)
+            )
+    else:
+        names = _names_at(loc[:-1]) if item["type"] == "extra_forbidden" else []
+        yield _problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
+
+
+def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
+    if kind == "extra_forbidden":
+        return f"there is no such field{nearest(name, names) or _list_of(names)}"
+    if kind == "missing":
+        return "this field is required"
+    if kind == "union_tag_invalid":
+        return message.replace("Input tag", "the type").replace(
+            " found using 'type' does not match any of the expected tags", " is none of"
+        )
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return message if message[:1] in "'\"" else message[:1].lower() + message[1:]
+
+
+def _list_of(names: list[str]) -> str:
+    return f"; the fields are {', '.join(names)}" if names else ""
+
+
+def _problem(source: Source, loc: Place, reason: str) -> DefinitionError:
+    place, shown = _resolve(source.value, loc)
+    return DefinitionError(source.path, source.line(place), ".".join(map(str, shown)), reason)
+
+
+def _resolve(value: Any, loc: Place) -> tuple[Place, Place]:
+    """Where `loc` is in the file, and how to show it: without the tags of unions."""
+    place: list[str | int] = []
+    shown: list[str | int] = []
+    for i, part in enumerate(loc):
+        if i and part in _TAGS and isinstance(loc[i - 1], int):
+            continue
+        shown.append(part)
+        here = isinstance(value, dict) and part in value
+        if here or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+            value = value[part]
+            place.append(part)
+    return tuple(place), tuple(shown)
+
+
+def _at(value: Any, loc: Place) -> Any:
+    for part in _resolve(value, loc)[0]:
+        value = value[part]
+    return value
+
+
+def _action_fields(action: Any) -> list[str]:
+    name = str(action.get("type", "")) if isinstance(action, dict) else ""
+    model = ACTIONS.get(ALIASES.get(name, name))
+    return ["type", *(name for name in model.model_fields if name != "type")] if model else []
+
+
+def _names_at(loc: Place) -> list[str]:
+    """The fields that the models know at `loc`."""
+    models: list[type[BaseModel]] = [Workflow]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if part in _TAGS and len(models) > 1:
+            models = [m for m in models if part in get_args(m.model_fields["type"].annotation)]
+            continue
+        models = [
+            inner
+            for model in models
+            for name, info in model.model_fields.items()
+            if part in _spellings(name, info)
+            for inner in _models(info.annotation)
+        ]
+    return [_spellings(name, info)[0] for model in models for name, info in model.model_fields.items()]
+
+
+def _spellings(name: str, info: Any) -> list[str]:
+    alias = info.validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, Form):
+        return [annotation]
+    if get_origin(annotation) in (list, Annotated, Union, types.UnionType):
+        return [model for inner in get_args(annotation) for model in _models(inner)]
+    return []
+
+
+def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError]:
+    """What concerns several fields: names of steps are unique, and results are used only after they exist."""
+    every = workflow.step_names
+    seen: set[str] = set()
+    for i, (name, raw) in enumerate(zip(every, source.value["steps"], strict=True)):
+        if name in seen:
+            yield _problem(source, ("steps", i, "name"), f"another step is already called {name!r}")
+        seen.add(name)
+        earlier = every[: i + 1]
+        for place, text in _texts(raw, ("steps", i)):
+            for match in _STEP_REFERENCE.finditer(text):
+                if match[1] not in earlier and (place[-1] == "when" or "{{" in text):
+                    late = match[1] in every
+                    why = "runs later" if late else f"does not exist{nearest(match[1], earlier)}"
+                    yield _problem(source, place, f"the step {match[1]!r} {why}")
+
+
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        if key != "compensate":  # runs after every step that it could name
+            yield from _texts(inner, (*place, key))

@@ -1,0 +1,69 @@
+"""The service's numbers in Prometheus's form, gathered when somebody looks; counting costs the events nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from automation.service import Service
+
+MOST_TYPES: Final = 200  # of `user.*` events a mount may see any number
+
+
+class Measurements(Collector):
+    """Reads the counters that the parts of the service keep anyway."""
+
+    def __init__(self, service: Service) -> None:
+        self._service: Final = service
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other."""
+        service = self._service
+        yield _counter("vexfs_events", "Events published.", ["type"], _common(service))
+        dropped = {(s.name,): s.dropped for s in service.bus.subscriptions}
+        yield _counter("vexfs_events_dropped", "Events that a reader lost to a full queue.", ["subscription"], dropped)
+        yield _counter("vexfs_runs", "Runs that ended.", ["workflow", "status"], service.runner.counts)
+        queues = {(name,): size for name, size in service.dispatcher.queues().items()}
+        yield _gauge("vexfs_queue_length", "What waits, by queue.", ["queue"], queues)
+        ignored = {(reason,): count for reason, count in service.dispatcher.ignored.items()}
+        yield _counter("vexfs_triggers_ignored", "Events and firings let pass on purpose.", ["reason"], ignored)
+        yield _gauge("vexfs_workflows", "Definitions, by condition.", ["condition"], _conditions(service))
+        lag = {("0.99",): service.heartbeat.p99, ("1",): service.heartbeat.worst}
+        yield _gauge("vexfs_loop_lag_seconds", "Lateness of the event loop in the last minute.", ["quantile"], lag)
+        yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
+        yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
+
+
+def _common(service: Service) -> dict[tuple[str, ...], float]:
+    return {(name,): count for name, count in service.bus.counts.most_common(MOST_TYPES)}
+
+
+def _conditions(service: Service) -> dict[tuple[str, ...], float]:
+    entries = service.library.entries.values()
+    return {
+        ("active",): sum(entry.active for entry in entries),
+        ("broken",): sum(entry.error is not None for entry in entries),
+        ("failed",): sum(bool(entry.fault) for entry in entries),
+    }
+
+
+def _counter(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label, value in values.items():
+        family.add_metric([_clean(part) for part in label], value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label, value in values.items():
+        family.add_metric([_clean(part) for part in label], value)
+    return family
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

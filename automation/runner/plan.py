@@ -1,0 +1,74 @@
+"""A workflow made ready to run: templates and conditions compiled once, when it is loaded."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from automation.definitions import Retry, Step, Workflow, action_template
+from automation.expressions import Expression, compile_expression
+from automation.templates import Template
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step: `action` and each of `compensate` render to the parameters of an action; times in seconds."""
+
+    name: str
+    kind: str
+    action: Template
+    when: Expression | None
+    timeout: float
+    retry: Retry
+    compensate: tuple[Template, ...]
+    continues: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of a workflow, and those that follow a failure."""
+
+    name: str
+    steps: tuple[PlannedStep, ...]
+    compensation: tuple[PlannedStep, ...]
+    timeout: float | None
+    vars: dict[str, Any]
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> Plan:
+        """Compile a validated workflow."""
+        return cls(
+            workflow.name,
+            tuple(map(_planned, workflow.steps)),
+            tuple(map(_planned, workflow.compensation_steps)),
+            workflow.timeout,
+            workflow.vars,
+        )
+
+    @property
+    def undoes(self) -> bool:
+        """Whether there is anything to compensate with."""
+        return bool(self.compensation) or any(step.compensate for step in self.steps)
+
+
+def _planned(step: Step) -> PlannedStep:
+    return PlannedStep(
+        name=step.name or "",
+        kind=str(step.action.get("type", "")),
+        action=action_template(step.action),
+        when=compile_expression(step.when) if step.when else None,
+        timeout=step.timeout,
+        retry=step.retry,
+        compensate=tuple(map(action_template, step.compensate)),
+        continues=step.on_error == "continue",
+    )
+
+
+def delay_before(retry: Retry, attempt: int, dice: random.Random) -> float:
+    """Seconds to wait before `attempt` (the second try is 2): exponential, bounded, spread by the jitter."""
+    try:
+        delay = min(retry.max_delay, retry.backoff * retry.factor ** (attempt - 2))
+    except OverflowError:
+        delay = retry.max_delay
+    return delay * (1 + retry.jitter * dice.uniform(-1, 1))

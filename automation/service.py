@@ -1,0 +1,285 @@
+"""Everything that automates one mount, in one nursery: ordered start, ordered end, and the commands of `/.vexfs/ctl`.
+
+start: scripts → runner → library → dispatcher        end: dispatcher → runs, with grace → library → scripts
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import prometheus_client
+import trio
+
+from automation.actions import Commands, new_client
+from automation.bus import Bus
+from automation.dispatcher import Dispatcher
+from automation.errors import CallerError
+from automation.events import SemanticEvent
+from automation.heartbeat import Heartbeat
+from automation.library import Entry, Library
+from automation.metrics import Measurements
+from automation.runner import Runner
+from automation.scripts.declaration import declare
+from automation.scripts.pool import ScriptPool
+from automation.state import State
+from automation.workspace import Workspace
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the whole service: length of a chain of automations, runs at once, finished runs that are kept."""
+
+    depth: int = 8
+    runs: int = 256
+    history: int = 1000
+
+
+class Service:
+    """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
+    or a path, opened here; `shown` is how messages name it.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        workspace: Workspace,
+        commands: Commands,
+        workflows: int | str,
+        shown: str = "",
+        limits: Limits = Limits(),
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.bus: Final = bus
+        self.workspace: Final = workspace
+        self.commands: Final = commands
+        self.started_ns: Final = time.time_ns()
+        self.state: Final = State(bus)
+        self.scripts: Final = ScriptPool()
+        self.heartbeat: Final = Heartbeat()
+        self.quit_requested: Final = trio.Event()
+        self._own_fd = (
+            os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(workflows, str) else -1
+        )
+        directory_fd = self._own_fd if isinstance(workflows, str) else workflows
+        self._http: Final = new_client()
+        self.runner: Final = Runner(
+            bus,
+            workspace=workspace,
+            state=self.state,
+            scripts=self.scripts,
+            http=self._http,
+            commands=commands,
+            started_ns=self.started_ns,
+            history=limits.history,
+        )
+        self.dispatcher: Final = Dispatcher(
+            bus, self.runner, self.state, workspace, depth_limit=limits.depth, max_runs=limits.runs, wall=wall
+        )
+        shown = shown or (workflows if isinstance(workflows, str) else "workflows")
+        self.library: Final = Library(bus, directory_fd, lambda p, t: declare(self.scripts, p, t), shown)
+        self.library.on_change = self._changed
+        self.dispatcher.on_fault = self.library.fail
+        self.registry: Final = prometheus_client.CollectorRegistry()
+        self.registry.register(Measurements(self))
+        self._stop: Final = trio.Event()
+        self._stopped: Final = trio.Event()
+        self._grace = 0.0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `shutdown`; started once every definition is loaded and reacts."""
+        try:
+            async with self.scripts, trio.open_nursery() as nursery:
+                await nursery.start(self.heartbeat.run)
+                await nursery.start(self.runner.run)
+                reacting = trio.CancelScope()
+                await nursery.start(self._react, reacting)
+                task_status.started()
+                await self._stop.wait()
+                reacting.cancel()
+                await self.runner.shutdown(self._grace)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._http.aclose()
+            if self._own_fd >= 0:
+                os.close(self._own_fd)
+            self._stopped.set()
+
+    async def shutdown(self, grace: float = 10.0) -> None:
+        """Start nothing more, give runs `grace` seconds, end; returns when everything is closed."""
+        self._grace = grace
+        self._stop.set()
+        await self._stopped.wait()
+
+    async def _react(
+        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.dispatcher.run)
+                await nursery.start(self.library.run)
+                task_status.started()
+
+    def _changed(self, old: Entry | None, new: Entry | None) -> None:
+        """An entry of the library changed: the dispatcher follows. The last good version goes on when a file broke."""
+        was = old.definition if old is not None and old.active else None
+        now = new.definition if new is not None and new.active else None
+        if was is not None and (now is None or now.name != was.name):
+            self.dispatcher.remove(was.name)
+        if now is not None and now is not was:
+            self.dispatcher.install(now)
+
+    # For people
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new starts."""
+        return self.dispatcher.paused
+
+    def pause(self) -> None:
+        """Start nothing new; runs that go on, go on."""
+        if not self.paused:
+            self.dispatcher.pause()
+            self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": False, "new": True}))
+
+    def resume(self) -> None:
+        """React again."""
+        if self.paused:
+            self.dispatcher.resume()
+            self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": True, "new": False}))
+
+    async def command(self, line: str, uid: int) -> str:
+        """Do one line of `/.vexfs/ctl` for the user `uid`; one sentence about what was done, or CallerError."""
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            raise CallerError(f"the command is missing; the commands are {', '.join(_COMMANDS)}")
+        command = _COMMANDS.get(word)
+        if command is None:
+            raise CallerError(f"there is no command {word!r}; the commands are {', '.join(_COMMANDS)}")
+        log.info("uid %d: %s", uid, line.strip())
+        return await command(self, rest.strip())
+
+    def status(self) -> dict[str, Any]:
+        """The whole service in plain values."""
+        entries = self.library.entries.values()
+        runs = dict.fromkeys(("succeeded", "failed", "compensated", "cancelled"), 0)
+        for (_, status), count in self.runner.counts.items():
+            runs[status] += count
+        return {
+            "started_ns": self.started_ns,
+            "uptime_seconds": round((time.time_ns() - self.started_ns) / 1e9, 1),
+            "paused": self.paused,
+            "events": {
+                "published": self.bus.seq,
+                "by_type": dict(self.bus.counts.most_common()),
+                "subscriptions": [
+                    {"name": s.name, "waiting": len(s), "dropped": s.dropped} for s in self.bus.subscriptions
+                ],
+            },
+            "workflows": {
+                "directory": self.library.directory,
+                "active": sum(entry.active for entry in entries),
+                "broken": sum(entry.error is not None for entry in entries),
+                "entries": [entry.as_dict() for entry in entries],
+            },
+            "runs": {"active": len(self.runner.active), **runs},
+            "queues": dict(self.dispatcher.queues()),
+            "ignored": dict(self.dispatcher.ignored),
+            "loop_lag_ms_p99": round(self.heartbeat.p99 * 1000, 3),
+        }
+
+    def workflow_status(self, name: str) -> dict[str, Any]:
+        """One workflow in plain values: its file, whether it is active, its triggers and its runs."""
+        entry = self.library.entry(name)
+        runs = {status: count for (workflow, status), count in self.runner.counts.items() if workflow == name}
+        return {**entry.as_dict(), **self.dispatcher.status(name), "runs": runs}
+
+
+async def _pause(service: Service, rest: str) -> str:
+    _nothing(rest)
+    service.pause()
+    return "paused: nothing new starts until resume"
+
+
+async def _resume(service: Service, rest: str) -> str:
+    _nothing(rest)
+    service.resume()
+    return "resumed"
+
+
+async def _reload(service: Service, rest: str) -> str:
+    _nothing(rest)
+    errors = await service.library.reload()
+    loaded = f"{len(service.library.entries)} definitions"
+    return f"reloaded: {loaded}" + (f", {len(errors)} with errors; the first: {errors[0]}" if errors else "")
+
+
+async def _enable(service: Service, rest: str) -> str:
+    service.library.enable(_one_name(rest))
+    entry = service.library.entry(rest)
+    return f"enabled {rest}" + ("" if entry.active else ", which has no working definition yet")
+
+
+async def _disable(service: Service, rest: str) -> str:
+    service.library.disable(_one_name(rest))
+    return f"disabled {rest}"
+
+
+async def _run(service: Service, rest: str) -> str:
+    name, _, text = rest.partition(" {")
+    try:
+        given = json.loads("{" + text) if text else {}
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CallerError(f"the input is no JSON object: {error}") from None
+    entry = service.library.entry(_one_name(name.strip()))
+    if not entry.active:
+        raise CallerError(f"{entry.name} is not active: {entry.fault or entry.error or 'it is disabled'}")
+    run = await service.dispatcher.run_by_hand(entry.name, given)
+    return f"started the run {run.id} of {entry.name}"
+
+
+async def _cancel(service: Service, rest: str) -> str:
+    run = service.runner.cancel(_one_name(rest))
+    return f"cancelling the run {run.id} of {run.workflow}"
+
+
+async def _quit(service: Service, rest: str) -> str:
+    _nothing(rest)
+    service.quit_requested.set()
+    return "stopping"
+
+
+def _nothing(rest: str) -> None:
+    if rest:
+        raise CallerError(f"this command takes nothing more, not {rest!r}")
+
+
+def _one_name(text: str) -> str:
+    if not text:
+        raise CallerError("a name is missing")
+    return text
+
+
+_COMMANDS: Final[Mapping[str, Callable[[Service, str], Awaitable[str]]]] = MappingProxyType(
+    {
+        "pause": _pause,
+        "resume": _resume,
+        "reload": _reload,
+        "enable": _enable,
+        "disable": _disable,
+        "run": _run,
+        "cancel": _cancel,
+        "quit": _quit,
+    }
+)
+COMMANDS: Final = tuple(_COMMANDS)

@@ -1,0 +1,46 @@
+"""What a trigger hands to the dispatcher."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from automation.events import SemanticEvent
+
+MOST_EVENTS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One reason to start a run: the events that made it (the last one speaks for all), and the key of the run.
+
+    `events` holds at most `MOST_EVENTS`; `count` is how many there were. `depth` is the longest chain of automations
+    behind them, 0 when people and programs did it all.
+    """
+
+    workflow: str
+    trigger: int
+    kind: str
+    key: str
+    events: tuple[SemanticEvent, ...]
+    count: int = 1
+    input: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def event(self) -> SemanticEvent:
+        """The last event."""
+        return self.events[-1]
+
+    @property
+    def depth(self) -> int:
+        """Longest chain of automations behind the events."""
+        return max((event.cause.depth for event in self.events if event.cause is not None), default=0)
+
+    def run_id(self, mounted_ns: int) -> str:
+        """The identity of the run: the same firing of the same mount is the same run. 16 hexadecimal digits."""
+        parts = [self.workflow, str(self.trigger), self.key, str(mounted_ns), str(self.count)]
+        # a file that was there before the mount has no number; its name and time stand for it
+        parts += [str(e.seq) if e.seq else f"{e.path}:{e.ts}" for e in self.events]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

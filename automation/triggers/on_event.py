@@ -1,0 +1,181 @@
+"""The event trigger: which events fire, and when a burst of them is one firing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from automation.definitions import EventTrigger
+from automation.events import EVENT_TYPES, SemanticEvent
+from automation.facts import target_of
+from automation.globs import Anchor, compile_globs
+from automation.triggers.firing import MOST_EVENTS, Firing
+from automation.triggers.index import ANYWHERE
+from automation.triggers.matching import Matcher
+from automation.triggers.pending import Pending
+from automation.triggers.writers import writes
+
+MOST_COOLING: Final = 100_000
+_OBSERVED: Final = ("file.written", "file.truncated", "file.closed", "file.renamed", "file.deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Events that wait to fire together; `count` goes on where `events` is full."""
+
+    events: tuple[SemanticEvent, ...]
+    count: int
+
+    @property
+    def inode(self) -> int:
+        return self.events[-1].inode
+
+    def with_event(self, event: SemanticEvent) -> _Held:
+        return _Held((*self.events[-MOST_EVENTS + 1 :], event), self.count + 1)
+
+    def joined(self, other: _Held) -> _Held:
+        return _Held((*self.events, *other.events)[-MOST_EVENTS:], self.count + other.count)
+
+
+class OnEvent:
+    """One event trigger of one workflow. Holds at most 100,000 settling files and as many debounced keys; what a full
+    table gives up is counted in `suppressed`, as is all that matched and did not fire.
+
+    `busy(inode)` says whether somebody has a file open for writing.
+    """
+
+    def __init__(
+        self,
+        workflow: str,
+        number: int,
+        form: EventTrigger,
+        *,
+        variables: Mapping[str, Any],
+        state: Callable[[], dict[str, Any]],
+        busy: Callable[[int], bool],
+    ) -> None:
+        self.workflow: Final = workflow
+        self.number: Final = number
+        self.form: Final = form
+        self.matcher: Final = Matcher(form, variables, state)
+        self.fired = 0
+        self.suppressed: Final[Counter[str]] = Counter()
+        self._busy: Final = busy
+        self._settling: Final[Pending[_Held]] = Pending()
+        self._open: Final[dict[int, dict[str, _Held]]] = {}  # quiet, but somebody may still write
+        self._debouncing: Final[Pending[_Held]] = Pending()
+        self._cool_until: Final[dict[str, float]] = {}
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The event types to be fed: those asked for, and those by which settling files are followed."""
+        return (*self.form.types, *(_OBSERVED if self.form.settle is not None else ()))
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Where the events to be fed lie."""
+        return compile_globs(tuple(self.form.path)).anchors if self.form.path else ANYWHERE
+
+    @property
+    def deadline(self) -> float | None:
+        """When `due` wants to be called."""
+        times = [when for when in (self._settling.deadline, self._debouncing.deadline) if when is not None]
+        return min(times, default=None)
+
+    def feed(self, event: SemanticEvent, now: float) -> list[Firing]:
+        """Take an event; the firings that it makes at once."""
+        if self.form.settle is not None:
+            self._follow(event, now, self.form.settle)
+        if event.cause is not None and event.cause.workflow == self.workflow and not self.form.own:
+            self.suppressed["own"] += 1
+            return []
+        if not self.matcher.matches(event):
+            return []
+        if event.type == "file.closed" and event.attrs.get("nlink") == 0:
+            self.suppressed["deleted"] += 1  # a temporary file that was open to the end
+            return []
+        if self.form.settle is not None:
+            self._settle(target_of(event), event, now + self.form.settle)
+            return []
+        return self._debounce(_Held((event,), 1), now)
+
+    def due(self, now: float) -> list[Firing]:
+        """The firings whose time has come."""
+        firings: list[Firing] = []
+        for path, held in list(self._settling.due(now)):
+            if held.inode and self._busy(held.inode):
+                self._open.setdefault(held.inode, {})[path] = held
+            else:
+                firings += self._debounce(held, now)
+        for key, held in list(self._debouncing.due(now)):
+            firings += self._fire(key, held, now)
+        return firings
+
+    def recheck(self, now: float) -> None:
+        """Events were lost: wait anew for files that were thought to be open."""
+        for inode in list(self._open):
+            self._closed(inode, now)
+
+    def existing_type(self) -> str:
+        """The type under which a file that was already there is presented."""
+        concrete = [t for t in self.form.types if t in EVENT_TYPES and t.startswith("file.")]
+        return concrete[0] if concrete else "file.closed"
+
+    def status(self) -> dict[str, Any]:
+        """Plain numbers for a person."""
+        waiting = len(self._settling) + len(self._debouncing) + sum(map(len, self._open.values()))
+        out: dict[str, Any] = {"type": "event", "fired": self.fired, "waiting": waiting}
+        lost = self._settling.dropped + self._debouncing.dropped
+        out |= {"suppressed": dict(self.suppressed) | ({"full": lost} if lost else {})}
+        if self.matcher.errors:
+            out |= {"condition_errors": self.matcher.errors, "last_error": self.matcher.last_error}
+        return out
+
+    def _settle(self, path: str, event: SemanticEvent, deadline: float) -> None:
+        held = self._settling.pop(path) or self._open.get(event.inode, {}).pop(path, None)
+        self._settling.put(path, held.with_event(event) if held else _Held((event,), 1), deadline)
+
+    def _follow(self, event: SemanticEvent, now: float, settle: float) -> None:
+        """Keep up with files that are settling: written again, closed, renamed or gone."""
+        if event.type == "file.closed" and event.inode in self._open and not self._busy(event.inode):
+            self._closed(event.inode, now)
+        held = self._settling.get(event.path) or self._open.get(event.inode, {}).get(event.path)
+        if held is None:
+            return
+        if event.type in ("file.deleted", "file.renamed"):
+            self._settling.pop(event.path)
+            self._open.get(event.inode, {}).pop(event.path, None)
+            if event.dest is not None and self.matcher.covers_path(event.dest):
+                self._settling.put(event.dest, held.with_event(event), now + settle)
+        elif event.path in self._settling and (event.type != "file.closed" or writes(event)):
+            self._settling.put(event.path, held, now + settle)
+
+    def _closed(self, inode: int, now: float) -> None:
+        for path, held in self._open.pop(inode).items():
+            self._settling.put(path, held, now + (self.form.settle or 0.0))
+
+    def _debounce(self, held: _Held, now: float) -> list[Firing]:
+        key = self.matcher.key(held.events[-1])
+        if self.form.debounce is None:
+            return self._fire(key, held, now)
+        earlier = self._debouncing.pop(key)
+        self._debouncing.put(key, earlier.joined(held) if earlier else held, now + self.form.debounce)
+        return []
+
+    def _fire(self, key: str, held: _Held, now: float) -> list[Firing]:
+        if self.form.cooldown is not None:
+            if now < self._cool_until.get(key, 0.0):
+                self.suppressed["cooldown"] += 1
+                return []
+            self._cool(key, now, self.form.cooldown)
+        self.fired += 1
+        return [Firing(self.workflow, self.number, "event", key, held.events, held.count)]
+
+    def _cool(self, key: str, now: float, cooldown: float) -> None:
+        if len(self._cool_until) >= MOST_COOLING:
+            over = [name for name, until in self._cool_until.items() if until <= now]
+            for name in over or [next(iter(self._cool_until))]:
+                del self._cool_until[name]
+        self._cool_until[key] = now + cooldown
