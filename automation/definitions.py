@@ -121,15 +121,19 @@ def action_template(action: dict[str, Any]) -> Template:
 
 
 def _check_action(action: dict[str, Any]) -> dict[str, Any]:
+    """The action itself; everything that is wrong with it in one error, each problem with its place within."""
+    problems: list[tuple[tuple[str | int, ...], str, str]] = []
     try:
         action_template(action)
     except TemplateError as error:
-        raise PydanticCustomError("template", "{reason}", {"reason": str(error), "field": error.field}) from None
+        place = tuple(int(part) if part.isdecimal() else part for part in error.field.split(".") if part)
+        problems.append((place, "template", str(error)))
     try:
         check_action(action)
     except ValidationError as error:
-        problems = [(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
-        raise PydanticCustomError("action", "the action is wrong", {"problems": problems}) from None
+        problems += [(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
+    if problems:
+        raise PydanticCustomError("action", "the action is wrong", {"problems": problems})
     return action
 
 

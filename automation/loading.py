@@ -93,16 +93,11 @@ def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionErr
     """One of pydantic's errors as ours; an action's own errors are unfolded."""
     loc: Place = item["loc"]
     context = item.get("ctx") or {}
-    if item["type"] == "template":
-        inner = tuple(int(part) if part.isdecimal() else part for part in context["field"].split(".") if part)
-        yield _problem(source, (*loc, *inner), context["reason"])
-    elif item["type"] == "action":
-        action = _at(source.value, loc)
-        for inner_loc, kind, message in context["problems"]:
-            names = _action_fields(action)
-            yield _problem(
-                source, (*loc, *inner_loc), _reason(kind, message, str((*inner_loc, "")[-2 if inner_loc else 0]), names)
-            )
+    if item["type"] == "action":
+        names = _action_fields(_at(source.value, loc))
+        for inner, kind, message in context["problems"]:
+            name = str(inner[-1]) if inner else ""
+            yield _problem(source, (*loc, *inner), _reason(kind, message, name, names))
     else:
         names = _names_at(loc[:-1]) if item["type"] == "extra_forbidden" else []
         yield _problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
@@ -111,6 +106,8 @@ def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionErr
 def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
     if kind == "extra_forbidden":
         return f"there is no such field{nearest(name, names) or _list_of(names)}"
+    if kind == "missing" and name == "action":
+        return "a step needs an action, for instance 'copy: {source: a, target: b}'"
     if kind == "missing":
         return "this field is required"
     if kind == "union_tag_invalid":
