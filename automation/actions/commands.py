@@ -8,6 +8,7 @@ enters the directory and becomes the program.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,6 +28,7 @@ _REMEMBERED: Final = 256  # finished sessions
 _GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
 _DRAIN: Final = 0.5  # seconds for output still in the pipes when a background process holds them open
 _SHELL: Final = "/bin/sh"
+_REFUSAL: Final = re.compile(rb"vexfs: (?:line )?\d+: (?:exec: |cd: )?(.*)", re.DOTALL)  # what that shell says
 _LAUNCH: Final = 'IFS= read -r _ || exit 125; umask 022; cd -- "$1" || exit 126; shift; exec "$@"'
 
 
@@ -78,22 +80,25 @@ class Commands:
     def __init__(self, mountpoint: str) -> None:
         self._mountpoint: Final = mountpoint
         self._sessions: Final[dict[int, _Session]] = {}
+        self._survivors: set[int] = set()  # groups that outlive the command that started them
+        self._running = 0
+        self._until = 0.0
 
     @property
     def active(self) -> bool:
-        """Whether a child is running or ended less than 10 s ago."""
-        since = time.monotonic() - AFTERGLOW
-        return any(s.ended is None or s.ended > since for s in self._sessions.values())
+        """Whether a child is running, in the background too, or ended less than 10 s ago. Cheap: asked per request."""
+        if self._running or time.monotonic() < self._until:
+            return True
+        self._survivors = {sid for sid in self._survivors if _alive(sid)}
+        return bool(self._survivors)
 
     def cause_of_session(self, sid: int) -> Cause | None:
         """The cause of the command that leads session `sid`, also after its end while others of it live on."""
         session = self._sessions.get(sid)
         if session is None:
             return None
-        if session.ended is not None and session.ended <= time.monotonic() - AFTERGLOW and not _alive(sid):
-            del self._sessions[sid]
-            return None
-        return session.cause
+        fresh = session.ended is None or session.ended > time.monotonic() - AFTERGLOW
+        return session.cause if fresh or (sid in self._survivors and _alive(sid)) else None
 
     async def run(
         self,
@@ -121,16 +126,20 @@ class Commands:
             await self._end(process)
         exit_code = process.returncode
         assert exit_code is not None
-        if exit_code in (125, 126) and not stdout.total and stderr.kept.startswith(b"vexfs:"):
-            raise WorldError(f"cannot run '{argv[0]}': {_text(stderr.kept[6:]).strip()}")
+        refusal = _REFUSAL.match(stderr.kept)
+        if exit_code in (125, 126, 127) and refusal:
+            raise WorldError(f"cannot run '{argv[0]}': {_text(refusal[1]).strip()}")
         seconds = trio.current_time() - started
         return Finished(exit_code, bytes(stdout.kept), bytes(stderr.kept), stdout.total, stderr.total, seconds)
 
     async def aclose(self) -> None:
         """Kill whatever is left of any command, background processes included."""
-        for sid in list(self._sessions):
-            _signal(sid, signal.SIGKILL)
+        for sid, session in self._sessions.items():
+            # The leader of a surviving group is gone; a process with its number would be a stranger's.
+            if session.ended is None or (sid in self._survivors and not os.path.exists(f"/proc/{sid}")):
+                _signal(sid, signal.SIGKILL)
         self._sessions.clear()
+        self._survivors.clear()
         await trio.lowlevel.checkpoint()
 
     async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str] | None) -> trio.Process:
@@ -177,13 +186,21 @@ class Commands:
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     await stream.aclose()
-        self._sessions[process.pid].ended = time.monotonic()
+        now = time.monotonic()
+        self._running -= 1
+        self._until = now + AFTERGLOW
+        if process.pid in self._sessions:  # not closed meanwhile
+            self._sessions[process.pid].ended = now
+            if _alive(process.pid):
+                self._survivors.add(process.pid)
 
     def _remember(self, sid: int, cause: Cause) -> None:
-        ended = [sid for sid, session in self._sessions.items() if session.ended is not None and not _alive(sid)]
+        ended = [sid for sid, session in self._sessions.items() if session.ended and sid not in self._survivors]
         for old in ended[: max(0, len(ended) - _REMEMBERED)]:
             del self._sessions[old]
         self._sessions[sid] = _Session(cause)
+        self._survivors.discard(sid)
+        self._running += 1
 
 
 async def _feed(process: trio.Process, data: bytes) -> None:

@@ -15,7 +15,7 @@ _ALONE = ("user", "anomaly.detected", "prediction.made")
 
 
 def _event_type(name: str) -> str:
-    if "{{" in name or name in _ALONE or (name.startswith(_OPEN) and (name in EVENT_TYPES or name.startswith("user."))):
+    if name in _ALONE or (name.startswith(_OPEN) and (name in EVENT_TYPES or name.startswith("user."))):
         return name
     if name in EVENT_TYPES or any(known.startswith(f"{name}.") for known in EVENT_TYPES):
         raise ValueError(f"{name!r} events report what happened and cannot be made up; emit for instance 'user.{name}'")

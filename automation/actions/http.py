@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -39,7 +40,7 @@ class Http(BaseModel):
     model_config = STRICT
     type: Literal["http"] = "http"
     url: str = Field(min_length=1)
-    method: str = Field(default="", max_length=32, pattern=r"\A([A-Za-z]+|.*\{\{.*)?\Z")
+    method: str = Field(default="", max_length=32, pattern="^[A-Za-z]*$")
     headers: dict[str, str] = {}
     query: dict[str, str | int | float | bool] = {}
     body: Any = None
@@ -72,7 +73,7 @@ class Http(BaseModel):
 
     @property
     def _what(self) -> str:
-        bare = self.url.partition("?")[0]  # a query may hold secrets
+        bare = re.sub(r"//[^/@]*@", "//", self.url.partition("?")[0])  # what holds secrets is left out
         return f"{self._method} {bare}"
 
     async def _call(self, context: ActionContext) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
 from automation.actions.form import STRICT
+from automation.actions.write import as_bytes
 
 logger: Final = logging.getLogger("automation.workflow")
 
@@ -25,7 +26,7 @@ class Log(BaseModel):
 
     async def perform(self, context: ActionContext) -> Any:
         """`{message}` as written."""
-        message = str(self.message).encode("utf-8", "backslashreplace").decode()
+        message = as_bytes(self.message).decode("utf-8", "backslashreplace").rstrip("\n")
         line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_LONGEST])
         cause = context.cause
         level = logging.getLevelNamesMapping()[self.level.upper()]

@@ -143,6 +143,8 @@ def _rename(old: Place, new: Place, *, overwrite: bool) -> os.stat_result | None
             raise
         covered = os.stat(new.name, dir_fd=new.parent, follow_symlinks=False)
         beneath.rename(old, new)
+        if beneath.exists(old):  # two names of one file, for which rename does nothing
+            os.unlink(old.name, dir_fd=old.parent)
         return covered
     return None
 
