@@ -104,7 +104,7 @@ $(VENV)/installed: requirements.lock pyproject.toml vexfs_fuse/_native.c
 	PYTHON=$(PYTHON) .ci/packages $(RUNTIME)
 	echo "Installing VexFS into $(CURDIR)/$(VENV) (a minute or two, once)"
 	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	pip="$(BIN)/python -m pip install -q --disable-pip-version-check --no-input"
+	pip="$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input"  # -qq: errors only
 	awk '/^[a-zA-Z]/ { on = /^(setuptools|setuptools-scm|vcs-versioning|cython|packaging|typing-extensions)==/ } on' \
 		requirements.lock > $(VENV)/build.lock
 	$$pip --require-hashes -r $(VENV)/build.lock

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import os
 import time
-from typing import Final
+from typing import Any, Final, TextIO, cast
 
 from automation.errors import CallerError
 
 TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
-class JsonLines(logging.Formatter):
+class JsonLines:
     """One JSON object per line: ts (UTC, ISO 8601), level, logger, message, and exception with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -27,32 +26,47 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            out["exception"] = self.formatException(record.exc_info)
+            out["exception"] = logging.Formatter().formatException(record.exc_info)
         return json.dumps(out, ensure_ascii=True)
 
 
-def configure(level: str, form: str, file: str | None = None) -> None:
+def configure(level: str, form: str, file: str | None = None, *, warn: bool = False) -> None:
     """Send every log line of at least `level` to `file`, or to stderr; `form` is "text" or "json".
 
-    A file is opened anew when something (logrotate) moved it away. Raises CallerError when it cannot be opened.
+    With `warn` stderr gets warnings besides the file. Raises CallerError when the file cannot be opened.
     """
-    handler: logging.Handler = logging.StreamHandler()
-    if file is not None:
-        try:
-            os.makedirs(os.path.dirname(os.path.abspath(file)), mode=0o750, exist_ok=True)
-            handler = logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise CallerError(f"cannot write the log file {file}: {error.strerror}") from error
-    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+    handlers: list[logging.StreamHandler[Any]] = [] if file is None else [logging.StreamHandler(_opened(file))]
+    if file is None or warn:
+        handlers.append(logging.StreamHandler())
+    if len(handlers) > 1:
+        handlers[1].setLevel(logging.WARNING)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
+    formatter = cast(logging.Formatter, JsonLines()) if form == "json" else logging.Formatter(TEXT)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
     root.setLevel(level.upper())
     quiet = logging.WARNING if level != "debug" else logging.INFO
     for name in ("httpx", "httpcore", "watchfiles"):  # libraries that report each of their own steps
         logging.getLogger(name).setLevel(quiet)
+
+
+def reopen() -> None:
+    """Open the log file anew, by its name: something (logrotate) may have moved it away. Never raises."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.StreamHandler):
+            continue
+        name = str(getattr(handler.stream, "name", ""))
+        if os.path.isabs(name):
+            try:
+                old = handler.setStream(_opened(name))
+            except CallerError as error:
+                logging.getLogger(__name__).warning("%s", error)
+            else:
+                if old is not None:
+                    old.close()
 
 
 def default_file(mountpoint: str) -> str:
@@ -68,3 +82,17 @@ def default_file(mountpoint: str) -> str:
         return f"/var/log/vexfs/{name}.log"
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(state, "vexfs", f"{name}.log")
+
+
+def _opened(file: str) -> TextIO:
+    """For appending; readable by its owner and group only, whatever the umask (the session's is 0)."""
+    path = os.path.abspath(file)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
+        return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private)
+    except OSError as error:
+        raise CallerError(f"cannot write the log file {file}: {error.strerror}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)

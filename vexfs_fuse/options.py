@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from automation import configuration
 from automation.configuration import Settings
@@ -31,16 +33,19 @@ OURS: Final = frozenset(Settings.model_fields) - {"source", "mountpoint", "optio
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """`-o`, sorted out: `fuse` for libfuse, `settings` for us; `nonempty` allows a mountpoint that holds something."""
+    """`-o`, sorted out: `fuse` for libfuse, `settings` for us, `config` the file with more of them; `nonempty` allows a
+    mountpoint that holds something.
+    """
 
     fuse: frozenset[str]
     settings: Settings
+    config: str | None = None
     nonempty: bool = False
 
-    @property
-    def read_only(self) -> bool:
-        """Whether the mount refuses every change."""
-        return "ro" in self.fuse
+    def for_libfuse(self, source: str) -> frozenset[str]:
+        """`fuse` as pyfuse3 takes it, with `source` as the name of the filesystem where none was given."""
+        named = any(option.startswith("fsname=") for option in self.fuse)
+        return frozenset(_escaped(option) for option in (self.fuse if named else {*self.fuse, f"fsname={source}"}))
 
 
 def parse(options: Iterable[str]) -> MountOptions:
@@ -51,6 +56,7 @@ def parse(options: Iterable[str]) -> MountOptions:
     """
     fuse: dict[str, str] = {}
     ours: dict[str, str | bool] = {}
+    config: str | None = None
     nonempty = False
     for option in _split(options):
         name, given, value = option.partition("=")
@@ -62,6 +68,8 @@ def parse(options: Iterable[str]) -> MountOptions:
             nonempty |= name == "nonempty"
         elif plain in OURS:
             ours[plain] = value if given else True
+        elif plain == "config" and given:
+            config = value
         elif plain == "foreground":
             ours["background"] = False
         else:
@@ -69,13 +77,20 @@ def parse(options: Iterable[str]) -> MountOptions:
     if fuse.get("subtype", f"subtype={SUBTYPE}") != f"subtype={SUBTYPE}":
         raise CallerError(f"-o {fuse['subtype']}: the subtype of a VexFS mount is {SUBTYPE}")
     fuse.pop("subtype", None)
-    return MountOptions(frozenset(fuse.values()), configuration.parse(ours, "-o {}"), nonempty)
+    return MountOptions(frozenset(fuse.values()), configuration.parse(ours, "-o {}"), config, nonempty)
 
 
 def _split(options: Iterable[str]) -> list[str]:
     """Items between commas; `\\,` is a comma inside a value."""
     joined = ",".join(options).replace("\\,", "\0")
     return [item.replace("\0", ",") for item in joined.split(",") if item]
+
+
+def _escaped(option: str) -> str:
+    """libfuse splits at commas, so they are escaped; pyfuse3 takes ASCII only, so the rest is written as in URLs."""
+    name, given, value = option.partition("=")
+    plain = "".join(c if c.isascii() and c.isprintable() else quote(os.fsencode(c)) for c in value)
+    return name + given + plain.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def _opposite(name: str) -> str:
@@ -88,5 +103,5 @@ def _why_not(name: str, given: bool) -> str:
         return f"{name} takes no value"
     if name in VALUED:
         return f"give {name} a value, as in {name}=..."
-    known = (*FLAGS, *VALUED, *IGNORED, *OURS)
+    known = (*FLAGS, *VALUED, *IGNORED, *OURS, "config")
     return f"there is no such mount option{configuration.suggest(name, known)}"

@@ -1,0 +1,115 @@
+"""Settings from file, `-o` and command line: same names, clear errors."""
+
+from pathlib import Path
+
+import pytest
+
+from automation import configuration
+from automation.configuration import Settings
+from automation.errors import CallerError, DefinitionError
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "vexfs.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_setting_can_stand_in_the_file(tmp_path):
+    """Each name of the command line is a name of the file, with the natural TOML type."""
+    path = written(
+        tmp_path,
+        """
+        source = "/srv/data"
+        mountpoint = "/mnt/data"
+        workflows = "/etc/vexfs/workflows"
+        options = ["allow_other", "noatime"]
+        background = true
+        show-control = true
+        attr-timeout = 2
+        entry-timeout = "500ms"
+        failed-events = true
+        grace = "1m"
+        log-level = "debug"
+        log-format = "json"
+        log-file = "/var/log/vexfs.log"
+        """,
+    )
+    settings = configuration.read(path)
+    assert settings.model_fields_set == set(Settings.model_fields)
+    assert settings.options == ("allow_other", "noatime")
+    assert (settings.attr_timeout, settings.entry_timeout, settings.grace) == (2.0, 0.5, 60.0)
+    assert settings.background and settings.show_control and settings.failed_events
+
+
+def test_underscores_are_dashes(tmp_path):
+    """`log_level` is `log-level`: nobody should have to remember which."""
+    assert configuration.read(written(tmp_path, 'log_level = "error"')).log_level == "error"
+
+
+def test_foreground_is_the_opposite_of_background(tmp_path):
+    """The file knows both words, as the command line does, and refuses a contradiction."""
+    assert configuration.read(written(tmp_path, "foreground = false")).background is True
+    assert configuration.read(written(tmp_path, "foreground = true\nbackground = false")).background is False
+    with pytest.raises(DefinitionError, match=r"vexfs.toml:1: foreground: .*opposite of background"):
+        configuration.read(written(tmp_path, "foreground = true\nbackground = true"))
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    """A relative path in the file does not depend on where the command was started."""
+    settings = configuration.read(written(tmp_path, 'source = "data"\nworkflows = "../flows"\nlog-file = "/abs/log"'))
+    assert settings.source == str(tmp_path / "data")
+    assert settings.workflows == str(tmp_path / "../flows")
+    assert settings.log_file == "/abs/log"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("grace = 1\ngarce = 2", r":2: garce: there is no such setting; did you mean grace\?"),
+        ("\n[workflows]\nx = 1", r":2: workflows: .*string"),
+        ("a.b = 1", r":1: a: there is no such setting"),
+        ('log-level = "loud"', r":1: log-level: .*'debug', 'info', 'warning' or 'error', not 'loud'"),
+        ("# first\ngrace = -1", r":2: grace: "),
+        ('attr-timeout = "soon"', r":1: attr-timeout: .*'soon'"),
+        ("show-control = 3", r":1: show-control: .*boolean"),
+        ("options = [1]", r":1: options: .*string"),
+        ("grace = ", r":1: not TOML: "),
+        ('ok = 1\nx = "', r":2: not TOML: "),
+        ("grace = 1\ngrace = 2", r":2: not TOML: .*overwrite"),
+        ('"quoted key" = 1', r":1: quoted key: there is no such setting"),
+    ],
+)
+def test_errors_name_file_line_and_field(tmp_path, text, expected):
+    """What is wrong in the file is found by line and name, and an unknown name suggests the nearest known one."""
+    with pytest.raises(DefinitionError, match=expected) as caught:
+        configuration.read(written(tmp_path, text))
+    assert str(caught.value).startswith(str(tmp_path / "vexfs.toml"))
+
+
+def test_a_file_that_cannot_be_read_is_the_callers_error(tmp_path):
+    """A missing file, a directory and bytes that are no text each get a sentence."""
+    with pytest.raises(CallerError, match=r"cannot read the configuration file .*No such file"):
+        configuration.read(str(tmp_path / "none.toml"))
+    with pytest.raises(CallerError, match="Is a directory"):
+        configuration.read(str(tmp_path))
+    (tmp_path / "bin.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DefinitionError, match="not UTF-8"):
+        configuration.read(str(tmp_path / "bin.toml"))
+
+
+def test_later_layers_win_and_options_add_up():
+    """The command line beats `-o`, which beats the file; mount options of all of them count."""
+    file = Settings(grace=1.0, attr_timeout=5.0, options=("ro",))
+    line = Settings(grace=2.0, options=("allow_other",))
+    both = configuration.combine(Settings(), file, line)
+    assert (both.grace, both.attr_timeout, both.entry_timeout) == (2.0, 5.0, 1.0)
+    assert both.options == ("ro", "allow_other")
+
+
+def test_a_value_on_the_command_line_is_blamed_by_its_option():
+    """The error names what the person typed."""
+    with pytest.raises(CallerError, match=r"^--attr-timeout: .*not 'x'"):
+        configuration.parse({"attr_timeout": "x"})
+    with pytest.raises(CallerError, match=r"^-o grace: "):
+        configuration.parse({"grace": "never"}, "-o {}")
