@@ -36,6 +36,7 @@ class FakeEntry:
     version: int = 1
     loaded_ns: int = field(default_factory=time.time_ns)
     enabled: bool = True
+    fault: str = ""
 
 
 class FakeLibrary:
@@ -51,10 +52,18 @@ class FakeLibrary:
         if not first.startswith("name: "):
             raise DefinitionError(file, 1, "name", "the name is missing")
         name = first.removeprefix("name: ").strip()
+        if name in self.entries and self.entries[name].file != file:
+            raise DefinitionError(file, None, "name", f"{self.entries[name].file} holds {name!r} already")
         for other in [e for e in self.entries.values() if e.file == file]:
             del self.entries[other.name]
         definition = SimpleNamespace(description="", triggers=[], step_names=["copy"])
         self.entries[name] = FakeEntry(name, file, text, definition)
+
+    def enable(self, name: str):
+        self.entries[name].enabled = True
+
+    def disable(self, name: str):
+        self.entries[name].enabled = False
 
     async def uninstall(self, name: str):
         if name not in self.entries:
@@ -74,7 +83,9 @@ class FakeService:
         self.started_ns = time.time_ns()
         self.paused = False
         self.commands: list[tuple[str, int]] = []
-        prometheus_client.Counter("vexfs_events", "Events", ["type"], registry=self.registry).labels("file.closed").inc()
+        prometheus_client.Counter("vexfs_events", "Events", ["type"], registry=self.registry).labels(
+            "file.closed"
+        ).inc()
 
     def status(self):
         return {"loop_lag_s": 0.0004}
@@ -88,7 +99,9 @@ class FakeService:
     def add_run(self, id: str, workflow: str = "ingest", status: str = "succeeded") -> Run:
         event = SemanticEvent("file.closed", "in/a.csv", pid=7, uid=OWNER, comm="cp")
         firing = Firing(workflow, 0, "event", "in/a.csv", (event,))
-        run = Run(id, workflow, firing, {}, [StepRecord("sort", "move", "succeeded", 1, 10**18, 10**18 + 10**6)], status)
+        run = Run(
+            id, workflow, firing, {}, [StepRecord("sort", "move", "succeeded", 1, 10**18, 10**18 + 10**6)], status
+        )
         run.started_ns = run.ended_ns = time.time_ns()
         self.runner.runs[id] = run
         return run

@@ -91,7 +91,7 @@ async def test_small_reads_and_seeking_back(service, kernel):
 
 
 async def test_tail_is_answered_as_by_a_growing_file(service, kernel):
-    """A reader that begins by seeking finds the end of file instead of waiting, and the size grows when there is more."""
+    """A reader that begins by seeking finds the end of file instead of waiting; the size grows when there is more."""
     fh = await kernel.open("events")
     size = (await kernel.stat("events")).st_size
     publish(service, "a")  # tail must not lose what happens while it looks for lines backwards

@@ -135,7 +135,7 @@ async def test_removing_the_file_or_the_directory_uninstalls(service, kernel):
 
 @pytest.mark.parametrize("temporary", [".ingest.yaml.swp", "ingest.yaml.tmp", "sedAb12", "4913", "#ingest.yaml#", "x~"])
 async def test_saving_by_rename_installs(service, kernel, temporary):
-    """A temporary file of an editor is no definition; renamed over one it installs, or fails and leaves both as they were."""
+    """An editor's temporary file is no definition; renamed over one it installs, or fails and changes nothing."""
     await kernel.write(FILE, GOOD)
     await kernel.write(f"workflows/{temporary}", BAD)
     assert running(service) == {"ingest": GOOD}
@@ -151,7 +151,7 @@ async def test_saving_by_rename_installs(service, kernel, temporary):
 
 @pytest.mark.parametrize("text", [BETTER, BAD])
 async def test_vim_sets_the_old_file_aside_first(service, kernel, text):
-    """Rename to a backup, write anew, remove the backup: the workflow runs all the time; a bad text leaves the old one."""
+    """Rename to a backup, write anew, remove the backup: the workflow runs meanwhile; a bad text leaves the old one."""
     await kernel.write(FILE, GOOD)
     await kernel.rename("workflows", "ingest.yaml", "ingest.yaml~")
     assert running(service) == {"ingest": GOOD}

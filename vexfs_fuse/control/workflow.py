@@ -95,7 +95,10 @@ class WorkflowStatus:
         ]
         lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
         if entry.error is not None:
-            lines += ["", "The file was refused:", f"  {entry.error}"]
+            what = "The file is refused, the last good version runs on:" if definition else "The file is refused:"
+            lines += ["", what, f"  {entry.error}"]
+        if entry.fault:
+            lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", f"  {entry.fault}"]
         runs = [r for r in self._subject.service.runner.runs.values() if r.workflow == entry.name]
         newest = runs[:-11:-1]
         lines += ["", "Last runs:" if newest else "No runs."]
@@ -120,8 +123,8 @@ class Enabled:
             wanted = _ON.get(line.lower())
             if wanted is None:
                 raise CallerError(f"write 1 or 0, not {line!r}")
-            verb = "enable" if wanted else "disable"
-            await self._subject.service.command(f"{verb} {self._subject.entry.name}", opening.uid)
+            library = self._subject.service.library
+            (library.enable if wanted else library.disable)(self._subject.entry.name)
 
         return CommandLines(self._render, change)
 
@@ -158,11 +161,13 @@ class Trigger:
 
 
 def condition(entry: Entry) -> str:
-    """The state of a workflow in a word or two."""
+    """The state of a workflow in a word; with an asterisk its file is refused and the last good version runs."""
     if entry.definition is None:
         return "broken"
+    if entry.fault:
+        return "switched off"
     state = "enabled" if entry.enabled else "disabled"
-    return state if entry.error is None else f"{state}, last good version"
+    return state if entry.error is None else f"{state}*"
 
 
 FILES: Final[dict[str, Callable[[Subject], Node]]] = {

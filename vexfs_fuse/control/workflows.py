@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from automation.errors import CallerError
+from automation.errors import CallerError, VexError
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.nodes import Description, File, Handle, Node, Opening
 from vexfs_fuse.control.scratch import FILES, Scratch
@@ -101,14 +101,26 @@ class Workflows:
             await self._move_out(old, new, text)
 
     async def _move_in(self, old: str, new: str, text: bytes) -> None:
-        replaced = self._installed(new)
-        if replaced is None or replaced.text.encode() != text:
+        if old not in self._scratch:
+            await self._rename_installed(old, new, text)
+            return
+        present = self._entry(new)
+        if present is None or present.error is not None or present.text.encode() != text:
             await self._install(new, text)
         self._vacated.pop(new, None)
-        if old != new and old in self._scratch:
-            del self._scratch[old]
-        elif old != new:
-            await self._uninstall(old)
+        del self._scratch[old]
+
+    async def _rename_installed(self, old: str, new: str, text: bytes) -> None:
+        """One workflow cannot be in two files, so it is away for a moment; a refusal puts it back."""
+        entry = self._entry(old)
+        if entry is None or entry.error is not None:
+            raise CallerError(f"{old} is refused as it is; correct it before renaming it")
+        await self._service.library.uninstall(entry.name)
+        try:
+            await self._install(new, text)
+        except VexError:
+            await self._install(old, text)
+            raise
 
     async def _move_out(self, old: str, new: str, text: bytes) -> None:
         if old in self._scratch:
@@ -141,10 +153,11 @@ class Workflows:
         entry = self._installed(name)
         return fail(ENOENT) if entry is None else entry.loaded_ns
 
-    def _installed(self, file: str) -> Entry | None:
-        if file in self._vacated:
-            return None
+    def _entry(self, file: str) -> Entry | None:
         return next((e for e in self._service.library.entries.values() if e.file == file), None)
+
+    def _installed(self, file: str) -> Entry | None:
+        return None if file in self._vacated else self._entry(file)
 
     async def _install(self, file: str, text: bytes) -> None:
         await self._service.library.install(file, decoded(text))
@@ -152,8 +165,9 @@ class Workflows:
 
     async def _uninstall(self, file: str) -> None:
         self._vacated.pop(file, None)
-        for name in [e.name for e in self._service.library.entries.values() if e.file == file]:
-            await self._service.library.uninstall(name)
+        entry = self._entry(file)
+        if entry is not None:
+            await self._service.library.uninstall(entry.name)
 
     def _add_scratch(self, name: str, content: bytes) -> None:
         if len(self._scratch) >= FILES and name not in self._scratch:
