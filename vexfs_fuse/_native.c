@@ -15,13 +15,17 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/capability.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -63,7 +67,7 @@ struct vex_open_out {
 struct vex_request {
 	uint64_t ino;
 	uint32_t pid, uid, gid;
-	int32_t flags; /* setattr: to_set; write: 1 if the kernel asks to clear suid and sgid */
+	int32_t flags; /* setattr: to_set; read: those of the open file; write: 1 if suid and sgid are to be cleared */
 };
 EXPORT struct vex_request vex_request;
 
@@ -77,15 +81,22 @@ EXPORT uint64_t vex_offered;
 EXPORT uint64_t vex_agreed;
 EXPORT int vex_session_fd = -1;
 
-/* Operations that Python adds; NULL where it does not. Filled before fuse_session_new. */
+/* Operations that pyfuse3 does not have: Python's functions, which answer the request themselves, now or later. */
 EXPORT struct {
-	void (*fallocate)(fuse_req_t, fuse_ino_t, int, off_t, off_t, struct fuse_file_info *);
-	void (*lseek)(fuse_req_t, fuse_ino_t, off_t, int, struct fuse_file_info *);
-	void (*copy_file_range)(fuse_req_t, fuse_ino_t, off_t, struct fuse_file_info *, fuse_ino_t, off_t,
-				struct fuse_file_info *, size_t, int);
-	void (*ioctl)(fuse_req_t, fuse_ino_t, unsigned int, void *, struct fuse_file_info *, unsigned, const void *, size_t,
-		      size_t);
+	void (*readdir)(fuse_req_t, uint64_t fh, uint64_t off, uint64_t size); /* names only; plain listings */
+	void (*fallocate)(fuse_req_t, uint64_t fh, int mode, int64_t off, int64_t length);
+	void (*lseek)(fuse_req_t, uint64_t fh, int64_t off, int whence);
+	void (*copy_file_range)(fuse_req_t, uint64_t fh_in, int64_t off_in, uint64_t fh_out, int64_t off_out, uint64_t size);
 } vex_extra;
+
+/* Directories by inode number, so that a lookup of a name that is not there (every creation begins with one) is answered
+ * here. A direct-mapped cache: a later directory takes an earlier one's place, which then asks Python again. */
+#define DIRECTORIES 4096
+static struct {
+	uint64_t ino;
+	int fd;
+} directories[DIRECTORIES];
+EXPORT uint64_t vex_absent; /* how many lookups were answered so */
 
 /* Called with the file handle when a process that waits in `read` on a handle at or above `vex_interruptible` is
  * interrupted by a signal. */
@@ -107,6 +118,33 @@ static void our_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= conn->capable & (FUSE_CAP_DONT_MASK | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO);
 	conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
 	conn->max_background = 64;
+	if (vex_extra.readdir)
+		conn->want |= conn->capable & FUSE_CAP_READDIRPLUS_AUTO;
+}
+
+/* Remember (fd ≥ 0) or forget (fd < 0) the descriptor of a directory. */
+EXPORT void vex_directory(uint64_t ino, int fd)
+{
+	if (fd >= 0) {
+		directories[ino % DIRECTORIES].ino = ino;
+		directories[ino % DIRECTORIES].fd = fd;
+	} else if (directories[ino % DIRECTORIES].ino == ino) {
+		directories[ino % DIRECTORIES].ino = 0;
+	}
+}
+
+static void our_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct stat st;
+
+	if (directories[parent % DIRECTORIES].ino == parent &&
+	    fstatat(directories[parent % DIRECTORIES].fd, name, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
+	    !(parent == FUSE_ROOT_ID && strcmp(name, ".vexfs") == 0)) {
+		vex_absent++;
+		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	theirs.lookup(req, parent, name);
 }
 
 static void our_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -124,7 +162,7 @@ static void interrupted(fuse_req_t req, void *fh)
 
 static void our_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	note(req, ino, 0);
+	note(req, ino, fi->flags);
 	if (fi->fh >= vex_interruptible)
 		fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)fi->fh);
 	theirs.read(req, ino, size, off, fi);
@@ -174,6 +212,33 @@ static void our_statfs(fuse_req_t req, fuse_ino_t ino)
 	theirs.statfs(req, ino);
 }
 
+static void our_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	vex_extra.readdir(req, fi->fh, (uint64_t)off, size);
+}
+
+static void our_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t length, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	vex_extra.fallocate(req, fi->fh, mode, off, length);
+}
+
+static void our_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	note(req, ino, 0);
+	vex_extra.lseek(req, fi->fh, off, whence);
+}
+
+static void our_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+				fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t size, int flags)
+{
+	(void)ino_in;
+	(void)flags;
+	note(req, ino_out, 0);
+	vex_extra.copy_file_range(req, fi_in->fh, off_in, fi_out->fh, off_out, size);
+}
+
 static void *original(const char *name)
 {
 	void *found = dlsym(RTLD_NEXT, name);
@@ -196,6 +261,7 @@ EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struc
 	memcpy(&theirs, op, size);
 	ours = theirs;
 	ours.init = our_init;
+	ours.lookup = our_lookup;
 	ours.setattr = our_setattr;
 	ours.read = our_read;
 	ours.write = our_write;
@@ -205,10 +271,10 @@ EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struc
 	ours.fsyncdir = our_fsyncdir;
 	ours.readdirplus = our_readdirplus;
 	ours.statfs = our_statfs;
-	ours.fallocate = vex_extra.fallocate;
-	ours.lseek = vex_extra.lseek;
-	ours.copy_file_range = vex_extra.copy_file_range;
-	ours.ioctl = vex_extra.ioctl;
+	ours.readdir = vex_extra.readdir ? our_readdir : NULL;
+	ours.fallocate = vex_extra.fallocate ? our_fallocate : NULL;
+	ours.lseek = vex_extra.lseek ? our_lseek : NULL;
+	ours.copy_file_range = vex_extra.copy_file_range ? our_copy_file_range : NULL;
 	return real(args, &ours, sizeof(ours), userdata);
 }
 
@@ -338,19 +404,21 @@ EXPORT int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e, c
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
-/* Give or take CAP_FSETID in this thread's effective set. */
+/* Give or take CAP_FSETID in this thread's effective set; the sets are read once, nobody else changes them. */
 static int fsetid(int on)
 {
+	static struct __user_cap_data_struct with[2], without[2];
+	static int known;
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2];
 
-	if (syscall(SYS_capget, &head, data))
-		return -errno;
-	if (on)
-		data[0].effective |= 1u << CAP_FSETID;
-	else
-		data[0].effective &= ~(1u << CAP_FSETID);
-	return syscall(SYS_capset, &head, data) ? -errno : 0;
+	if (!known) {
+		if (syscall(SYS_capget, &head, with))
+			return -errno;
+		memcpy(without, with, sizeof(with));
+		without[0].effective &= ~(1u << CAP_FSETID);
+		known = 1;
+	}
+	return syscall(SYS_capset, &head, on ? with : without) ? -errno : 0;
 }
 
 /* Register an open file for passthrough: its id (> 0), or -errno. The kernel writes with the credentials of this moment;
@@ -373,12 +441,78 @@ EXPORT int vex_backing_close(uint32_t id)
 	return ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0 ? -errno : 0;
 }
 
-/* Wait at most `nanoseconds` for the session to become readable: 1 if it is, 0 if not, -errno. */
+/* All entries of a directory as struct fuse_dirent, one after the other, each with the position behind it as its offset:
+ * `*out` is malloc'ed, for vex_free. Its length, or -errno. `hide` is left out. */
+EXPORT ssize_t vex_list(int fd, const char *hide, char **out)
+{
+	struct entry {
+		uint64_t ino;
+		int64_t off;
+		uint16_t length;
+		uint8_t type;
+		char name[];
+	};
+	size_t used = 0, room = 1 << 16;
+	char *list = malloc(room), raw[32768] __attribute__((aligned(8)));
+	ssize_t got = -1;
+
+	if (list && lseek(fd, 0, SEEK_SET) == 0)
+		while ((got = syscall(SYS_getdents64, fd, raw, sizeof(raw))) > 0)
+			for (ssize_t at = 0; at < got;) {
+				const struct entry *from = (const void *)(raw + at);
+				size_t length = strlen(from->name), size = FUSE_DIRENT_ALIGN(offsetof(struct fuse_dirent, name) + length);
+
+				at += from->length;
+				if (hide && strcmp(from->name, hide) == 0)
+					continue;
+				if (used + size > room) {
+					char *grown = realloc(list, room *= 2);
+					if (!grown) {
+						free(list);
+						return -ENOMEM;
+					}
+					list = grown;
+				}
+				struct fuse_dirent *to = (void *)(list + used);
+				memset(to, 0, size);
+				to->ino = from->ino;
+				to->off = (int64_t)(used += size);
+				to->namelen = (uint32_t)length;
+				to->type = from->type;
+				memcpy(to->name, from->name, length);
+			}
+	if (got < 0) {
+		int code = list ? errno : ENOMEM;
+		free(list);
+		return -code;
+	}
+	*out = list;
+	return (ssize_t)used;
+}
+
+EXPORT void vex_free(char *list)
+{
+	free(list);
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Wait at most `nanoseconds` for the session to become readable, without sleeping: 1 if it is, 0 if not. A sleep and the
+ * wake-up from it cost more than the wait of a caller that does one call after another. */
 EXPORT int vex_wait(int fd, long nanoseconds)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	struct timespec t = {.tv_sec = 0, .tv_nsec = nanoseconds};
-	int ready = ppoll(&p, 1, &t, NULL);
+	int64_t end = now() + nanoseconds;
 
-	return ready < 0 ? -errno : ready;
+	do {
+		if (poll(&p, 1, 0) > 0)
+			return 1;
+	} while (now() < end);
+	return 0;
 }

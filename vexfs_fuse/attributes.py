@@ -98,9 +98,7 @@ class Attributes:
         """Remove an extended attribute."""
         inode = self._inodes[ino]
         os.removexattr(passthrough.link_to(self._inodes.fd(inode)), name)
-        self._emit(
-            "file.attr.xattr", inode.path(), ctx, inode=ino, attrs={"name": os.fsdecode(name), "removed": True}
-        )
+        self._emit("file.attr.xattr", inode.path(), ctx, inode=ino, attrs={"name": os.fsdecode(name), "removed": True})
 
     def _truncate(self, inode: Inode, fd: int, size: int, fh: int | None, ctx: RequestContext) -> None:
         if fh is not None:

@@ -31,13 +31,14 @@ class Commands(Protocol):
 class Caller:
     """One thread that called: `pid` is its process, `cause` the automation it descends from."""
 
-    __slots__ = ("_comm", "_fd", "cause", "checked", "pid")
+    __slots__ = ("_comm", "_fd", "_raw", "cause", "checked", "pid")
 
     def __init__(self, pid: int, comm: str, fd: int, cause: Cause | None, checked: bool) -> None:
         self.pid: Final = pid
         self.cause = cause
         self.checked = checked  # whether `cause` was looked for
         self._comm = comm
+        self._raw = b""
         self._fd = fd
 
     def comm(self) -> str:
@@ -49,9 +50,12 @@ class Caller:
         if self._fd < 0:
             return False
         try:
-            self._comm = os.pread(self._fd, 16, 0).rstrip(b"\n").decode(errors="replace")
+            name = os.pread(self._fd, 16, 0)
         except OSError:
             return False
+        if name != self._raw:
+            self._raw = name
+            self._comm = name.rstrip(b"\n").decode(errors="replace")
         return True
 
     def close(self) -> None:
@@ -149,5 +153,3 @@ def _declared(tid: int) -> Cause | None:
             workflow, depth = rest.rsplit(":", 1)
             return Cause(run, workflow, int(depth))
     return None
-
-

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, ReaddirToken, RequestContext
 
-from vexfs_fuse import passthrough
+from vexfs_fuse import dirents, passthrough
 from vexfs_fuse.backing import CONTROL_NAME, Backing
 from vexfs_fuse.handles import Listing, Opener
 from vexfs_fuse.inodes import Inode
@@ -43,18 +45,26 @@ class Directories:
         return self._handles.add_listing(Listing(fd, inode, Opener(ctx.pid, ctx.uid, ctx.gid)))
 
     async def readdir(self, fh: int, start: int, token: ReaddirToken) -> None:
-        """Entries from offset `start` on, with attributes, as many as the reply holds."""
+        """Entries from position `start` on, with attributes, as many as the reply holds."""
         listing = self._handles.listing(fh)
-        if start == 0 or listing.entries is None:
-            listing.entries = await self._names(listing)
-            attrs = {"entries": len(listing.entries) - 2}
-            self._emit("dir.listed", listing.inode.path(), listing.who, inode=listing.inode.ino, attrs=attrs)
-        entries = listing.entries
-        for position in range(start, len(entries)):
-            if position % _BATCH == _BATCH - 1:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-            if not self._reply(listing.inode, entries[position], position + 1, token):
+        entries = await self.entries(listing, start)
+        for count, (name, _, after) in enumerate(dirents.decode(entries, start), 1):
+            if not self._reply(listing.inode, name, after, token):
                 return
+            if count % _BATCH == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def entries(self, listing: Listing, start: int) -> bytes:
+        """The snapshot; a new one where the reader begins (again)."""
+        if start == 0 or listing.entries is None:
+            large = os.fstat(listing.fd).st_size > _LARGE
+            scan = partial(dirents.scan, listing.fd, self._hidden(listing.inode))
+            found = await trio.to_thread.run_sync(scan) if large else scan()
+            if listing.inode is self._inodes.root and self._control is not None:
+                found += dirents.encode([(CONTROL_NAME, self._control().st_ino, stat.S_IFDIR)], len(found))
+            listing.entries = found
+            self._emit("dir.listed", listing.inode.path(), listing.who, inode=listing.inode.ino)
+        return listing.entries
 
     async def releasedir(self, fh: int) -> None:
         """Close it."""
@@ -70,14 +80,8 @@ class Directories:
         attrs = {"datasync": datasync}
         self._emit("sync.fsync", listing.inode.path(), listing.who, inode=listing.inode.ino, attrs=attrs)
 
-    async def _names(self, listing: Listing) -> list[bytes]:
-        large = os.fstat(listing.fd).st_size > _LARGE
-        names = await trio.to_thread.run_sync(_scan, listing.fd) if large else _scan(listing.fd)
-        if listing.inode is self._inodes.root:
-            names = [name for name in names if name != CONTROL_NAME]
-            if self._control is not None:
-                names.append(CONTROL_NAME)
-        return [b".", b"..", *names]
+    def _hidden(self, inode: Inode) -> bytes:
+        return CONTROL_NAME if inode is self._inodes.root else b""
 
     def _reply(self, parent: Inode, name: bytes, after: int, token: ReaddirToken) -> bool:
         """Report one entry; False when the reply is full. Names that are gone meanwhile are passed over."""
@@ -91,16 +95,22 @@ class Directories:
         if name == CONTROL_NAME and parent is self._inodes.root and self._control is not None:
             return pyfuse3.readdir_reply(token, name, self._control(), after)
         try:
-            fd, status = passthrough.open_path(self._inodes.fd(parent), name)
+            inode, status = self._enter(parent, name)
         except OSError:
             return True
-        inode = self._inodes.enter(parent, name, fd, status)
         if pyfuse3.readdir_reply(token, name, self._backing.attributes(inode, status), after):
             return True
         self._inodes.forget(inode, 1)
         return False
 
-
-def _scan(fd: int) -> list[bytes]:
-    os.lseek(fd, 0, os.SEEK_SET)
-    return [os.fsencode(name) for name in os.listdir(fd)]
+    def _enter(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
+        """Like a lookup, but what the kernel knows already needs no new descriptor."""
+        fd = self._inodes.fd(parent)
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        inode = self._inodes.find(status.st_dev, status.st_ino)
+        if inode is not None and inode.fd >= 0:
+            inode.add_name(parent, name)
+            inode.lookups += 1
+            return inode, status
+        path_fd, status = passthrough.open_path(fd, name)
+        return self._inodes.enter(parent, name, path_fd, status), status

@@ -1,8 +1,8 @@
 """Operations on open files: open, create, read, write, flush, release, fsync, poll.
 
-With the kernel's passthrough every open of a regular file carries the inode's one backing id: a *native* open leaves reading
-and writing to the kernel, a *traced* one (FOPEN_DIRECT_IO beside it) sends each to us, and both may be open at once. Without
-passthrough all data comes through here, by way of the kernel's page cache.
+With the kernel's passthrough every open of a regular file carries the inode's one backing id: a *native* open leaves
+reading and writing to the kernel, a *traced* one (FOPEN_DIRECT_IO beside it) sends each to us, and both may be open at
+once. Without passthrough all data comes through here, by way of the kernel's page cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
 from vexfs_fuse.backing import Backing
-from vexfs_fuse.handles import OpenFile, Opener
+from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
 from vexfs_fuse.namespace import masked
@@ -42,14 +42,14 @@ class Files:
         """Open an existing file."""
         inode = self._inodes[ino]
         path_fd = self._inodes.fd(inode)
-        before = os.fstat(path_fd)
+        size_before = os.fstat(path_fd).st_size if flags & os.O_TRUNC else 0
         fd = passthrough.reopen(path_fd, flags)
         if flags & os.O_TRUNC and ctx.uid != 0:
             passthrough.drop_suid(fd)
         reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
-        if flags & os.O_TRUNC and before.st_size:
-            size = {"size_before": before.st_size}
-            self._emit("file.truncated", inode.path(), ctx, inode=ino, size=0, attrs=size)
+        if size_before:
+            attrs = {"size_before": size_before}
+            self._emit("file.truncated", inode.path(), ctx, inode=ino, size=0, attrs=attrs, fresh=False)
         return reply
 
     async def create(
@@ -115,8 +115,8 @@ class Files:
         status = os.fstat(file.fd)
         self._closed(file, status)
         self._release_backing(inode)
-        if inode.removed and status.st_size > pace.INLINE_BYTES:
-            pace.close_in_thread(file.fd)
+        if inode.removed:
+            pace.close_last(file.fd)
         else:
             os.close(file.fd)
         self._inodes.closed(inode)
@@ -146,7 +146,7 @@ class Files:
         inode.opens += 1
         mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
-        self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
+        self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs, fresh=not created)
         # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
         return FileInfo(fh=fd, keep_cache=False, direct_io=inode.backing_id != 0 and not native)
 
@@ -185,9 +185,7 @@ class Files:
         written = bool(file.bytes_written) or file.changed
         if file.changed:
             summary = {"summary": True, "size_before": file.size}
-            self._emit(
-                "file.written", path, file.who, inode=ino, size=status.st_size, attrs=summary, fresh=False
-            )
+            self._emit("file.written", path, file.who, inode=ino, size=status.st_size, attrs=summary, fresh=False)
         attrs = {
             "written": written,
             "bytes_written": None if file.native else file.bytes_written,

@@ -56,7 +56,7 @@ class Listing:
     fd: int
     inode: Inode
     who: Opener
-    entries: list[bytes] | None = None
+    entries: bytes | None = None  # in the form of `dirents`
 
 
 class Handles:

@@ -1,8 +1,9 @@
 """Inode numbers of the mount ↔ objects of the backing tree, with the kernel's lookup counts and a name for each.
 
-An inode is held by an O_PATH descriptor, so renames, replacements and reused numbers cannot confuse it. Beyond a budget of
-descriptors the least recently used ones are closed and the inode is held by its file handle (`file_handles`); where that is
-not allowed (not root) or not known to the filesystem, by its parent and name, verified by device and number when reopened.
+An inode is held by an O_PATH descriptor, so renames, replacements and reused numbers cannot confuse it. Beyond a budget
+of descriptors the least recently used ones are closed and the inode is held by its file handle (`file_handles`); where
+that is not allowed (not root) or not known to the filesystem, by its parent and name, verified by device and number
+when reopened.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from vexfs_fuse import file_handles
 from vexfs_fuse.errors import ESTALE
+from vexfs_fuse.pace import close_last
 
 ROOT_INO: Final = 1
 _FOREIGN: Final = 1 << 61  # numbers from here on are ours, for objects whose own number is taken
@@ -29,8 +31,8 @@ class Inode:
 
     __slots__ = (
         "backing_id",
-        "backing_opens",
         "backing_ino",
+        "backing_opens",
         "dev",
         "fd",
         "generation",
@@ -77,7 +79,7 @@ class Inode:
             parts.append(node.name)
             node = node.parent
         parts.reverse()
-        return os.fsdecode(b"/".join(parts))
+        return b"/".join(parts).decode("utf-8", "surrogateescape")
 
     def add_name(self, parent: Inode, name: bytes) -> None:
         """It was reached by, or given, this name; the name becomes the one that `path` says."""
@@ -103,8 +105,9 @@ class Inode:
 class Inodes:
     """The table. `budget` bounds the descriptors held for inodes, open files not counted."""
 
-    def __init__(self, root_fd: int, budget: int) -> None:
+    def __init__(self, root_fd: int, budget: int, on_directory: Callable[[int, int], None] | None = None) -> None:
         status = os.fstat(root_fd)
+        self._on_directory: Final = on_directory  # told of each directory's descriptor, -1 when it is closed
         self.budget: Final = max(budget, 16)
         self.reopened = 0
         self._by_ino: Final[dict[int, Inode]] = {}
@@ -121,6 +124,7 @@ class Inodes:
         self._devices[status.st_dev] = 0
         self._by_ino[ROOT_INO] = self.root
         self._by_key[status.st_dev, status.st_ino] = self.root
+        self._tell(self.root)
 
     def __len__(self) -> int:
         return len(self._by_ino)
@@ -207,6 +211,7 @@ class Inodes:
     def _hold(self, inode: Inode, fd: int) -> None:
         inode.fd = fd
         inode.used = True
+        self._tell(inode)
         self._held.append(inode)
         self._descriptors += 1
         if self._descriptors > self.budget:
@@ -228,9 +233,7 @@ class Inodes:
                 self._held.append(inode)
                 continue
             inode.handle = self._encode(inode)
-            os.close(inode.fd)
-            inode.fd = -1
-            self._descriptors -= 1
+            self._release(inode)
 
     def _encode(self, inode: Inode) -> bytes | None:
         if self._mount_fd(inode) < 0:
@@ -283,6 +286,17 @@ class Inodes:
         if self._by_key.get((inode.dev, inode.backing_ino)) is inode:
             del self._by_key[inode.dev, inode.backing_ino]
         if inode.fd >= 0:
-            os.close(inode.fd)
-            inode.fd = -1
-            self._descriptors -= 1
+            self._release(inode)
+
+    def _release(self, inode: Inode) -> None:
+        fd, inode.fd = inode.fd, -1
+        self._descriptors -= 1
+        self._tell(inode)
+        if inode.removed and inode.kind == stat.S_IFREG:
+            close_last(fd)
+        else:
+            os.close(fd)
+
+    def _tell(self, inode: Inode) -> None:
+        if self._on_directory is not None and inode.is_dir:
+            self._on_directory(inode.ino, inode.fd)

@@ -76,9 +76,12 @@ def prepare(source: str, mountpoint: str, options: MountOptions, *, keep_out: di
 
 
 def check_device() -> None:
-    """Refuse where there is no FUSE at all."""
+    """Refuse where there is no FUSE at all. Only root opens the device itself; for others fusermount3 does it."""
     try:
-        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+        if os.geteuid() == 0:
+            os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+        else:
+            os.stat(DEVICE)
     except FileNotFoundError as error:
         raise CallerError(
             f"there is no {DEVICE}: load the kernel's module (modprobe fuse), in a container add the device"

@@ -97,9 +97,7 @@ class Namespace:
         path = parent.path(name)
         self._emit("dir.deleted", path, ctx, inode=self._gone(parent, name, status))
 
-    def rename(
-        self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, ctx: RequestContext
-    ) -> None:
+    def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, ctx: RequestContext) -> None:
         """Move a name; over another it replaces, with RENAME_EXCHANGE the two change places."""
         source, source_fd = self._backing.directory(old_parent, old)
         target, target_fd = self._backing.directory(new_parent, new)

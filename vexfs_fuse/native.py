@@ -11,9 +11,9 @@ import ctypes.util
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 log: Final = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Request(ctypes.Structure):
 class Extra(ctypes.Structure):
     """The table of operations that Python adds (`vex_extra`); all void functions of a request."""
 
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("fallocate", "lseek", "copy_file_range", "ioctl"))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("readdir", "fallocate", "lseek", "copy_file_range"))
 
 
 class Native:
@@ -62,6 +62,8 @@ class Native:
         self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
+        self._list: Final = self._blocking.vex_list
+        self._list.restype = ctypes.c_ssize_t
 
     def want(self, flags: int) -> None:
         """Ask for these INIT bits at the next mount."""
@@ -76,6 +78,26 @@ class Native:
     def passthrough(self) -> bool:
         """Whether the kernel does the I/O of native opens by itself."""
         return bool(self.agreed & PASSTHROUGH)
+
+    def directory(self, ino: int, fd: int) -> None:
+        """Answer lookups of absent names in this directory without asking Python; -1 ends it."""
+        self._library.vex_directory(ctypes.c_uint64(ino), fd)
+
+    def list(self, fd: int, hide: bytes) -> bytes:
+        """A directory's entries in the form of `dirents`. Raises OSError; may block, and lets other threads run."""
+        records = ctypes.c_char_p()
+        length = self._list(fd, hide, ctypes.byref(records))
+        if length < 0:
+            raise OSError(-length, os.strerror(-length))
+        found = ctypes.string_at(records, length)
+        self._library.vex_free(records)
+        return found
+
+    def register(self, name: str, types: Sequence[Any], function: Callable[..., None]) -> None:
+        """Serve the operation `name` by `function(request, …)`, whose further arguments are of the C `types`."""
+        callback = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, *types)(function)
+        self._keep.append(callback)
+        setattr(self.extra, name, ctypes.cast(callback, ctypes.c_void_p))
 
     def reply_flags(self, flags: int, backing_id: int = 0) -> None:
         """Add to the reply of the open or create handler that returns next."""

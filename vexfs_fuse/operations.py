@@ -1,4 +1,5 @@
-"""The `pyfuse3.Operations`: each request is routed once, by its inode or handle number, to the backing tree or `/.vexfs`.
+"""The `pyfuse3.Operations`: each request is routed once, by its inode or handle number, to the backing tree or
+`/.vexfs`.
 
 One place turns every exception into an errno, for one that escaped into pyfuse3 would end the mount.
 """
@@ -13,12 +14,12 @@ from pyfuse3 import FUSEError, RequestContext, StatvfsData
 
 from vexfs_fuse.attributes import Attributes
 from vexfs_fuse.backing import CONTROL_NAME, Backing
+from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.errors import code_of, name_of
 from vexfs_fuse.files import Files
 from vexfs_fuse.inodes import ROOT_INO, Inode
 from vexfs_fuse.namespace import Namespace
-from vexfs_fuse.control.numbers import CONTROL_BASE
 
 
 class Tree(Protocol):
@@ -30,7 +31,7 @@ class Tree(Protocol):
         """Status of a node."""
         ...
 
-    def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
+    async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         """The kernel gives lookups back."""
         ...
 
@@ -71,7 +72,7 @@ _MEANT: Final = {
 class Operations(pyfuse3.Operations):
     """Built once per mount. The handlers are made from the tables above, so that all are guarded alike."""
 
-    enable_acl = True  # the kernel judges ACLs; it asks us for them as extended attributes
+    enable_acl = False  # set where the kernel is to judge ACLs; it asks us for them as extended attributes
     supports_dot_lookup = False
 
     def __init__(self, backing: Backing, families: Sequence[object], tree: Tree) -> None:
@@ -90,7 +91,7 @@ class Operations(pyfuse3.Operations):
                 for name in names:
                     setattr(self, name, self._handler(name, getattr(by_type[family], name), awaited))
 
-    async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> pyfuse3.EntryAttributes:  # type: ignore[override]
+    async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         """Find a name; `.vexfs` in the root is where the two trees meet."""
         try:
             if parent >= CONTROL_BASE:
@@ -107,7 +108,7 @@ class Operations(pyfuse3.Operations):
             self._namespace.forget([pair for pair in forgotten if pair[0] < CONTROL_BASE])
             control = [pair for pair in forgotten if pair[0] >= CONTROL_BASE]
             if control:
-                await _maybe(self._tree.forget(control))
+                await self._tree.forget(control)
         except Exception as error:  # nobody waits for an answer
             code_of(error)
 
@@ -118,9 +119,7 @@ class Operations(pyfuse3.Operations):
         except Exception as error:
             raise self._failed("statfs", error, ()) from None
 
-    def _handler(
-        self, name: str, data: Callable[..., Any], awaited: bool
-    ) -> Callable[..., Awaitable[Any]]:
+    def _handler(self, name: str, data: Callable[..., Any], awaited: bool) -> Callable[..., Awaitable[Any]]:
         control = getattr(self._tree, name, None)
         failed = self._failed
 

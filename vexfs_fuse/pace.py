@@ -1,7 +1,7 @@
 """Inline or in a thread: a hop to a thread costs some 70 µs, a stalled disk may cost seconds.
 
-Calls that are usually fast run inline. One that took long marks its device as slow for a while, and calls on a slow device
-run in threads, so at most one request in that while finds the mount waiting.
+Calls that are usually fast run inline. One that took long marks its device as slow for a while, and calls on a slow
+device run in threads, so at most one request in that while finds the mount waiting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import trio
 
 SLOW_NS: Final = 20_000_000  # a call beyond this marks the device
 REMEMBER_NS: Final = 5_000_000_000
-INLINE_BYTES: Final = 256 * 1024  # 1 MiB is copied in about 100 µs, the price of the hop
+FREED_INLINE: Final = 16 << 20  # bytes of disk space that a close in line may free
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,19 +40,24 @@ class Pace:
                 self._slow_until[dev] = end + REMEMBER_NS
 
 
-def close_in_thread(fd: int) -> None:
-    """Close a descriptor whose file may be freed by it (freeing a large one takes seconds)."""
-    trio.lowlevel.start_thread_soon(lambda: os.close(fd), lambda _: None, name="vexfs-close")
+def close_last(fd: int) -> None:
+    """Close a descriptor that may be the last of a removed file: freeing a large one takes long, so a thread does it."""
+    if os.fstat(fd).st_blocks * 512 <= FREED_INLINE:
+        os.close(fd)
+    else:
+        trio.lowlevel.start_thread_soon(lambda: os.close(fd), lambda _: None, name="vexfs-close")
 
 
-async def read(fd: int, size: int, offset: int) -> bytes | memoryview:
+async def read(fd: int, size: int, offset: int) -> bytes | bytearray | memoryview:
     """pread(2): from the page cache inline, from the disk in a thread."""
     buffer = bytearray(size)
     try:
         count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
     except BlockingIOError:
         count = -1
-    except OSError:  # not supported here: RWF_NOWAIT is, on every local filesystem of a kernel that FUSE passthrough needs
+    except (
+        OSError
+    ):  # not supported here: RWF_NOWAIT is, on every local filesystem of a kernel that FUSE passthrough needs
         return await trio.to_thread.run_sync(os.pread, fd, size, offset)
     if count == size:
         return buffer

@@ -1,7 +1,7 @@
 """The backing tree's system calls, all relative to descriptors: nothing here knows a path from the source's root.
 
-Functions raise OSError as the kernel answers. An O_PATH descriptor is operated on through /proc/self/fd, whose magic link
-leads to the object itself, a symbolic link included.
+Functions raise OSError as the kernel answers. An O_PATH descriptor is operated on through /proc/self/fd, whose magic
+link leads to the object itself, a symbolic link included.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def table(reports: list[dict[str, Any]]) -> str:
     rows = [("MOUNTPOINT", "SOURCE", "PID", "STATE")]
     rows += [(shown(r["mountpoint"]), shown(r["source"]), str(r["pid"] or "-"), r["state"]) for r in reports]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows)
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows
+    )
 
 
 def page(path: str) -> str:

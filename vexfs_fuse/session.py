@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,12 +14,14 @@ import trio
 
 from automation.bus import Bus
 from automation.events import SemanticEvent
+from vexfs_fuse import loop
 from vexfs_fuse.attributes import Attributes
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.callers import Callers, Commands
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
+from vexfs_fuse.extra import Extra
 from vexfs_fuse.files import Files
 from vexfs_fuse.inodes import Inodes
 from vexfs_fuse.interest import Interest
@@ -34,7 +36,9 @@ TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How to mount. `fuse` are mount options as libfuse takes them; timeouts are in seconds; `io` is auto, traced or native."""
+    """How to mount. `fuse` are mount options as libfuse takes them; timeouts are in seconds; `io` is auto, traced or
+    native.
+    """
 
     fuse: frozenset[str] = frozenset()
     entry_timeout: float = 1.0
@@ -55,13 +59,13 @@ class Session:
         bus: Bus,
         tree: Any,
         commands: Commands | None = None,
-        options: SessionOptions = SessionOptions(),  # noqa: B008 - immutable
+        options: SessionOptions = SessionOptions(),
     ) -> None:
         self.mountpoint: Final = mountpoint
         self.options: Final = options
         self._bus: Final = bus
         self._tree: Final = tree
-        self.inodes: Final = Inodes(root_fd, _descriptor_budget())
+        self.inodes: Final = Inodes(root_fd, _descriptor_budget(), self._absent_names())
         self.cache: Final = KernelCache(self.inodes)
         self._callers: Final = Callers(commands)
         observer = Observer(bus, self._callers, failures=options.failed_events)
@@ -69,6 +73,7 @@ class Session:
             self.inodes, observer, NATIVE, entry_timeout=options.entry_timeout, attr_timeout=options.attr_timeout
         )
         self._scope: Final = trio.CancelScope()
+        self._extra: Extra | None = None
 
     @property
     def mode(self) -> str:
@@ -87,14 +92,18 @@ class Session:
         """Mount, report started once the mount answers, serve until unmounted or stopped, leave nothing behind."""
         os.umask(0)  # a caller's umask comes with its request
         operations = self._operations()
+        operations.enable_acl = bool({"allow_other", "allow_root", "default_permissions"} & self.options.fuse)
         if NATIVE is not None:
             wanted = HANDLE_KILLPRIV_V2 | DIRECT_IO_ALLOW_MMAP | (PASSTHROUGH if os.geteuid() == 0 else 0)
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
+        loop.install()
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    if self._extra is not None:
+                        self._extra.nursery = nursery
                     nursery.start_soon(self.cache.run)
                     nursery.start_soon(self._answers, task_status)
                     await pyfuse3.main(min_tasks=1, max_tasks=TASKS)
@@ -114,18 +123,27 @@ class Session:
         task_status.started()
 
     def _operations(self) -> Operations:
+        directories = Directories(self.backing, self._tree.entry if self.options.show_control else None)
         families: Sequence[object] = (
             Namespace(self.backing),
             Attributes(self.backing),
             Files(self.backing, Interest(self._bus, self.options.io)),
-            Directories(self.backing, self._tree.entry if self.options.show_control else None),
+            directories,
         )
+        if NATIVE is not None:
+            self._extra = Extra(self.backing, directories, NATIVE, self._tree.names)
         return Operations(self.backing, families, self._tree)
+
+    def _absent_names(self) -> Callable[[int, int], None] | None:
+        """Lookups that fail are answered by the native library, unless they are to be events."""
+        return None if NATIVE is None or self.options.failed_events else NATIVE.directory
 
     def _fuse_options(self) -> frozenset[str]:
         given = self.options.fuse
         names = {option.partition("=")[0] for option in given}
-        extra = {"default_permissions", "subtype=vexfs"}
+        extra = {"subtype=vexfs"}
+        if {"allow_other", "allow_root"} & names:
+            extra.add("default_permissions")  # the kernel judges each caller; otherwise only our own user comes in
         if "fsname" not in names:
             extra.add("fsname=vexfs")
         if os.geteuid() == 0:  # as the backing directory, whose devices and set-uid programs work

@@ -83,9 +83,11 @@ class ControlTree:
         if file is not None:
             file.handle.interrupt()
 
-    def close(self) -> None:
-        """End the event streams, so that their readers go and the mount is not busy. Call it before unmounting."""
-        self._readers.close()
+    async def close(self) -> None:
+        """End the event streams; returns when nobody waits. To be called while requests are still answered: once the
+        session is gone, a reader that waits gets ENOTCONN instead of the end of the file.
+        """
+        await self._readers.close()
 
     # Names
 
@@ -214,6 +216,11 @@ class ControlTree:
         if listing is None:
             fail(EBADF)
         listing.reply(start_id, token)
+
+    def names(self, fh: FileHandleT, start: int) -> bytes:
+        """Entries without attributes, in the form of `dirents`."""
+        listing = self._listings.get(fh)
+        return fail(EBADF) if listing is None else listing.names(start)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing to do."""

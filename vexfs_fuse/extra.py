@@ -1,0 +1,133 @@
+"""Operations that pyfuse3 does not have, added by the native library: plain readdir, fallocate, lseek, copy_file_range.
+
+Each function is called synchronously with the request's pointer and answers it through libfuse's public reply
+functions, at once or from a task.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+
+from vexfs_fuse import dirents, passthrough
+from vexfs_fuse.backing import Backing
+from vexfs_fuse.control.numbers import CONTROL_BASE
+from vexfs_fuse.directories import Directories
+from vexfs_fuse.errors import ENOTSUP, code_of
+from vexfs_fuse.handles import Opener, OpenFile
+from vexfs_fuse.native import Native
+
+_COPY_MOST: Final = 1 << 30  # bytes in one call, so that a signal to the caller is heard now and then
+_U64, _I64, _INT = ctypes.c_uint64, ctypes.c_int64, ctypes.c_int
+Names = Callable[[int, int], bytes]
+Later = Callable[[], Awaitable[None]]
+
+
+class Extra:
+    """Registers itself with the library. `control` lists a directory of `/.vexfs` (handle, position) in the same form."""
+
+    def __init__(self, backing: Backing, directories: Directories, native: Native, control: Names) -> None:
+        self._backing: Final = backing
+        self._directories: Final = directories
+        self._control: Final = control
+        self._emit: Final = backing.observer.emit
+        self._libfuse: Final = ctypes.PyDLL("libfuse3.so.3")
+        self.nursery: trio.Nursery | None = None
+        native.register("readdir", (_U64, _U64, _U64), self._readdir)
+        native.register("fallocate", (_U64, _INT, _I64, _I64), self._fallocate)
+        native.register("lseek", (_U64, _I64, _INT), self._lseek)
+        native.register("copy_file_range", (_U64, _I64, _U64, _I64, _U64), self._copy_file_range)
+
+    def _readdir(self, request: int, fh: int, start: int, size: int) -> None:
+        def answer(entries: bytes, position: int = start) -> None:
+            part = dirents.portion(entries, position, size)
+            self._libfuse.fuse_reply_buf(ctypes.c_void_p(request), part, ctypes.c_size_t(len(part)))
+
+        def work() -> Later | None:
+            if fh >= CONTROL_BASE:
+                answer(self._control(fh, start), 0)
+                return None
+            listing = self._backing.handles.listing(fh)
+            if start != 0 and listing.entries is not None:
+                answer(listing.entries)
+                return None
+
+            async def later() -> None:
+                answer(await self._directories.entries(listing, start))
+
+            return later
+
+        self._guard(request, work)
+
+    def _fallocate(self, request: int, fh: int, mode: int, offset: int, length: int) -> None:
+        def work() -> Later:
+            file, who = self._file(fh)
+
+            async def later() -> None:
+                await trio.to_thread.run_sync(passthrough.fallocate, file.fd, mode, offset, length)
+                self._change(file, who, "file.allocated", offset, length, mode=mode)
+                self._libfuse.fuse_reply_err(ctypes.c_void_p(request), 0)
+
+            return later
+
+        self._guard(request, work)
+
+    def _lseek(self, request: int, fh: int, offset: int, whence: int) -> None:
+        def work() -> None:
+            file, _ = self._file(fh)
+            found = os.lseek(file.fd, offset, whence)
+            self._libfuse.fuse_reply_lseek(ctypes.c_void_p(request), ctypes.c_int64(found))
+
+        self._guard(request, work)
+
+    def _copy_file_range(
+        self, request: int, source_fh: int, source_at: int, target_fh: int, target_at: int, size: int
+    ) -> None:
+        def work() -> Later:
+            (source, _), (target, who) = self._file(source_fh), self._file(target_fh)
+            args = (source.fd, target.fd, min(size, _COPY_MOST), source_at, target_at)
+
+            async def later() -> None:
+                count = await trio.to_thread.run_sync(os.copy_file_range, *args)
+                origin = {"from": source.inode.path(), "from_offset": source_at}
+                self._change(target, who, "file.copied", target_at, count, **origin)
+                self._libfuse.fuse_reply_write(ctypes.c_void_p(request), ctypes.c_size_t(count))
+
+            return later
+
+        self._guard(request, work)
+
+    def _change(self, file: OpenFile, who: Opener, type: str, offset: int, length: int, **attrs: Any) -> None:
+        file.bytes_written += length
+        file.who = who
+        inode = file.inode
+        self._emit(type, inode.path(), who, inode=inode.ino, offset=offset, length=length, attrs=attrs)
+
+    def _file(self, fh: int) -> tuple[OpenFile, Opener]:
+        """The file, and who asks."""
+        if fh >= CONTROL_BASE:
+            raise OSError(ENOTSUP, "not for control files")
+        file = self._backing.handles.file(fh)
+        who = self._backing.caller(file.who)
+        return file, Opener(who.pid, who.uid, who.gid)
+
+    def _guard(self, request: int, work: Callable[[], Later | None]) -> None:
+        """Do `work` now and what it returns as a task; an exception of either becomes the answer."""
+        try:
+            later = work()
+        except Exception as error:
+            self._libfuse.fuse_reply_err(ctypes.c_void_p(request), code_of(error))
+            return
+        if later is not None:
+            assert self.nursery is not None
+            self.nursery.start_soon(self._finish, request, later)
+
+    async def _finish(self, request: int, later: Later) -> None:
+        try:
+            await later()
+        except Exception as error:
+            self._libfuse.fuse_reply_err(ctypes.c_void_p(request), code_of(error))
