@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mounting import mount_table
+from tests.mounting import MOUNT_PREFIX, SCRATCH_PREFIX, mount_table
 
 pytest.register_assert_rewrite("tests.posix", "tests.programs")
 
@@ -32,10 +32,13 @@ def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     before = set(mount_table())
     children = set(_children())
     yield
-    ours = (str(tmp_path_factory.getbasetemp()), "/tmp/vexfs-mount-", "/tmp/vexfs-test-")
-    leftover = [f"mount {point}" for point in set(mount_table()) - before if point.startswith(ours[:1])]
+    # Mounts elsewhere may belong to a parallel run.
+    ours = (str(tmp_path_factory.getbasetemp()), MOUNT_PREFIX, SCRATCH_PREFIX)
+    gained = set(mount_table()) - before
+    leftover = [f"mount {point}" for point in gained if any(mark in point for mark in ours)]
     leftover += [f"process {pid}: {_command(pid)}" for pid in _children() if pid not in children]
-    leftover += [f"thread {one.name}" for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+    leftover += [f"thread {one.name}" for one in threads]
     assert not leftover, f"the run left behind: {leftover}"
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Names carry this process's id, so that a leftover can be told from a parallel run's mount.
+MOUNT_PREFIX = f"vexfs-mount-{os.getpid()}-"
+SCRATCH_PREFIX = f"vexfs-test-{os.getpid()}-"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
@@ -74,12 +77,12 @@ def mounted(
     `mountpoint` defaults to a new directory; pass `source` itself for an in-place mount. At the end it is unmounted and
     the process must be gone with `exit_code` (None: any), the mount too, and the log must hold no traceback.
     """
-    point = mountpoint or Path(tempfile.mkdtemp(prefix="vexfs-mount-"))
+    point = mountpoint or Path(tempfile.mkdtemp(prefix=MOUNT_PREFIX))
     point.chmod(0o755)
     command = [sys.executable, str(REPOSITORY / "mount.py"), "--foreground", str(source), str(point), *arguments]
     command += ["-o", ",".join(options)] if options else []
     try:
-        with serving(command, source, point, point / ".vexfs" / "status", environment) as mount:
+        with serving(command, source, point, point / ".vexfs" / "README", environment) as mount:
             yield mount
     finally:
         if mountpoint is None:
@@ -130,7 +133,11 @@ def _stop(mount: Mount) -> None:
     """Unmount and demand that the process and the mount are gone in time."""
     if is_mounted(mount.mountpoint):
         done = subprocess.run(
-            ["fusermount3", "-u", str(mount.mountpoint)], capture_output=True, text=True, timeout=STOP_SECONDS, check=False
+            ["fusermount3", "-u", str(mount.mountpoint)],
+            capture_output=True,
+            text=True,
+            timeout=STOP_SECONDS,
+            check=False,
         )
         if done.returncode != 0 and is_mounted(mount.mountpoint):
             _abandon(mount)
@@ -169,7 +176,7 @@ def abort_connection(point: Path) -> None:
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A new directory that every user may traverse (pytest's own are closed to others); removed afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="vexfs-test-"))
+    directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
     directory.chmod(0o755)
     try:
         yield directory
