@@ -32,7 +32,7 @@ class Attributes:
     def setattr(
         self, ino: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        """Change owner, mode, size and times, in that order: a change of owner or size clears suid before a new mode."""
+        """Change owner, size, mode and times, in that order: owner and size clear suid before a new mode is set."""
         inode = self._inodes[ino]
         fd = self._inodes.fd(inode)
         flags = 0 if self._backing.native is None else self._backing.native.request.flags

@@ -1,4 +1,4 @@
-"""What the families of operations share: the tables, the caller's identity, the observer, and entries for the kernel."""
+"""What the families of operations share: tables, the caller's identity, the observer, entries for the kernel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Backing:
         return entry
 
     def directory(self, ino: int, name: bytes) -> tuple[Inode, int]:
-        """The directory in which `name` is to be made, moved or removed, and its descriptor; `.vexfs` is not to be had."""
+        """The directory in which `name` is made, moved or removed, and its descriptor; `.vexfs` is not to be had."""
         inode = self.inodes[ino]
         if inode is self.inodes.root and name == CONTROL_NAME:
             fail(EBUSY)

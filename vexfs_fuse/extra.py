@@ -28,7 +28,7 @@ Later = Callable[[], Awaitable[None]]
 
 
 class Extra:
-    """Registers itself with the library. `control` lists a directory of `/.vexfs` (handle, position) in the same form."""
+    """Registers itself with the library. `control` lists a directory of `/.vexfs` (handle, position) likewise."""
 
     def __init__(self, backing: Backing, directories: Directories, native: Native, control: Names) -> None:
         self._backing: Final = backing

@@ -32,7 +32,7 @@ def encode(fd: int, name: bytes = b"") -> bytes:
 
 
 def decode(mount_fd: int, handle: bytes) -> int:
-    """An O_PATH descriptor of the inode; `mount_fd` is any readable descriptor of its filesystem. ESTALE if it is gone."""
+    """An O_PATH descriptor of the inode; `mount_fd` is any readable one of its filesystem. ESTALE if it is gone."""
     buffer = ctypes.create_string_buffer(handle)
     fd = _libc.open_by_handle_at(mount_fd, buffer, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     if fd < 0:

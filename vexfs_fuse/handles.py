@@ -24,7 +24,7 @@ class Opener:
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """One open file description. `native`: the kernel does its reads and writes, we see only what changed at the close."""
+    """One open file description. `native`: the kernel reads and writes, we see what changed at the close."""
 
     fd: int
     inode: Inode
@@ -51,7 +51,7 @@ class OpenFile:
 
 @dataclass(slots=True, eq=False)
 class Listing:
-    """An open directory: the names as they were when it was (re)wound, so that changes never skip or repeat the others."""
+    """An open directory: the names as they were when it was (re)wound, whatever changes meanwhile."""
 
     fd: int
     inode: Inode

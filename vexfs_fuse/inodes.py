@@ -156,7 +156,7 @@ class Inodes:
         return inode.fd
 
     def enter(self, parent: Inode, name: bytes, fd: int, status: os.stat_result) -> Inode:
-        """The inode of `name` in `parent`, whose fresh O_PATH descriptor is given away with this call; counts a lookup."""
+        """The inode of `name` in `parent`; its fresh O_PATH descriptor is given away. Counts a lookup."""
         inode = self._by_key.get((status.st_dev, status.st_ino))
         if inode is not None and inode.fd < 0 and not self._same(inode, fd):
             inode = None  # the number was reused while we held only a handle

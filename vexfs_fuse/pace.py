@@ -41,7 +41,7 @@ class Pace:
 
 
 def close_last(fd: int) -> None:
-    """Close a descriptor that may be the last of a removed file: freeing a large one takes long, so a thread does it."""
+    """Close what may be a removed file's last descriptor: freeing a large file takes long, so a thread does it."""
     if os.fstat(fd).st_blocks * 512 <= FREED_INLINE:
         os.close(fd)
     else:
