@@ -37,7 +37,8 @@ class Attributes:
         fd = self._inodes.fd(inode)
         flags = 0 if self._backing.native is None else self._backing.native.request.flags
         before = os.fstat(fd)
-        if fields.update_uid or fields.update_gid:
+        if fields.update_uid or fields.update_gid or not _asked(fields):
+            # No field at all is chown(-1, -1), which clears suid and sgid all the same.
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             os.chown(passthrough.link_to(fd), uid, gid)
@@ -85,7 +86,8 @@ class Attributes:
         inode = self._inodes[ino]
         names = os.listxattr(passthrough.link_to(self._inodes.fd(inode)))
         self._emit("meta.xattr", inode.path(), ctx, inode=ino, fresh=False)
-        return [os.fsencode(name) for name in names]
+        # The kernel lists `trusted.` to CAP_SYS_ADMIN only, and here that would be us.
+        return [os.fsencode(name) for name in names if ctx.uid == 0 or not name.startswith("trusted.")]
 
     def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """Set an extended attribute."""
@@ -126,6 +128,10 @@ class Attributes:
         after = os.fstat(fd)
         for file in open_files:
             file.size, file.mtime_ns = after.st_size, after.st_mtime_ns
+
+
+def _asked(fields: SetattrFields) -> bool:
+    return bool(fields.update_mode or fields.update_size or fields.update_atime or fields.update_mtime)
 
 
 _STATVFS: Final = (
