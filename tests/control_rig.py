@@ -88,7 +88,11 @@ class FakeService:
         ).inc()
 
     def status(self):
-        return {"loop_lag_s": 0.0004}
+        return {"loop_lag_ms_p99": 0.4, "queues": {"events": 0}, "ignored": {"depth": 1}, "runs": {"succeeded": 30}}
+
+    def workflow_status(self, name: str):
+        trigger = {"type": "event", "fired": 2, "waiting": 0, "suppressed": {"own": 1}}
+        return {"running": 0, "waiting": 0, "triggers": [trigger], "runs": {"failed": 1}}
 
     async def command(self, line: str, uid: int) -> str:
         self.commands.append((line, uid))

@@ -189,7 +189,7 @@ async def test_closing_the_tree_ends_every_reader(service, kernel, nursery):
 
     nursery.start_soon(read)
     await wait_all_tasks_blocked()
-    kernel.tree.close()
+    await kernel.tree.close()
     await wait_all_tasks_blocked()
     assert got == [b""]
     late = await kernel.open("events")
@@ -229,7 +229,7 @@ async def test_poll_says_what_is_ready_and_notifies_once(service, kernel):
     assert await kernel.tree.poll(ino, fh, None, kernel.ctx) & select.POLLIN, "half a line is left"
     await kernel.tree.read(fh, len(text), BLOCK)
     assert await kernel.tree.poll(ino, fh, None, kernel.ctx) == 0
-    kernel.tree.close()
+    await kernel.tree.close()
     assert await kernel.tree.poll(ino, fh, None, kernel.ctx) & select.POLLHUP
     ctl = await kernel.open("ctl", os.O_RDWR)
     assert await kernel.tree.poll(await kernel.walk("ctl"), ctl, None, kernel.ctx) & select.POLLOUT

@@ -152,6 +152,13 @@ async def test_refusals_are_bounded(kernel):
     assert "fail 39" in text.splitlines()[0]
 
 
+async def test_ctl_answers_what_was_done(kernel):
+    """Reading ctl gives the commands and what the last ones answered."""
+    assert "Done" not in await kernel.read("ctl")
+    await kernel.write("ctl", "pause\n")
+    assert "pause: done" in (await kernel.read("ctl")).splitlines()[-1]
+
+
 async def test_state_is_set_and_deleted(service, kernel):
     """`path = json` sets, `delete path` removes, one a line."""
     await kernel.write("state", 'limits.size = 10\nname = "a = b"\ndelete = 1\n')
@@ -172,7 +179,11 @@ async def test_a_workflow_is_started_switched_and_seen(service, kernel):
     await kernel.write("workflows/ingest/enabled", "yes")
     assert await kernel.read("workflows/ingest/enabled") == "1\n"
     assert await kernel.read("workflows/ingest/definition") == "name: ingest\n"
-    assert "a.yaml" in await kernel.read("workflows/ingest/status")
+    about = await kernel.read("workflows/ingest/status")
+    for part in ("a.yaml", "event: 2 fired, 0 waiting, suppressed (1 own)", "0 running, 0 waiting", "1 failed"):
+        assert part in about
+    with refused(errno.EINVAL):
+        await kernel.write("workflows/ingest/trigger", "[1]\n")
     assert await kernel.read("workflows/ingest/trigger") == "[]\n"
 
 
@@ -201,7 +212,7 @@ async def test_status_is_one_screen_of_80_columns(service, kernel):
     text = await kernel.read("status")
     assert max(map(len, text.splitlines())) <= 80
     assert len(text.splitlines()) < 50
-    for word in ("/mnt", "/src", "loop lag", "dropped", "30 enabled", "30 succeeded"):
+    for word in ("/mnt", "/src", "loop lag", "dropped", "30 enabled", "30 succeeded", "1 depth"):
         assert word in text
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.handles import CommandLines
+from vexfs_fuse.control.layout import clock, fit
 from vexfs_fuse.control.nodes import Description, Handle, Opening
 
 if TYPE_CHECKING:
     from automation.service import Service
 
-HELP: Final = b"""\
+HELP: Final = """\
 Write one command a line, for instance: echo pause > ctl
 
 pause             stop reacting to events; runs that have begun go on
@@ -27,15 +30,25 @@ A command that cannot be done fails the write with "Invalid argument"; error say
 
 
 class Ctl:
-    """Written: commands of the service. Read: the list of them."""
+    """Written: commands of the service. Read: the list of them, and what the last five that were done answered."""
 
     def __init__(self, service: Service) -> None:
         self._service: Final = service
+        self._answers: Final[deque[str]] = deque(maxlen=5)
 
     def describe(self) -> Description:
         """Readable and writable by the owner."""
-        return Description(0o600, len(HELP), self._service.started_ns)
+        return Description(0o600, len(self._render()))
 
     def open(self, opening: Opening) -> Handle:
         """Commands are done as who opened the file."""
-        return CommandLines(lambda: HELP, lambda line: self._service.command(line, opening.uid))
+
+        async def do(line: str) -> None:
+            answer = await self._service.command(line, opening.uid)
+            self._answers.appendleft(f"{clock(time.time_ns())} uid {opening.uid} {fit(line, 200)}: {answer}\n")
+
+        return CommandLines(self._render, do)
+
+    def _render(self) -> bytes:
+        answers = ["\nDone, newest first:\n", *self._answers] if self._answers else []
+        return "".join([HELP, *answers]).encode(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -43,6 +44,11 @@ def fit(text: str, width: int) -> str:
     """One printable line of at most `width` columns; what is cut is marked."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def paragraph(text: str) -> list[str]:
+    """Indented lines of at most 80 columns that hold all of `text`."""
+    return textwrap.wrap(fit(text, 2000), 80, initial_indent="  ", subsequent_indent="  ")
 
 
 def table(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.handles import CommandLines, Snapshot
-from vexfs_fuse.control.layout import clock, fit, span, table
+from vexfs_fuse.control.layout import clock, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
 
@@ -102,12 +102,15 @@ class RunStatus:
             ("by", f"{event.comm} (pid {event.pid}, uid {event.uid})" if event.pid else ""),
             ("started", clock(run.started_ns) if run.started_ns else ""),
             ("took" if run.ended_ns else "so far", span((until_ns - run.started_ns) / 1e9) if run.started_ns else ""),
-            ("error", run.error),
         ]
-        lines = [f"{name:<10}{value if name == 'error' else fit(value, 69)}" for name, value in rows if value]
-        steps = [("STEP", "ACTION", "STATUS", "TRIES", "TOOK", "")]
-        steps += [(s.name, s.action, s.status, str(s.attempts or ""), _took(s), s.error) for s in run.steps]
-        lines += ["", *table(steps, (20, 13, 11, 5, 8, 13))]
+        lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+        lines += ["", *table([("STEP", "ACTION", "STATUS", "TRIES", "TOOK")], _COLUMNS)]
+        for step in run.steps:
+            tries = str(step.attempts or "")
+            lines += table([(step.name, step.action, step.status, tries, _took(step))], _COLUMNS)
+            lines += paragraph(step.error)
+        if run.error:
+            lines += ["", "Error:", *paragraph(run.error)]
         return "\n".join([*lines, ""]).encode(errors="backslashreplace")
 
 
@@ -146,6 +149,9 @@ class RunCancel:
             await self._subject.service.command(f"cancel {self._subject.run.id}", opening.uid)
 
         return CommandLines(bytes, cancel)
+
+
+_COLUMNS: Final = (30, 16, 11, 5, 10)
 
 
 def _took(step: StepRecord) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.handles import Snapshot
-from vexfs_fuse.control.layout import ago, amount, fit, span, table
+from vexfs_fuse.control.layout import ago, amount, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Opening
 from vexfs_fuse.control.stream import Readers
 from vexfs_fuse.control.workflow import condition
 
 if TYPE_CHECKING:
-    from automation.service import Service
-
     from automation.runner import Run
+    from automation.service import Service
 
 ROWS: Final = 12  # workflows and runs shown; the rest are counted
 
@@ -56,8 +56,11 @@ class Status:
             ("events", f"{amount(bus.seq)} in all, {rate}"),
             ("", busiest),
             ("dropped", amount(sum(s.dropped for s in bus.subscriptions))),
-            ("loop lag", span(facts["loop_lag_s"])),
             ("readers", f"{len(self._readers)} of events"),
+            ("waiting", _counts(facts["queues"])),
+            ("ignored", _counts(facts["ignored"])),
+            ("runs", _counts(facts["runs"])),
+            ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
         return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
 
@@ -81,8 +84,13 @@ class Status:
         lines = table(rows, (28, 12, 14, 20))
         if len(entries) > ROWS:
             lines.append("… in all " + ", ".join(f"{number} {state}" for state, number in states.items()))
-        refused = [str(e.error) for e in entries if e.error is not None]
-        return [*lines, *(["", "Refused:"] if refused else []), *(f"  {sentence}" for sentence in refused[:ROWS])]
+        wrong = [str(e.error) for e in entries if e.error is not None]
+        wrong += [f"{e.name}: switched off: {e.fault}" for e in entries if e.fault]
+        return [
+            *lines,
+            *(["", "Refused or switched off:"] if wrong else []),
+            *(line for one in wrong[:ROWS] for line in paragraph(one)),
+        ]
 
     def _runs(self) -> list[str]:
         runs = self._newest()
@@ -90,9 +98,7 @@ class Status:
             return ["No runs yet."]
         rows = [("RUN", "WORKFLOW", "STATUS", "STARTED")]
         rows += [(r.id, r.workflow, r.status, ago(r.started_ns)) for r in runs[:ROWS]]
-        totals = Counter(r.status for r in runs)
-        summary = ", ".join(f"{number} {status}" for status, number in totals.most_common())
-        return [*table(rows, (20, 28, 11, 15)), f"of the last {len(runs)}: {summary}"]
+        return table(rows, (20, 28, 11, 15))
 
     def _losses(self) -> list[str]:
         losses = [s for s in self._service.bus.subscriptions if s.dropped]
@@ -104,6 +110,10 @@ class Status:
 
     def _newest(self) -> list[Run]:
         return list(self._service.runner.runs.values())[::-1]
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{amount(number)} {name}" for name, number in numbers.items())
 
 
 def _outcome(run: Run | None) -> str:

@@ -61,11 +61,13 @@ class Readers:
         """One less."""
         self._open.discard(stream)
 
-    def close(self) -> None:
-        """End all streams: who waits gets what is queued, then end of file."""
+    async def close(self) -> None:
+        """End all streams and return when nobody waits: who waited got the end of file."""
         self.closed = True
         for stream in tuple(self._open):
             stream.close()
+        while any(stream.waiting for stream in self._open):
+            await trio.lowlevel.checkpoint()
 
 
 class Window:
@@ -128,6 +130,11 @@ class Stream:
     def ready(self) -> bool:
         """Whether a read at `position` returns bytes, or the end, at once."""
         return self._window.end > self.position or self._subscription.ready or self._readers.closed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a read waits for an event."""
+        return self._waiting is not None
 
     async def read(self, offset: int, size: int, nonblocking: bool = False) -> bytes:
         """The bytes at `offset`, waiting for them as the module's docstring says; empty when the tree is closing.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from automation.errors import CallerError
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.handles import CommandLines, Snapshot
-from vexfs_fuse.control.layout import ago, clock, fit, table
+from vexfs_fuse.control.layout import ago, clock, fit, paragraph, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
 
@@ -90,15 +90,15 @@ class WorkflowStatus:
             ("about", definition.description if definition else ""),
             ("file", entry.file),
             ("loaded", f"version {entry.version}, {clock(entry.loaded_ns)}"),
-            ("triggers", str(len(definition.triggers)) if definition else "none"),
             ("steps", ", ".join(definition.step_names) if definition else "none"),
+            *_numbers(self._subject.service.workflow_status(entry.name)),
         ]
         lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
         if entry.error is not None:
             what = "The file is refused, the last good version runs on:" if definition else "The file is refused:"
-            lines += ["", what, f"  {entry.error}"]
+            lines += ["", what, *paragraph(str(entry.error))]
         if entry.fault:
-            lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", f"  {entry.fault}"]
+            lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", *paragraph(entry.fault)]
         runs = [r for r in self._subject.service.runner.runs.values() if r.workflow == entry.name]
         newest = runs[:-11:-1]
         lines += ["", "Last runs:" if newest else "No runs."]
@@ -146,18 +146,35 @@ class Trigger:
         """A snapshot to read, lines to write."""
 
         async def start(line: str) -> None:
+            if line and not line.startswith("{"):
+                raise CallerError(
+                    'write the input as a JSON object, for instance {"size": 10}, or an empty line for none'
+                )
             await self._subject.service.command(f"run {self._subject.entry.name} {line}".rstrip(), opening.uid)
 
         return CommandLines(self._render, start, blank=True)
 
     def _render(self) -> bytes:
         definition = self._subject.entry.definition
-        triggers = (
-            [t.model_dump(mode="json", exclude_defaults=True) | {"type": t.type} for t in definition.triggers]
-            if definition
-            else []
-        )
+        triggers = [t.model_dump(mode="json", exclude_none=True) for t in definition.triggers] if definition else []
         return f"{json.dumps(triggers, indent=2, default=str)}\n".encode()
+
+
+def _numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Rows about triggers, queues and finished runs, from what the service tells of a workflow."""
+    for trigger in facts.get("triggers", ()):
+        about = {name: value for name, value in trigger.items() if name != "type" and value not in ({}, None)}
+        yield "trigger", f"{trigger['type']}: {_spelt(about)}" if about else str(trigger["type"])
+    yield "now", _spelt({name: facts[name] for name in ("running", "waiting", "dropped") if name in facts})
+    yield "runs", _spelt(facts.get("runs", {}))
+
+
+def _spelt(values: Mapping[str, Any]) -> str:
+    """`{"fired": 2, "suppressed": {"own": 1}}` → `2 fired, suppressed (1 own)`."""
+    return ", ".join(
+        f"{name} ({_spelt(v)})" if isinstance(v, Mapping) else f"{v} {name}" if isinstance(v, int) else f"{name} {v}"
+        for name, v in values.items()
+    )
 
 
 def condition(entry: Entry) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from automation.errors import CallerError, VexError
+from automation.library import is_definition
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.nodes import Description, File, Handle, Node, Opening
 from vexfs_fuse.control.scratch import FILES, Scratch
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from automation.library import Entry
     from automation.service import Service
 
-SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua")
 _BACKUPS: Final = ("~", ".bak", ".orig")
-
-
-def is_definition(name: str) -> bool:
-    """Whether a file of this name holds a definition."""
-    return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
 
 
 def is_backup(name: str) -> bool:
