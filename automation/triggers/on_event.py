@@ -141,6 +141,8 @@ class OnEvent:
         """Keep up with files that are settling: written again, closed, renamed or gone."""
         if event.type == "file.closed" and event.inode in self._open and not self._busy(event.inode):
             self._closed(event.inode, now)
+        if event.type not in _OBSERVED:
+            return
         held = self._settling.get(event.path) or self._open.get(event.inode, {}).get(event.path)
         if held is None:
             return
