@@ -135,8 +135,7 @@ class Commands:
     async def aclose(self) -> None:
         """Kill whatever is left of any command, background processes included."""
         for sid, session in self._sessions.items():
-            # The leader of a surviving group is gone; a process with its number would be a stranger's.
-            if session.ended is None or (sid in self._survivors and not os.path.exists(f"/proc/{sid}")):
+            if session.ended is None or (sid in self._survivors and not _exists(sid)):
                 _signal(sid, signal.SIGKILL)
         self._sessions.clear()
         self._survivors.clear()
@@ -219,6 +218,11 @@ def _stream(stream: trio.abc.ReceiveStream | None) -> trio.abc.ReceiveStream:
 def _signal(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def _exists(leader: int) -> bool:
+    """Whether there is a process of that number: once the leader of a group is reaped, it would be a stranger."""
+    return os.path.exists(f"/proc/{leader}")
 
 
 def _alive(group: int) -> bool:

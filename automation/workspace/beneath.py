@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,15 +136,19 @@ def place(root_fd: int, path: str, *, follow: bool = False) -> Iterator[Place]:
     names = split(path)
     if not names:
         raise OutsideError(0, "that is the root of the mount itself", path)
-    if follow and (target := _target(root_fd, names)) is not None:
-        names = target
     parent, above = _directory(root_fd, names[:-1])
     try:
+        if follow and _is_link(parent, names[-1]):
+            names = _target(root_fd, names)
+            os.close(parent)
+            parent = -1
+            parent, above = _directory(root_fd, names[:-1])
         if names[-1] == CONTROL_NAME and _same(parent, root_fd):
             raise OutsideError(0, "automations do not touch /.vexfs", path)
         yield Place(parent, names[-1], child(above, names[-1]))
     finally:
-        os.close(parent)
+        if parent >= 0:
+            os.close(parent)
 
 
 def _directory(root_fd: int, names: tuple[bytes, ...]) -> tuple[int, str]:
@@ -154,31 +159,41 @@ def _directory(root_fd: int, names: tuple[bytes, ...]) -> tuple[int, str]:
         raise
     except OSError:  # a symbolic link on the way, most likely; otherwise this fails in the same way
         fd = open_beneath(root_fd, names, flags)
-    return fd, join(_real(root_fd, fd) or names)
-
-
-def _target(root_fd: int, names: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
-    """The names of what the final symbolic link leads to; None when there is no link, FileNotFoundError if dangling."""
     try:
-        os.close(open_beneath(root_fd, names, os.O_PATH, links=False))
-        return None
-    except FileNotFoundError:
-        return None
+        return fd, join(_real(root_fd, fd))
     except OSError:
-        fd = open_beneath(root_fd, names, os.O_PATH)
+        os.close(fd)
+        raise
+
+
+def _is_link(parent: int, name: bytes) -> bool:
     try:
-        return _real(root_fd, fd)
+        return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _target(root_fd: int, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The names of what the final symbolic link leads to; FileNotFoundError if it dangles."""
+    fd = open_beneath(root_fd, names, os.O_PATH)
+    try:
+        target = _real(root_fd, fd)
     finally:
         os.close(fd)
+    if not target:
+        raise OutsideError(0, "that is the root of the mount itself", join(names))
+    return target
 
 
-def _real(root_fd: int, fd: int) -> tuple[bytes, ...] | None:
-    """The names of the object behind `fd` relative to the root, as the kernel knows them; None when it cannot tell."""
+def _real(root_fd: int, fd: int) -> tuple[bytes, ...]:
+    """The names of the object behind `fd` relative to the root, as the kernel knows them."""
     root = os.readlink(b"/proc/self/fd/%d" % root_fd).rstrip(b"/")
     real = os.readlink(b"/proc/self/fd/%d" % fd)
-    if real == root:
+    if real == (root or b"/"):
         return ()
-    return tuple(real[len(root) + 1 :].split(b"/")) if real.startswith(root + b"/") else None
+    if not real.startswith(root + b"/"):
+        raise OutsideError(0, "its place in the mount cannot be told", real)
+    return tuple(real[len(root) + 1 :].split(b"/"))
 
 
 def _same(one: int, other: int) -> bool:

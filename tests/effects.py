@@ -1,0 +1,105 @@
+"""A tree that is not mounted, with everything that an action needs: real files, a real bus, a fake kernel cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from automation.actions import ActionContext, Commands, build_action, check_action, new_client
+from automation.bus import Bus
+from automation.events import Cause, SemanticEvent
+from automation.scripts.pool import ScriptPool
+from automation.state import State
+from automation.workspace import Workspace
+
+CAUSE = Cause("run-1", "sorter", 2)
+
+
+class RecordingCache:
+    """Remembers what the kernel was told to forget."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+        self.contents: list[str] = []
+
+    def entry(self, parent: str, name: str) -> None:
+        """Note an entry."""
+        self.entries.append((parent, name))
+
+    def content(self, path: str) -> None:
+        """Note a content."""
+        self.contents.append(path)
+
+
+class Tree:
+    """A workspace on the directory `top`, and what it published."""
+
+    def __init__(self, top: Path, root_fd: int) -> None:
+        self.top = top
+        self.bus = Bus()
+        self.cache = RecordingCache()
+        self.workspace = Workspace(root_fd, self.bus.publish, self.cache)
+        self._subscription = self.bus.subscribe("test")
+
+    def events(self) -> list[SemanticEvent]:
+        """What was published since the last call."""
+        return self._subscription.receive_nowait(100_000)
+
+    def told(self) -> list[str]:
+        """The same, as `type path` or `type path>dest`."""
+        return [f"{e.type} {e.path}" + (f">{e.dest}" if e.dest is not None else "") for e in self.events()]
+
+    def names(self) -> list[str]:
+        """Every path in the tree, hidden ones too."""
+        return sorted(str(path.relative_to(self.top)) for path in self.top.rglob("*"))
+
+
+@contextmanager
+def tree_in(directory: Path) -> Iterator[Tree]:
+    """A fresh tree in `directory`/top; beside it is what must not be reached."""
+    top = directory / "top"
+    top.mkdir()
+    fd = os.open(top, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield Tree(top, fd)
+    finally:
+        os.close(fd)
+
+
+class Acting:
+    """Performs actions on a tree as a runner would."""
+
+    def __init__(self, tree: Tree, context: ActionContext) -> None:
+        self.tree = tree
+        self.context = context
+
+    async def __call__(self, type: str, **fields: Any) -> Any:
+        """Check, build and perform one action."""
+        raw = {"type": type, **fields}
+        check_action(raw)
+        return await build_action(raw).perform(self.context)
+
+
+@asynccontextmanager
+async def acting_in(directory: Path, variables: dict[str, Any] | None = None) -> AsyncIterator[Acting]:
+    """A tree and a context of its own; everything is closed at the end."""
+    with tree_in(directory) as tree:
+        commands = Commands(str(tree.top))
+        async with ScriptPool() as scripts, new_client() as http:
+            context = ActionContext(
+                workspace=tree.workspace,
+                state=State(tree.bus),
+                publish=tree.bus.publish,
+                cause=CAUSE,
+                scripts=scripts,
+                http=http,
+                variables={"event": {"path": "in/a.txt"}, "vars": {}, "steps": {}, "input": {}, **(variables or {})},
+                commands=commands,
+            )
+            try:
+                yield Acting(tree, context)
+            finally:
+                await commands.aclose()
