@@ -51,6 +51,7 @@ class _Builder:
         self._within: Final = within
         self._stops: Final[dict[int, State]] = {}
         self._originals: Final[dict[int, State]] = {}
+        self._made: Final[set[int]] = set()
         self._states = 0
 
     def state(self, name: str, kind: Kind = Kind.NORMAL) -> State:
@@ -59,9 +60,7 @@ class _Builder:
             raise ValueError(f"the pattern needs more than {MOST_STATES} states; use smaller counts or fewer choices")
         return State(name, kind)
 
-    def sequence(
-        self, elements: Sequence[Element], sink: State, scope: Scope, following: Element | None
-    ) -> State:
+    def sequence(self, elements: Sequence[Element], sink: State, scope: Scope, following: Element | None) -> State:
         """The first state of parts that lead to `sink`; `following` is the part after them, if known."""
         for index in range(len(elements) - 1, 0, -1):
             element = elements[index]
@@ -172,6 +171,14 @@ class _Builder:
     def _take_test(element: Element, scope: Scope) -> Test:
         return both(scope.going, element.test)
 
+    def repeats_within(self, element: Element) -> int:
+        """The window of `every` for the next state of a part: none for the first that is made, which is the last
+        that is reached; so a loop, or the last of a fixed number of repetitions, may take its time. As in Flink.
+        """
+        first = id(element) not in self._made
+        self._made.add(id(element))
+        return 0 if first else element.every
+
     def copy(self, state: State) -> State:
         """The same state again, for a successor that greediness must not touch."""
         copy = self.state(state.name, state.kind)
@@ -224,11 +231,12 @@ class _Site:
             if element.until is not NEVER:
                 self._builder.copy(sink)
             _refuse(sink, both(self._going, element.test))
-        for count in range(least, most):
-            sink = self._one(sink, proceed, element.inner, element.every, True, first=False)
+        gap = element.gap if element.shape is Shape.EVENT else element.every
+        for _ in range(least, most):
+            sink = self._one(sink, proceed, element.inner, gap, True, first=False)
             self._builder.stop_after(sink, self._following, self._scope)
-        for count in range(least - 1):
-            sink = self._one(sink, proceed, element.inner, element.every, False, first=False)
+        for _ in range(least - 1):
+            sink = self._one(sink, proceed, element.inner, gap, False, first=False)
             self._builder.stop_after(sink, self._following, self._scope)
         return self._one(sink, proceed, self._link, self._gap, element.optional, first=True)
 
@@ -242,24 +250,23 @@ class _Site:
             again.proceed(head, self._scope.going)
             return head
         loop = build.state(element.name)
+        build.repeats_within(element)
         self._leave(loop, sink, copy=True)
         if element.greedy:
             _refuse(sink, both(self._scope.going, element.test))
-        self._take(loop, loop, within_gap(element.every))
+        self._take(loop, loop, within_gap(element.gap))
         build.stop_after(loop, self._following, self._scope)
         ignore = self._ignore_test(element.inner, self._going)
         if ignore is not None:
             wait = build.state(element.name)
-            wait.gap = element.every
+            wait.gap = element.gap
             self._take(wait, loop, ALWAYS)
             wait.ignore(wait, ignore)
             loop.ignore(wait, ignore)
             build.stop_after(wait, self._following, self._scope)
         return loop
 
-    def _one(
-        self, sink: State, proceed: State, link: Contiguity, gap: int, optional: bool, *, first: bool
-    ) -> State:
+    def _one(self, sink: State, proceed: State, link: Contiguity, gap: int, optional: bool, *, first: bool) -> State:
         element, build = self._element, self._builder
         sink = build.past_nots(sink, self._elements, self._index, self._scope)
         if element.shape is not Shape.EVENT:
@@ -270,7 +277,8 @@ class _Site:
         leaves = optional or (self._head and self._scope.leaves)
         state = build.state(element.name)
         self._take(state, sink, within_gap(gap) if leaves else ALWAYS)
-        state.gap = 0 if leaves else gap
+        every = build.repeats_within(element)
+        state.gap = every if leaves else min(gap, every) or gap or every
         if optional:
             self._leave(state, proceed, copy=False)
         ignore = self._ignore_test(link, self._scope.going if first else self._going)
@@ -307,7 +315,9 @@ class _Site:
             return None
         return going if link is Contiguity.ANY else both(going, negation(self._element.test))
 
-    def _composite(self, sink: State, link: Contiguity, gap: int, *, leaves: bool, optional: bool, first: bool) -> State:
+    def _composite(
+        self, sink: State, link: Contiguity, gap: int, *, leaves: bool, optional: bool, first: bool
+    ) -> State:
         """One pass through a group, a choice of sequences, or events in any order."""
         element = self._element
         leaves = leaves or (self._head and self._scope.leaves)

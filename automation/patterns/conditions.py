@@ -22,7 +22,12 @@ from automation.quantities import parse_duration, parse_size
 
 AGGREGATES: Final = ("count", "sum", "avg", "min", "max")
 WORDS: Final = {"contains": "contains", "startswith": "startswith", "endswith": "endswith", "glob": "glob"}
-_METHODS: Final = {"contains": "contains", "startsWith": "startswith", "endsWith": "endswith", "startswith": "startswith"}
+_METHODS: Final = {
+    "contains": "contains",
+    "startsWith": "startswith",
+    "endsWith": "endswith",
+    "startswith": "startswith",
+}
 _METHODS_ALL: Final = {**_METHODS, "endswith": "endswith", "glob": "glob"}
 _COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">")
 _DEEPEST: Final = 60

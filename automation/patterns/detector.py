@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from automation.events import SemanticEvent
 from automation.patterns.assembly import assemble, type_check
 from automation.patterns.closures import compile_value
+from automation.patterns.interests import Interest, interests_of, stream_types
 from automation.patterns.matcher import Matcher, Partition
 from automation.patterns.model import Pattern
 from automation.patterns.ordering import Reorder
@@ -42,16 +43,18 @@ class Detector:
             self._automaton, Skip(pattern.skip.strategy, pattern.skip.to, pattern.skip.strict)
         )
         self._in_stream: Final = type_check(stream_types(pattern))
-        self._key: Final = _key_of(pattern)
+        self._key: Final = key_of(pattern.by)
         self._positive: Final = sum(not step.absent for step in pattern.walk())
-        self._reorder: Final = (
-            Reorder(pattern.lateness, pattern.max_partials) if pattern.time == "event" else None
-        )
+        self._reorder: Final = Reorder(pattern.lateness, pattern.max_partials) if pattern.time == "event" else None
         self._partitions: dict[Hashable, Partition] = {}
         self._deadlines: list[tuple[int, int, Hashable]] = []
         self._begun: deque[tuple[int, Hashable]] = deque()
         self._order = 0
         self._live = 0
+
+    def interests(self) -> list[Interest]:
+        """The kinds of events that can concern it: types and path globs."""
+        return interests_of(self.pattern)
 
     @property
     def live(self) -> int:
@@ -92,10 +95,10 @@ class Detector:
     def advance(self, now: int) -> Sequence[Outcome]:
         """Let time pass to `now` (ns): absences that are due, partial matches that run out of time.
 
-        In event time the watermark follows, `lateness` behind.
+        In event time the watermark follows, `lateness` behind; without a lateness it only comes from `watermark`.
         """
         if self._reorder is not None:
-            return self.watermark(now - (self.pattern.lateness or 0))
+            return _NOTHING if self.pattern.lateness is None else self.watermark(now - self.pattern.lateness - 1)
         out: list[Outcome] = []
         self._expire(now, out)
         return out
@@ -115,7 +118,8 @@ class Detector:
         if self._reorder is None:
             return first
         waiting = [at for at in (first, self._reorder.earliest) if at is not None]
-        return min(waiting) + (self.pattern.lateness or 0) if waiting else None
+        lateness = self.pattern.lateness
+        return min(waiting) + lateness + 1 if waiting and lateness is not None else None
 
     def status(self) -> dict[str, Any]:
         """Counters as plain values."""
@@ -267,20 +271,11 @@ class Detector:
         return self._shed(count, "partials")
 
 
-def stream_types(pattern: Pattern) -> tuple[str, ...]:
-    """The types that make up the pattern's stream; empty for all."""
-    if pattern.over:
-        return () if "*" in pattern.over else tuple(pattern.over)
-    steps = list(pattern.walk())
-    if any(not step.event for step in steps):
-        return ()
-    return tuple(dict.fromkeys(name for step in steps for name in step.event))
-
-
-def _key_of(pattern: Pattern) -> Callable[[SemanticEvent], Hashable] | None:
-    if not pattern.by:
+def key_of(by: Sequence[str]) -> Callable[[SemanticEvent], Hashable] | None:
+    """The partition of an event by fields and expressions; None without any. ValueError for a wrong one."""
+    if not by:
         return None
-    values = [compile_value(source) for source in pattern.by]
+    values = [compile_value(source) for source in by]
     if len(values) == 1:
         single = values[0]
         return lambda event: _hashable(single(event))

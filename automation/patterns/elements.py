@@ -31,7 +31,7 @@ class Element:
     """One part. It occurs `least` to `most` times (None: without end), or not at all if `optional`.
 
     `takes` are the tests with the numbers of their steps, `bodies` the inner sequences; `gap` and `every` (ns, 0 for
-    none) bound the wait since the event before the part, and between its repetitions.
+    none) bound the wait for each event of the part, and for its repetitions with the reach that Flink gives it.
     """
 
     shape: Shape

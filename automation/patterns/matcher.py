@@ -69,9 +69,7 @@ class Matcher:
             return self.release(partition)
         return _NOTHING
 
-    def _advance(
-        self, run: Run, event: SemanticEvent, order: int, kept: list[Run], complete: list[Run]
-    ) -> None:
+    def _advance(self, run: Run, event: SemanticEvent, order: int, kept: list[Run], complete: list[Run]) -> None:
         """All that one run becomes with this event."""
         begin, stopped, state, starting = len(kept), False, run.state, run.order == 0
         for move in state.moves:
@@ -93,9 +91,7 @@ class Matcher:
             del kept[begin:]
 
     @staticmethod
-    def _take(
-        run: Run, move: Move, event: SemanticEvent, order: int, kept: list[Run], complete: list[Run]
-    ) -> None:
+    def _take(run: Run, move: Move, event: SemanticEvent, order: int, kept: list[Run], complete: list[Run]) -> None:
         _, _, target, label, final = move
         node, ts = Node(label, event, order, run.node), event.ts
         start, first = (run.start, run.order) if run.order else (ts, order)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
@@ -92,12 +93,12 @@ class Step(BaseModel):
     path: Names = Field(default=[], description="path globs")
     where: str = Field("", description="a condition on the event and on earlier ones of the same match")
     follows: Contiguity = Field(Contiguity.RELAXED, description="what may lie between the step before and this one")
-    gap: Window | None = Field(None, description="the longest wait since the event before this step")
+    gap: Window | None = Field(None, description="the longest wait for each event of this step since the one before")
     absent: bool = Field(False, description="no such event may come here")
     optional: bool = Field(False, description="the match goes on without it, too")
     repeat: Repeat | None = Field(None, description="how often it occurs")
     inner: Contiguity = Field(Contiguity.RELAXED, description="what may lie between repetitions")
-    every: Window | None = Field(None, description="the longest wait between repetitions")
+    every: Window | None = Field(None, description="the longest wait for a repetition, with the reach of Flink's")
     greedy: bool = Field(False, description="repeat as long as possible before the next step begins")
     until: str = Field("", description="a condition that ends the repetition")
     group: list[Step] = Field(default=[], description="steps that occur one after the other, as one part")
@@ -111,7 +112,8 @@ class Step(BaseModel):
 
     @field_validator("event")
     @classmethod
-    def _types(cls, value: list[str]) -> list[str]:
+    def check_types(cls, value: list[str]) -> list[str]:
+        """Raises ValueError for a name that no event type can have."""
         for name in value:
             if not _TYPE.fullmatch(name):
                 raise ValueError(f"{name!r} is no event type; write for instance 'file.closed' or 'user.upload'")
@@ -175,7 +177,7 @@ class Step(BaseModel):
     @property
     def heads(self) -> bool:
         """Whether it says nothing about what came before, as the first step of a sequence must."""
-        return self.follows is Contiguity.RELAXED and self.gap is None
+        return self.follows is Contiguity.RELAXED and (self.gap is None or (self.repeat is not None and not self.parts))
 
     def walk(self) -> Iterator[Step]:
         """The steps that are events (or absences), outermost first, left to right."""
@@ -193,11 +195,9 @@ def check_sequence(steps: list[Step], first: str) -> None:
         raise ValueError(f"{first} cannot be an absence")
     if not steps[0].heads:
         raise ValueError(f"{first} follows nothing: leave out follows and gap")
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in pairwise(steps):
         if step.absent and before.optional:
-            raise ValueError(
-                f"{step.step!r}: an absence after an optional step is ambiguous; write two patterns, with and without it"
-            )
+            raise ValueError(f"{step.step!r}: an absence after an optional step is ambiguous; write two patterns")
 
 
 class SkipAfter(BaseModel):
@@ -239,7 +239,9 @@ class Pattern(BaseModel):
     lateness: Lateness | None = Field(None, description="with time: event, how much later than others one may come")
     min_confidence: float = Field(0.0, ge=0.0, le=1.0, description="matches below it are not reported")
     max_partials: int = Field(10_000, ge=1, le=10_000_000, description="partial matches kept; the oldest go first")
-    max_bytes: Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)] = Field(64_000_000, ge=10_000)
+    max_bytes: Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)] = Field(
+        64_000_000, ge=10_000
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Pattern:
@@ -263,7 +265,7 @@ class Pattern(BaseModel):
     @field_validator("over")
     @classmethod
     def _types(cls, value: list[str]) -> list[str]:
-        return Step._types(value)
+        return Step.check_types(value)
 
     def walk(self) -> Iterator[Step]:
         """All steps that are events (or absences), left to right."""

@@ -83,10 +83,10 @@ def identity(pattern: str, steps: Steps) -> str:
 
 
 def confidence(steps: Steps, *, positive: int, missing: int, span: int, within: int) -> float:
-    """How sure a match is, in (0, 1]: completeness × promptness.
+    """How sure a match is, in (0, 1]: completeness * promptness.
 
-    Completeness is 1 − ½ · (optional steps without an event ÷ steps that can have one); promptness is
-    1 − ½ · (time from first to last event ÷ window), 1 without a window.
+    Completeness is 1 - (optional steps without an event / steps that can have one) / 2; promptness is
+    1 - (time from first to last event / window) / 2, and 1 without a window.
     """
     completeness = 1 - 0.5 * missing / positive if positive else 1.0
     promptness = 1 - 0.5 * min(1.0, max(0.0, span / within)) if within else 1.0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """One matched event: `label` is the number of its step, `order` its number in the stream, `parent` the one before it."""
+    """One matched event: `label` is its step's number, `order` its own in the stream, `parent` the one before it."""
 
     __slots__ = ("depth", "event", "label", "order", "parent")
 
