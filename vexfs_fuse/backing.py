@@ -8,6 +8,7 @@ from typing import Final
 
 from pyfuse3 import EntryAttributes
 
+from vexfs_fuse import passthrough
 from vexfs_fuse.credentials import Credentials
 from vexfs_fuse.errors import EBUSY, fail
 from vexfs_fuse.handles import Handles
@@ -56,6 +57,18 @@ class Backing:
         if inode is self.inodes.root and name == CONTROL_NAME:
             fail(EBUSY)
         return inode, self.inodes.fd(inode)
+
+    def enter(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
+        """Look a name up, counted: what the kernel knows already needs no new descriptor. Raises OSError."""
+        fd = self.inodes.fd(parent)
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        inode = self.inodes.find(status.st_dev, status.st_ino)
+        if inode is not None and inode.fd >= 0 and inode is not self.inodes.root:
+            inode.add_name(parent, name)
+            inode.lookups += 1
+            return inode, status
+        path_fd, status = passthrough.open_path(fd, name)
+        return self.inodes.enter(parent, name, path_fd, status), status
 
     def caller(self, otherwise: Who) -> Who:
         """Who makes the request in hand, where pyfuse3 does not say; without the native library, `otherwise`."""

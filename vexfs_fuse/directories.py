@@ -12,7 +12,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, ReaddirToken, RequestContext
 
-from vexfs_fuse import dirents, passthrough
+from vexfs_fuse import dirents
 from vexfs_fuse.backing import CONTROL_NAME, Backing
 from vexfs_fuse.handles import Listing, Opener
 from vexfs_fuse.inodes import Inode
@@ -95,22 +95,10 @@ class Directories:
         if name == CONTROL_NAME and parent is self._inodes.root and self._control is not None:
             return pyfuse3.readdir_reply(token, name, self._control(), after)
         try:
-            inode, status = self._enter(parent, name)
+            inode, status = self._backing.enter(parent, name)
         except OSError:
             return True
         if pyfuse3.readdir_reply(token, name, self._backing.attributes(inode, status), after):
             return True
         self._inodes.forget(inode, 1)
         return False
-
-    def _enter(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
-        """Like a lookup, but what the kernel knows already needs no new descriptor."""
-        fd = self._inodes.fd(parent)
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        inode = self._inodes.find(status.st_dev, status.st_ino)
-        if inode is not None and inode.fd >= 0:
-            inode.add_name(parent, name)
-            inode.lookups += 1
-            return inode, status
-        path_fd, status = passthrough.open_path(fd, name)
-        return self._inodes.enter(parent, name, path_fd, status), status

@@ -28,7 +28,7 @@ class Namespace:
     def lookup(self, parent_ino: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """Find a name."""
         parent = self._inodes[parent_ino]
-        inode, status = self._enter(parent, name)
+        inode, status = self._backing.enter(parent, name)
         self._emit("meta.lookup", parent.path(name), ctx, inode=inode.ino, fresh=False)
         return self._backing.attributes(inode, status)
 
@@ -75,7 +75,7 @@ class Namespace:
         parent, fd = self._backing.directory(parent_ino, name)
         source = inode.path()
         passthrough.link(self._inodes.fd(inode), fd, name)
-        inode, status = self._enter(parent, name)
+        inode, status = self._backing.enter(parent, name)
         self._emit("file.linked", source, ctx, parent.path(name), inode=inode.ino)
         return self._backing.attributes(inode, status)
 
@@ -141,12 +141,8 @@ class Namespace:
             replaced = {"from": old, "size_before": covered.st_size}
             self._emit("file.replaced", new, ctx, inode=moved.st_ino, size=moved.st_size, attrs=replaced)
 
-    def _enter(self, parent: Inode, name: bytes) -> tuple[Inode, os.stat_result]:
-        fd, status = passthrough.open_path(self._inodes.fd(parent), name)
-        return self._inodes.enter(parent, name, fd, status), status
-
     def _made(self, type: str, parent: Inode, name: bytes, ctx: RequestContext, **attrs: str) -> EntryAttributes:
-        inode, status = self._enter(parent, name)
+        inode, status = self._backing.enter(parent, name)
         attrs["kind"] = type_of(status.st_mode)
         self._emit(type, parent.path(name), ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
         return self._backing.attributes(inode, status)

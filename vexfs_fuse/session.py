@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from vexfs_fuse.observer import Observer
 from vexfs_fuse.operations import Operations
 
 log: Final = logging.getLogger(__name__)
+GARBAGE: Final = 20_000  # allocations between collections: requests make no cycles
 TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
 
 
@@ -88,8 +90,18 @@ class Session:
         """Unmount; `run` returns."""
         self._scope.cancel()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Mount, report started once the mount answers, serve until unmounted or stopped, leave nothing behind."""
+    async def run(
+        self,
+        *,
+        before: Callable[[], Awaitable[object]] | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Mount, report started once the mount answers, serve until unmounted or stopped, leave nothing behind.
+
+        `before` is awaited when the mount is in place and has answered nothing yet: what starts there misses no
+        operation, and a command that it starts waits for the answers instead of passing beneath the mount.
+        """
+        gc.set_threshold(GARBAGE)
         os.umask(0)  # a caller's umask comes with its request
         operations = self._operations()
         operations.enable_acl = bool({"allow_other", "allow_root", "default_permissions"} & self.options.fuse)
@@ -101,6 +113,8 @@ class Session:
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
             with self._scope:
+                if before is not None:
+                    await before()
                 async with trio.open_nursery() as nursery:
                     if self._extra is not None:
                         self._extra.nursery = nursery
@@ -120,6 +134,7 @@ class Session:
         await trio.to_thread.run_sync(os.stat, self.mountpoint, abandon_on_cancel=True)
         self._bus.publish(SemanticEvent("system.mounted", attrs={"mountpoint": self.mountpoint, "io": self.mode}))
         log.info("mounted on %s: %s", self.mountpoint, self.mode)
+        gc.freeze()  # what start-up made stays; a collection need not look at it again
         task_status.started()
 
     def _operations(self) -> Operations:
