@@ -37,11 +37,13 @@ class Subscription:
         types: tuple[str, ...],
         accept: Callable[[SemanticEvent], bool] | None,
         wants: Callable[[str, str], bool] | None,
+        hears: Callable[[str], bool] | None,
         capacity: int,
         overflow: Overflow,
     ) -> None:
         self.name: Final = name
         self.wants: Final = wants
+        self.hears: Final = hears
         self.types: Final = types
         self.capacity: Final = capacity
         self.overflow: Final = overflow
@@ -96,7 +98,9 @@ class Subscription:
         record = SemanticEvent("system.gap", attrs=attrs)
         record.seq = last
         self._bus.publish_except(SemanticEvent("system.gap", attrs=attrs), self)
-        at = 0 if self.overflow is Overflow.DROP_OLDEST else next((i for i, e in enumerate(batch) if e.seq > last), take)
+        at = (
+            0 if self.overflow is Overflow.DROP_OLDEST else next((i for i, e in enumerate(batch) if e.seq > last), take)
+        )
         batch.insert(at, record)
         return batch
 
@@ -166,17 +170,33 @@ class Bus:
         *,
         accept: Callable[[SemanticEvent], bool] | None = None,
         wants: Callable[[str, str], bool] | None = None,
+        hears: Callable[[str], bool] | None = None,
         capacity: int = 65_536,
         overflow: Overflow = Overflow.DROP_OLDEST,
     ) -> Subscription:
         """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap.
 
-        `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it every one of `types` may.
+        `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it all of `types` may.
+        `hears(type)` narrows `types` further; call `reroute` when its answers change.
         """
-        subscription = Subscription(self, name, tuple(types), accept, wants, capacity, overflow)
+        subscription = Subscription(self, name, tuple(types), accept, wants, hears, capacity, overflow)
         self._subscriptions.append(subscription)
         self._routes.clear()
         return subscription
+
+    def heard(self, type: str) -> bool:
+        """Whether an event of this type would go to anybody."""
+        routes = self._routes.get(type)
+        return bool(self._route(type) if routes is None else routes)
+
+    def skip(self, type: str) -> None:
+        """Accept an event that nobody hears: numbered and counted, but never made."""
+        self.seq += 1
+        self.counts[type] += 1
+
+    def reroute(self) -> None:
+        """A subscription's `hears` answers otherwise now."""
+        self._routes.clear()
 
     def wanted(self, type: str, path: str) -> bool:
         """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost."""
@@ -192,7 +212,11 @@ class Bus:
         self._routes.clear()
 
     def _route(self, type: str) -> tuple[Subscription, ...]:
-        wanted = tuple(s for s in self._subscriptions if any(covers(name, type) for name in s.types))
+        wanted = tuple(
+            s
+            for s in self._subscriptions
+            if any(covers(name, type) for name in s.types) and (s.hears is None or s.hears(type))
+        )
         if type.startswith("user.") and len(self._routes) > 10_000:  # users may invent names without end
             self._routes.clear()
         self._routes[type] = wanted

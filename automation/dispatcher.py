@@ -96,7 +96,9 @@ class Dispatcher:
         self._signal = trio.Event()
         self._room: Final = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
-        self.subscription = bus.subscribe("dispatcher", accept=self._accepts, wants=self._wants, capacity=QUEUE)
+        self.subscription = bus.subscribe(
+            "dispatcher", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
+        )
         runner.on_finished = self._finished
 
     # What is installed
@@ -113,6 +115,7 @@ class Dispatcher:
         for i, trigger in enumerate(triggers):
             if isinstance(trigger, OnEvent) and i not in kept:
                 self._index.add(trigger, trigger.types, trigger.anchors)
+                self._bus.reroute()
                 self._begin_backfill(trigger)
         self._signal.set()
 
@@ -216,6 +219,9 @@ class Dispatcher:
         only traced for those who ask.
         """
         return any(trigger.matcher.has_type(type_name) for trigger in self._index.find(type_name, path))
+
+    def _hears(self, type_name: str) -> bool:
+        return type_name in writers.TYPES or self._index.wants(type_name)
 
     def _accepts(self, event: SemanticEvent) -> bool:
         """Called in `publish`: whether any trigger could want the event. Under 2 µs when none does."""
@@ -400,6 +406,7 @@ class Dispatcher:
         for i, trigger in enumerate(old.triggers):
             if isinstance(trigger, OnEvent) and i not in kept:
                 self._index.remove(trigger)
+                self._bus.reroute()
                 if trigger in self._backfills:
                     self._backfills[trigger].cancel()
                 self._deadlines.pop(f"{trigger.workflow}\0{trigger.number}")

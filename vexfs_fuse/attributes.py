@@ -26,7 +26,7 @@ class Attributes:
         """Status of an object."""
         inode = self._inodes[ino]
         status = os.fstat(self._inodes.fd(inode))
-        self._emit("meta.getattr", inode.path(), ctx, inode=ino, fresh=False)
+        self._emit("meta.getattr", inode, ctx, inode=ino, fresh=False)
         return self._backing.attributes(inode, status)
 
     def setattr(
@@ -42,19 +42,19 @@ class Attributes:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             os.chown(passthrough.link_to(fd), uid, gid)
-            self._emit("file.attr.owner", inode.path(), ctx, inode=ino, attrs={"uid": uid, "gid": gid})
+            self._emit("file.attr.owner", inode, ctx, inode=ino, attrs={"uid": uid, "gid": gid})
         if fields.update_size:
             self._truncate(inode, fd, attr.st_size, fh, ctx)
             size = {"size_before": before.st_size}
-            self._emit("file.truncated", inode.path(), ctx, inode=ino, size=attr.st_size, attrs=size)
+            self._emit("file.truncated", inode, ctx, inode=ino, size=attr.st_size, attrs=size)
         if fields.update_mode:
             os.chmod(passthrough.link_to(fd), stat.S_IMODE(attr.st_mode))
             mode = {"mode": oct(stat.S_IMODE(attr.st_mode)), "before": oct(stat.S_IMODE(before.st_mode))}
-            self._emit("file.attr.mode", inode.path(), ctx, inode=ino, attrs=mode)
+            self._emit("file.attr.mode", inode, ctx, inode=ino, attrs=mode)
         if fields.update_atime or fields.update_mtime:
             self._set_times(inode, fd, attr, fields, flags)
             if not fields.update_size:  # a truncation sets mtime along the way
-                self._emit("file.attr.times", inode.path(), ctx, inode=ino)
+                self._emit("file.attr.times", inode, ctx, inode=ino)
         return self._backing.attributes(inode, os.fstat(fd))
 
     def access(self, ino: int, mode: int, ctx: RequestContext) -> bool:
@@ -71,21 +71,21 @@ class Attributes:
         result = StatvfsData()
         for name in _STATVFS:
             setattr(result, name, getattr(totals, name))
-        self._emit("meta.statfs", inode.path(), ctx, inode=inode.ino, fresh=False)
+        self._emit("meta.statfs", inode, ctx, inode=inode.ino, fresh=False)
         return result
 
     def getxattr(self, ino: int, name: bytes, ctx: RequestContext) -> bytes:
         """An extended attribute's value."""
         inode = self._inodes[ino]
         value = os.getxattr(passthrough.link_to(self._inodes.fd(inode)), name)
-        self._emit("meta.xattr", inode.path(), ctx, inode=ino, attrs={"name": os.fsdecode(name)}, fresh=False)
+        self._emit("meta.xattr", inode, ctx, inode=ino, attrs={"name": os.fsdecode(name)}, fresh=False)
         return value
 
     def listxattr(self, ino: int, ctx: RequestContext) -> list[bytes]:
         """Names of the extended attributes."""
         inode = self._inodes[ino]
         names = os.listxattr(passthrough.link_to(self._inodes.fd(inode)))
-        self._emit("meta.xattr", inode.path(), ctx, inode=ino, fresh=False)
+        self._emit("meta.xattr", inode, ctx, inode=ino, fresh=False)
         # The kernel lists `trusted.` to CAP_SYS_ADMIN only, and here that would be us.
         return [os.fsencode(name) for name in names if ctx.uid == 0 or not name.startswith("trusted.")]
 
@@ -94,13 +94,13 @@ class Attributes:
         inode = self._inodes[ino]
         os.setxattr(passthrough.link_to(self._inodes.fd(inode)), name, value)
         attrs = {"name": os.fsdecode(name), "length": len(value)}
-        self._emit("file.attr.xattr", inode.path(), ctx, inode=ino, attrs=attrs)
+        self._emit("file.attr.xattr", inode, ctx, inode=ino, attrs=attrs)
 
     def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:
         """Remove an extended attribute."""
         inode = self._inodes[ino]
         os.removexattr(passthrough.link_to(self._inodes.fd(inode)), name)
-        self._emit("file.attr.xattr", inode.path(), ctx, inode=ino, attrs={"name": os.fsdecode(name), "removed": True})
+        self._emit("file.attr.xattr", inode, ctx, inode=ino, attrs={"name": os.fsdecode(name), "removed": True})
 
     def _truncate(self, inode: Inode, fd: int, size: int, fh: int | None, ctx: RequestContext) -> None:
         if fh is not None:

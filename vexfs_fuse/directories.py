@@ -41,7 +41,7 @@ class Directories:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         fd = os.open(b".", flags, dir_fd=self._inodes.fd(inode))
         inode.opens += 1
-        self._emit("dir.opened", inode.path(), ctx, inode=ino)
+        self._emit("dir.opened", inode, ctx, inode=ino)
         return self._handles.add_listing(Listing(fd, inode, Opener(ctx.pid, ctx.uid, ctx.gid)))
 
     async def readdir(self, fh: int, start: int, token: ReaddirToken) -> None:
@@ -63,14 +63,14 @@ class Directories:
             if listing.inode is self._inodes.root and self._control is not None:
                 found += dirents.encode([(CONTROL_NAME, self._control().st_ino, stat.S_IFDIR)], len(found))
             listing.entries = found
-            self._emit("dir.listed", listing.inode.path(), listing.who, inode=listing.inode.ino)
+            self._emit("dir.listed", listing.inode, listing.who, inode=listing.inode.ino)
         return listing.entries
 
     async def releasedir(self, fh: int) -> None:
         """Close it."""
         listing = self._handles.listings.pop(fh)
         os.close(listing.fd)
-        self._emit("dir.closed", listing.inode.path(), listing.who, inode=listing.inode.ino, fresh=False)
+        self._emit("dir.closed", listing.inode, listing.who, inode=listing.inode.ino, fresh=False)
         self._inodes.closed(listing.inode)
 
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
@@ -78,7 +78,7 @@ class Directories:
         listing = self._handles.listing(fh)
         await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, listing.fd)
         attrs = {"datasync": datasync}
-        self._emit("sync.fsync", listing.inode.path(), listing.who, inode=listing.inode.ino, attrs=attrs)
+        self._emit("sync.fsync", listing.inode, listing.who, inode=listing.inode.ino, attrs=attrs)
 
     def _hidden(self, inode: Inode) -> bytes:
         return CONTROL_NAME if inode is self._inodes.root else b""

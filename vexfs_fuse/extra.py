@@ -105,7 +105,7 @@ class Extra:
         file.bytes_written += length
         file.who = who
         inode = file.inode
-        self._emit(type, inode.path(), who, inode=inode.ino, offset=offset, length=length, attrs=attrs)
+        self._emit(type, inode, who, inode=inode.ino, offset=offset, length=length, attrs=attrs)
 
     def _file(self, fh: int) -> tuple[OpenFile, Opener]:
         """The file, and who asks."""

@@ -49,7 +49,7 @@ class Files:
         reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
         if size_before:
             attrs = {"size_before": size_before}
-            self._emit("file.truncated", inode.path(), ctx, inode=ino, size=0, attrs=attrs, fresh=False)
+            self._emit("file.truncated", inode, ctx, inode=ino, size=0, attrs=attrs, fresh=False)
         return reply
 
     async def create(
@@ -74,7 +74,7 @@ class Files:
             os.close(fd)
             raise
         if created:
-            self._emit("file.created", parent.path(name), ctx, inode=inode.ino, size=0, attrs={"kind": "file"})
+            self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs={"kind": "file"})
         reply = self._opened(inode, fd, flags, status, ctx, created=created)
         return reply, self._backing.attributes(inode, status)
 
@@ -84,7 +84,7 @@ class Files:
         who = _kept(self._backing.caller(file.who))
         data = await pace.read(file.fd, size, offset)
         file.bytes_read += len(data)
-        self._emit("file.read", file.inode.path(), who, inode=file.inode.ino, offset=offset, length=len(data))
+        self._emit("file.read", file.inode, who, inode=file.inode.ino, offset=offset, length=len(data))
         return data
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
@@ -97,7 +97,7 @@ class Files:
             passthrough.drop_suid(file.fd)
         file.bytes_written += count
         file.who = who
-        self._emit("file.written", file.inode.path(), who, inode=file.inode.ino, offset=offset, length=count)
+        self._emit("file.written", file.inode, who, inode=file.inode.ino, offset=offset, length=count)
         return count
 
     async def flush(self, fh: int) -> None:
@@ -106,7 +106,7 @@ class Files:
         who = _kept(self._backing.caller(file.who))
         if file.bytes_written:
             await self._pace.call(file.inode.dev, lambda: os.close(os.dup(file.fd)))
-        self._emit("sync.flush", file.inode.path(), who, inode=file.inode.ino)
+        self._emit("sync.flush", file.inode, who, inode=file.inode.ino)
 
     async def release(self, fh: int) -> None:
         """The last descriptor is closed. The kernel names nobody: the event tells who wrote last, else who opened."""
@@ -127,7 +127,7 @@ class Files:
         who = _kept(self._backing.caller(file.who))
         await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, file.fd)
         attrs = {"datasync": datasync}
-        self._emit("sync.fsync", file.inode.path(), who, inode=file.inode.ino, attrs=attrs)
+        self._emit("sync.fsync", file.inode, who, inode=file.inode.ino, attrs=attrs)
 
     async def poll(self, ino: int, fh: int, handle: object, ctx: RequestContext) -> int:
         """A regular file is always ready."""

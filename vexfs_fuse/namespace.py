@@ -29,7 +29,7 @@ class Namespace:
         """Find a name."""
         parent = self._inodes[parent_ino]
         inode, status = self._backing.enter(parent, name)
-        self._emit("meta.lookup", parent.path(name), ctx, inode=inode.ino, fresh=False)
+        self._emit("meta.lookup", parent, ctx, name=name, inode=inode.ino, fresh=False)
         return self._backing.attributes(inode, status)
 
     def forget(self, forgotten: Iterable[tuple[int, int]]) -> None:
@@ -45,7 +45,7 @@ class Namespace:
         """A symbolic link's target."""
         inode = self._inodes[ino]
         target = os.readlink(b"", dir_fd=self._inodes.fd(inode))
-        self._emit("meta.readlink", inode.path(), ctx, inode=ino, fresh=False)
+        self._emit("meta.readlink", inode, ctx, inode=ino, fresh=False)
         return target
 
     def mknod(self, parent_ino: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
@@ -84,18 +84,16 @@ class Namespace:
         parent, fd = self._backing.directory(parent_ino, name)
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         os.unlink(name, dir_fd=fd)
-        path = parent.path(name)
         inode = self._gone(parent, name, status)
         attrs = {"kind": type_of(status.st_mode), "nlink": status.st_nlink - 1}
-        self._emit("file.deleted", path, ctx, inode=inode, size=status.st_size, attrs=attrs)
+        self._emit("file.deleted", parent, ctx, name=name, inode=inode, size=status.st_size, attrs=attrs)
 
     def rmdir(self, parent_ino: int, name: bytes, ctx: RequestContext) -> None:
         """Remove an empty directory."""
         parent, fd = self._backing.directory(parent_ino, name)
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         os.rmdir(name, dir_fd=fd)
-        path = parent.path(name)
-        self._emit("dir.deleted", path, ctx, inode=self._gone(parent, name, status))
+        self._emit("dir.deleted", parent, ctx, name=name, inode=self._gone(parent, name, status))
 
     def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, ctx: RequestContext) -> None:
         """Move a name; over another it replaces, with RENAME_EXCHANGE the two change places."""
@@ -144,7 +142,7 @@ class Namespace:
     def _made(self, type: str, parent: Inode, name: bytes, ctx: RequestContext, **attrs: str) -> EntryAttributes:
         inode, status = self._backing.enter(parent, name)
         attrs["kind"] = type_of(status.st_mode)
-        self._emit(type, parent.path(name), ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
+        self._emit(type, parent, ctx, name=name, inode=inode.ino, size=status.st_size, attrs=attrs)
         return self._backing.attributes(inode, status)
 
     def _gone(self, parent: Inode, name: bytes, status: os.stat_result) -> int:

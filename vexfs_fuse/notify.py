@@ -13,12 +13,12 @@ log: Final = logging.getLogger(__name__)
 
 def ready(status: str) -> None:
     """The mount answers; `status` is the line that `systemctl status` shows."""
-    send(f"READY=1\nSTATUS={status}\nMAINPID={os.getpid()}")
+    send(f"READY=1\nSTATUS={_line(status)}\nMAINPID={os.getpid()}")
 
 
 def stopping(status: str) -> None:
     """The stop has begun."""
-    send(f"STOPPING=1\nSTATUS={status}")
+    send(f"STOPPING=1\nSTATUS={_line(status)}")
 
 
 def reloading() -> None:
@@ -39,3 +39,8 @@ def send(message: str) -> None:
             link.send(message.encode())
     except OSError as error:
         log.warning("cannot tell the supervisor at NOTIFY_SOCKET: %s", error)
+
+
+def _line(text: str) -> str:
+    """A path may hold newlines, which would begin another field, and bytes that are no UTF-8."""
+    return text.replace("\n", " ").encode(errors="replace").decode()

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from automation.bus import Bus
 from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.callers import Callers
+from vexfs_fuse.inodes import Inode
 
 
 class Who(Protocol):
@@ -40,10 +41,11 @@ class Observer:
     def emit(
         self,
         type: str,
-        path: str,
+        place: Inode | str,
         who: Who,
         dest: str | None = None,
         *,
+        name: bytes | None = None,
         inode: int = 0,
         size: int | None = None,
         offset: int | None = None,
@@ -52,7 +54,14 @@ class Observer:
         attrs: Mapping[str, Any] = NO_ATTRS,
         fresh: bool = True,
     ) -> None:
-        """Publish. `fresh` reads the caller's name anew; without it the name last seen will do."""
+        """Publish what happened to `place`, or to `name` in it. What nobody hears is numbered and counted, not made.
+
+        `fresh` reads the caller's name anew; without it the name last seen will do.
+        """
+        if not self.bus.heard(type):
+            self.bus.skip(type)
+            return
+        path = place if isinstance(place, str) else place.path(name)
         tid = who.pid
         caller = self.callers.at(tid) if fresh else self.callers.seen(tid)
         self.bus.publish(

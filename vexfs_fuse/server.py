@@ -40,17 +40,19 @@ class LateCache:
 class Server:
     """Joins a service and a session until one of five things ends them: SIGINT, SIGTERM, `quit`, an unmount, an error.
 
-    Running workflows then have `grace` seconds, while the mount still answers (unless it is gone already); a second
-    SIGINT or SIGTERM ends the grace. SIGHUP reads the definitions anew.
+    Running workflows then have `grace` seconds, while the mount still answers (unless it is gone already). A second
+    SIGINT or SIGTERM cancels them, a third does not wait for their compensation. SIGHUP reads the definitions anew.
     """
 
     def __init__(self, service: Service, session: Session, grace: float) -> None:
         self._service: Final = service
         self._session: Final = session
         self._grace: Final = grace
+        self._signals = 0
+        self._started = False
         self._ending: Final = trio.Event()
         self._starting: Final = trio.CancelScope()
-        self._patience: Final = trio.CancelScope()
+        self._shutdown: Final = trio.CancelScope()
 
     async def run(self, announce: Callable[[], None]) -> None:
         """Serve until the end; `announce` is called once, when the mount answers. Leaves no task, process or mount."""
@@ -59,46 +61,62 @@ class Server:
                 nursery.start_soon(self._obey, signals)
                 nursery.start_soon(self._quit)
                 with self._starting:
-                    await nursery.start(self._service.run)
-                    await nursery.start(self._serve)
-                    notify.ready(f"{self._session.mountpoint} is mounted")
+                    await nursery.start(self._serve, nursery)
+                    notify.ready(self._status)
                     announce()
                     await self._ending.wait()
                 await self._end()
                 nursery.cancel_scope.cancel()
 
-    async def _end(self) -> None:
-        """The engine first, since its last effects still want the mount; then the mount."""
-        notify.stopping(f"running workflows have {self._grace:g} s")
-        with self._patience:
-            await self._service.shutdown(self._grace)
-        if self._patience.cancelled_caught:
-            log.warning("a second signal: running workflows are cancelled")
-            await self._service.shutdown(0)
-        self._session.stop()
-
-    async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(self, engine: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
+        """The session; the engine starts when the mount is in place but has not answered anything."""
         try:
-            await self._session.run(task_status=task_status)
+            await self._session.run(before=lambda: self._start(engine), task_status=task_status)
         except RuntimeError as error:  # how pyfuse3 reports what libfuse refused; libfuse has written why to stderr
             raise WorldError(f"{self._session.mountpoint} could not be mounted: {error}") from error
         finally:
             self._ending.set()
 
+    async def _start(self, engine: trio.Nursery) -> None:
+        self._started = True
+        await engine.start(self._service.run)
+
+    async def _end(self) -> None:
+        """The engine first, since its last effects still want the mount; then the mount."""
+        notify.stopping(f"running workflows have {self._grace:g} s")
+        if self._started:
+            with self._shutdown:
+                await self._service.shutdown(self._grace)
+        self._session.stop()
+
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGHUP:
                 await self._reload()
-            elif self._ending.is_set():
-                self._patience.cancel()
-            else:
+                continue
+            self._signals += 1
+            if self._signals == 1:
                 log.info("%s: ending, running workflows have %g s", signal.Signals(number).name, self._grace)
                 self._ending.set()
                 self._starting.cancel()
+            elif self._signals == 2:
+                self._cancel_runs()
+            else:
+                self._shutdown.cancel()
+
+    def _cancel_runs(self) -> None:
+        active = list(self._service.runner.active)
+        log.warning("a second signal: %d running workflows are cancelled", len(active))
+        for run in active:
+            self._service.runner.cancel(run, "VexFS stops at once")
 
     async def _quit(self) -> None:
         await self._service.quit_requested.wait()
         self._ending.set()
+
+    @property
+    def _status(self) -> str:
+        return f"{self._session.mountpoint} is mounted"
 
     async def _reload(self) -> None:
         notify.reloading()
@@ -107,4 +125,4 @@ class Server:
             await self._service.library.reload()
         except VexError as error:
             log.warning("the definitions could not be reloaded: %s", error)
-        notify.ready(f"{self._session.mountpoint} is mounted")
+        notify.ready(self._status)
