@@ -93,6 +93,8 @@ def test_systemd_is_told(tmp_path, monkeypatch):
                 "STATUS=mounted",
                 f"MAINPID={os.getpid()}",
             ]
+            notify.ready("a\nMAINPID=1 \udcff")
+            assert supervisor.recv(1000).decode().splitlines()[1] == "STATUS=a MAINPID=1 ?"
             notify.stopping("going")
             assert supervisor.recv(1000) == b"STOPPING=1\nSTATUS=going"
             notify.reloading()

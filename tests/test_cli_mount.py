@@ -1,0 +1,400 @@
+"""The mount command on real mounts: start, stop in every way, background, mount(8), systemd, dead mounts."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import REPOSITORY, answers, is_mounted, scratch
+from vexfs_fuse import mountinfo, unmounting
+
+pytestmark = pytest.mark.mount
+VEXFS = [sys.executable, str(REPOSITORY / "mount.py")]
+SECONDS = 30.0
+
+SLEEPER = """
+name: sleeper
+triggers: [{types: file.closed, path: "start-*", written: true}]
+steps: [{name: sleep, action: {type: command, command: [sleep, "63.25"], timeout: 100}}]
+"""
+
+
+@dataclass(slots=True)
+class Place:
+    """A scratch directory with a source, a mountpoint and an empty directory of workflows."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def mount(self) -> Path:
+        return self.root / "mount"
+
+    @property
+    def workflows(self) -> Path:
+        return self.root / "workflows"  # beside the source: found by default
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with scratch() as root:
+        found = Place(root)
+        for directory in (found.source, found.mount, found.workflows):
+            directory.mkdir()
+        (found.source / "file").write_text("content\n")
+        try:
+            yield found
+        finally:
+            for point in (found.mount, found.source):
+                while is_mounted(point):
+                    subprocess.run(["fusermount3", "-uz", point], check=False)
+
+
+def vexfs(*words: object, **more) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [*VEXFS, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, **more)
+
+
+@contextlib.contextmanager
+def server(place: Place, *words: object, point: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A mount in the foreground, ready by its own word to $NOTIFY_SOCKET; killed if the test forgot to end it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor, (place.root / "log").open("ab") as log:
+        address = place.root / "notify"
+        address.unlink(missing_ok=True)
+        supervisor.bind(str(address))
+        supervisor.settimeout(SECONDS)
+        command = [*VEXFS, "mount", *map(str, words or (place.source, place.mount))]
+        environment = {**os.environ, "NOTIFY_SOCKET": str(address)}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        try:
+            assert b"READY=1" in supervisor.recv(4096), logged(place)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            address.unlink()
+
+
+def logged(place: Place) -> str:
+    return (place.root / "log").read_text()
+
+
+def ended(place: Place, process: subprocess.Popen[bytes], point: Path) -> None:
+    """The process ends well, and leaves no mount, no process and no traceback."""
+    assert process.wait(SECONDS) == 0, logged(place)
+    assert not is_mounted(point)
+    assert "Traceback" not in logged(place)
+
+
+def until(condition, what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.02)
+
+
+def sleepers() -> list[int]:
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if b"63.25" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                found.append(int(pid))
+    return found
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "fusermount3", "umount", "quit", "vexfs unmount"])
+def test_every_way_of_ending_is_clean(place, how):
+    """Exit status 0, the mount gone, the source whole; the command line of each way returns without complaint."""
+    with server(place) as process:
+        assert (place.mount / "file").read_text() == "content\n"
+        match how:
+            case "fusermount3" | "umount":
+                subprocess.run([how, *(["-u"] if how == "fusermount3" else []), place.mount], check=True)
+            case "quit":
+                (place.mount / ".vexfs/ctl").write_text("quit\n")
+            case "vexfs unmount":
+                done = vexfs("unmount", place.mount)
+                assert (done.returncode, done.stderr) == (0, "")
+                assert process.poll() is not None or process.wait(1) == 0, "it returns when the process is gone"
+            case _:
+                process.send_signal(signal.Signals[how])
+        ended(place, process, place.mount)
+    assert (place.source / "file").read_text() == "content\n"
+
+
+def test_a_directory_is_mounted_over_itself(place):
+    """Existing paths become the mount; its workflows, inside it, are read beneath it, and so are later changes."""
+    inside = place.source / "workflows"
+    inside.mkdir()
+    (inside / "one.yaml").write_text(SLEEPER)
+    with server(place, place.source, "--workflows", inside) as process:
+        assert is_mounted(place.source)
+        assert (place.source / "file").read_text() == "content\n"
+        listed = place.source / ".vexfs/workflows"
+        assert "sleeper" in os.listdir(listed)
+        (inside / "two.yaml").write_text(SLEEPER.replace("sleeper", "second"))  # through the mount
+        until(lambda: "second" in os.listdir(listed), "a definition written through the mount is loaded")
+        (place.source / "new").write_text("x")
+        process.send_signal(signal.SIGTERM)
+        ended(place, process, place.source)
+    assert (place.source / "new").read_text() == "x"
+
+
+def test_sighup_reads_the_definitions_anew(place):
+    """The mount stays, systemd hears of it, a changed definition counts."""
+    with server(place) as process:
+        (place.workflows / "late.yaml").write_text(SLEEPER)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "sleeper" in os.listdir(place.mount / ".vexfs/workflows"), "the definition is loaded")
+        process.send_signal(signal.SIGTERM)
+        ended(place, process, place.mount)
+
+
+def test_grace_lets_runs_finish_and_a_second_signal_ends_it(place):
+    """While a workflow runs the mount goes on answering; the second SIGTERM ends workflow, child process and mount."""
+    (place.workflows / "sleeper.yaml").write_text(SLEEPER)
+    with server(place, place.source, place.mount, "--grace", "25s") as process:
+        (place.mount / "start-1").write_text("x")
+        until(sleepers, "the command runs")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert (place.mount / "file").read_text() == "content\n", "it answers during the grace time"
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        ended(place, process, place.mount)
+        assert time.monotonic() - begun < 15
+    assert not sleepers()
+
+
+def test_the_grace_time_ends_by_itself(place):
+    """A workflow that runs on is cancelled after the stated time."""
+    (place.workflows / "sleeper.yaml").write_text(SLEEPER)
+    with server(place, place.source, place.mount, "--grace", "1") as process:
+        (place.mount / "start-1").write_text("x")
+        until(sleepers, "the command runs")
+        begun = time.monotonic()
+        done = vexfs("unmount", place.mount)
+        assert done.returncode == 0, done.stderr
+        assert 0.9 < time.monotonic() - begun < 20
+        ended(place, process, place.mount)
+    assert not sleepers()
+
+
+def test_background_returns_when_the_mount_answers(place):
+    """At that moment the mount answers; its process has left the terminal, logs to the file, and ends by unmount."""
+    log = place.root / "logs/vexfs.log"
+    done = vexfs(place.source, place.mount, "--background", "--log-file", log, "--log-format", "json")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (place.mount / "file").read_text() == "content\n"
+    entry = unmounting.find(str(place.mount))
+    pid = unmounting.server_of(entry)
+    assert pid is not None and os.getsid(pid) == pid
+    assert entry.source == str(place.source)
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/2") == "/dev/null"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any("mounted on" in line["message"] for line in lines)
+    assert vexfs("unmount", place.mount).returncode == 0
+    assert not is_mounted(place.mount)
+    assert not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+
+
+def test_a_background_start_that_fails_says_so(place):
+    """The sentence comes to the terminal, the exit status is not 0, and nothing is left."""
+    (place.workflows / "notes.txt").write_text("not ours")
+    done = vexfs(place.source, place.mount, "--background", "-o", "max_read=soon", "--log-file", place.root / "log")
+    assert done.returncode == 1, done.stderr
+    assert "could not be mounted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not is_mounted(place.mount)
+
+
+def test_refusals_exit_with_2_and_one_sentence(place):
+    """Already mounted, a place inside the source, an unknown option: one line on stderr."""
+    with server(place) as process:
+        said = vexfs(place.source, place.mount)
+        assert said.returncode == 2 and "is already mounted" in said.stderr
+        process.send_signal(signal.SIGINT)
+        ended(place, process, place.mount)
+    (place.source / "sub").mkdir()
+    for words, expected in (
+        ((place.source, place.source / "sub"), "lies inside the source"),
+        ((place.source, place.mount, "-o", "foo"), "no such mount option"),
+        ((place.source, place.mount, "--grace", "x"), "--grace: "),
+        ((place.source, place.mount, "--workflows", place.root / "none"), "the directory of workflows"),
+        ((place.source, place.mount, "--config", place.root / "none"), "cannot read the configuration file"),
+        ((), "say what to mount"),
+        (("unmount", place.mount), "is not a mount of VexFS"),
+        (("status", place.mount), "is not a mount of VexFS"),
+    ):
+        said = vexfs(*words)
+        assert (said.returncode, said.stderr.count("\n")) == (2, 1), said.stderr
+        assert expected in said.stderr
+
+
+def test_a_dead_mount_of_ours_is_cleared_away(place):
+    """After kill -9 the mountpoint answers `Transport endpoint is not connected`; the next start just works."""
+    for point, words in ((place.mount, (place.source, place.mount)), (place.source, (place.source,))):
+        with server(place, *words) as process:
+            process.kill()
+            process.wait()
+            until(lambda point=point: not answers(point / "file", 2), "the mount is dead")
+            assert is_mounted(point)
+        done = vexfs("status")
+        assert done.returncode == 1 and "dead" in done.stdout
+        with server(place, *words) as process:
+            assert (point / "file").read_text() == "content\n"
+            assert len([m for m in mountinfo.mounts() if m.mountpoint == str(point)]) == 1
+            process.send_signal(signal.SIGTERM)
+            ended(place, process, point)
+    assert "clearing away a dead mount" in logged(place)
+
+
+def test_unmount_clears_a_dead_mount(place):
+    """`vexfs unmount` needs no server."""
+    with server(place) as process:
+        process.kill()
+        process.wait()
+        done = vexfs("unmount", place.mount)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert not is_mounted(place.mount)
+
+
+def test_a_mount_in_use_is_not_unmounted_unless_forced(place):
+    """The refusal names the user; --force takes the mount away from it."""
+    with server(place) as process, (place.mount / "file").open() as held:
+        user = subprocess.Popen(["sleep", "60"], cwd=place.mount)
+        try:
+            done = vexfs("unmount", place.mount)
+            assert done.returncode == 1
+            assert f"sleep (pid {user.pid})" in done.stderr and f"(pid {os.getpid()})" in done.stderr
+            assert held.read() == "content\n"
+            assert vexfs("unmount", "--force", place.mount).returncode == 0
+            ended(place, process, place.mount)
+        finally:
+            user.kill()
+            user.wait()
+
+
+BY_TYPE = """
+mount --bind "$PROGRAMS" /usr/local/sbin  # mount(8) forgets PATH; in this mount namespace only
+for step in type table; do
+    case $step in
+        type) mount -t fuse.vexfs -o "$OPTIONS" "$SOURCE" "$MOUNT" ;;
+        table) mount --fstab "$FSTAB" "$MOUNT" ;;
+    esac
+    cat "$MOUNT/file"
+    ls -a "$MOUNT" | grep vexfs
+    grep -o "noatime.* - fuse.vexfs $SOURCE" /proc/self/mountinfo
+    umount "$MOUNT"
+done
+"""
+
+
+def test_mount_8_and_fstab_find_us_by_type(place):
+    """`mount -t fuse.vexfs`, through mount.fuse3, returns with the mount in place; an fstab line works by itself."""
+    programs = place.root / "bin"
+    programs.mkdir()
+    bare = "import sys, mount; sys.argv[0] = 'vexfs'; sys.exit(mount.main())"
+    (programs / "vexfs").write_text(f'#!/bin/sh\ncd {REPOSITORY}\nexec {sys.executable} -c "{bare}" "$@"\n')
+    (programs / "vexfs").chmod(0o755)
+    log = place.root / "by-mount.log"
+    options = f"noatime,show_control,log_file={log},workflows={place.workflows},x-systemd.automount"
+    fstab = place.root / "fstab"
+    fstab.write_text(f"{place.source} {place.mount} fuse.vexfs {options},noauto,_netdev 0 0\n")
+    names = {"PROGRAMS": programs, "OPTIONS": options, "SOURCE": place.source, "MOUNT": place.mount, "FSTAB": fstab}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", BY_TYPE],
+        env={**os.environ, **{name: str(value) for name, value in names.items()}},
+        capture_output=True,
+        text=True,
+        timeout=2 * SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.splitlines() == ["content", ".vexfs", f"noatime - fuse.vexfs {place.source}"] * 2
+    servers = [line for line in log.read_text().splitlines() if "mounted on" in line]
+    assert len(servers) == 2
+
+
+def test_a_configuration_file_is_the_whole_command(place):
+    """Everything from the file, the command line on top; paths relative to the file."""
+    config = place.root / "vexfs.toml"
+    config.write_text(
+        'source = "source"\nmountpoint = "mount"\nworkflows = "workflows"\noptions = "ro"\nshow-control = true\n'
+    )
+    with server(place, "--config", config, "--no-show-control") as process:
+        assert ".vexfs" not in os.listdir(place.mount)
+        with pytest.raises(OSError, match="Read-only"):
+            (place.mount / "new").touch()
+        assert f"mount     {place.mount}" in vexfs("status", place.mount).stdout
+        overview = json.loads(vexfs("status", "--json").stdout)
+        mine = next(report for report in overview if report["mountpoint"] == str(place.mount))
+        assert mine == {
+            "mountpoint": str(place.mount),
+            "source": str(place.source),
+            "pid": process.pid,
+            "state": "answers",
+        }
+        process.send_signal(signal.SIGTERM)
+        ended(place, process, place.mount)
+
+
+def test_names_may_be_awkward(place):
+    """Spaces, commas, newlines and bytes that are no UTF-8, in source and mountpoint."""
+    for name in ("with space, comma\\", "new\nline", "ümläut", os.fsdecode(b"\xff\xfe"), "-dash"):
+        source, point = place.root / f"{name}.source", place.root / f"{name}.mount"
+        source.mkdir()
+        point.mkdir()
+        (source / "x").write_text(name.encode("utf-8", "surrogateescape").hex())
+        with server(place, source, point) as process:
+            assert (point / "x").read_text() == name.encode("utf-8", "surrogateescape").hex()
+            assert vexfs("status").returncode == 0
+            assert vexfs("unmount", point).returncode == 0
+            ended(place, process, point)
+
+
+AS_USER = """
+mknod "$ROOT/fuse" c 10 229
+chmod 666 "$ROOT/fuse"
+mount --bind "$ROOT/fuse" /dev/fuse  # as on most systems; in this mount namespace only
+# The one capability lets this user reach a Python that lies in root's home, and has no part in mounting.
+user="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
+cd /
+$user env HOME="$ROOT" "$@" mount -b "$ROOT/source" "$ROOT/mount"
+$user cat "$ROOT/mount/file"
+cat "$ROOT/mount/file" 2>&1 | grep -o "Permission denied"
+$user env HOME="$ROOT" "$@" unmount "$ROOT/mount"
+grep "$ROOT/mount" /proc/self/mountinfo || cat "$ROOT"/.local/state/vexfs/*.log
+"""
+
+
+def test_a_user_who_is_not_root_can_mount(place):
+    """Through fusermount3, on a directory of their own; the log is in their home; other users stay out, even root."""
+    for path in (place.root, place.source, place.mount, place.workflows, place.source / "file"):
+        os.chown(path, 65534, 65534)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", AS_USER, "sh", *VEXFS],
+        env={**os.environ, "ROOT": str(place.root)},
+        capture_output=True,
+        text=True,
+        timeout=2 * SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, *log = done.stdout.splitlines()
+    assert (first, second) == ("content", "Permission denied")
+    assert any("mounted on" in line for line in log)
