@@ -1,0 +1,98 @@
+"""What tests of the automations share: a service over a plain directory, and a program that works in it."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from automation.actions import Commands
+from automation.bus import Bus
+from automation.events import SemanticEvent
+from automation.service import Limits, Service
+from automation.workspace import Workspace
+
+
+class NoCache:
+    """A kernel that remembers nothing."""
+
+    def entry(self, parent: str, name: str) -> None:
+        """Nothing to forget."""
+
+    def content(self, path: str) -> None:
+        """Nothing to forget."""
+
+
+class Rig:
+    """A service over `root` with the definitions in `workflows`; acts as the program whose events they see."""
+
+    def __init__(self, directory: Path, definitions: dict[str, str], **options):
+        self.root, self.workflows = directory / "root", directory / "workflows"
+        for path in (self.root, self.workflows):
+            path.mkdir(exist_ok=True)
+        for name, text in definitions.items():
+            (self.workflows / name).write_text(text)
+        self.bus = Bus()
+        self.root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        self.service = Service(
+            self.bus,
+            workspace=Workspace(self.root_fd, self.bus.publish, NoCache()),
+            commands=Commands(str(self.root)),
+            workflows=str(self.workflows),
+            **options,
+        )
+        self.seen = self.bus.subscribe("test")
+
+    def publish(self, type: str, path: str = "", dest: str | None = None, **fields) -> SemanticEvent:
+        """An event as the mount would publish it."""
+        event = SemanticEvent(type, path, dest, uid=1000, comm="test", **fields)
+        self.bus.publish(event)
+        return event
+
+    def save(self, path: str, content: bytes = b"x") -> SemanticEvent:
+        """Write a file as a program on the mount does, with the event of its close."""
+        full = self.root / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.write_bytes(content)
+        attrs = {"written": True, "mode": "w", "nlink": 1}
+        inode = full.stat().st_ino
+        return self.publish("file.closed", path, inode=inode, size=len(content), attrs=attrs)
+
+    async def settled(self, limit: float = 30.0):
+        """Wait until nothing runs or waits any more; the runs, oldest first."""
+        with trio.fail_after(limit):
+            await trio.sleep(0.001)
+            queues = self.service.dispatcher.queues
+            while any(queues().values()):  # noqa: ASYNC110 - idleness is the absence of events
+                await trio.sleep(0.005)
+        return self.runs
+
+    @property
+    def runs(self):
+        return list(self.service.runner.runs.values())
+
+    def events(self, type: str = ""):
+        """What was published since the last call."""
+        return [event for event in self.seen.receive_nowait(100_000) if event.type.startswith(type)]
+
+    def text(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def files(self) -> list[str]:
+        """Every file below the root."""
+        return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
+
+
+@asynccontextmanager
+async def rig(directory: Path, _limits: Limits | None = None, **definitions: str) -> AsyncIterator[Rig]:
+    """A running rig; each keyword is a definition called so, in YAML (`_lua` at its end makes it Lua)."""
+    files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
+    one = Rig(directory, files, **({"limits": _limits} if _limits else {}))
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(one.service.run)
+            yield one
+            await one.service.shutdown(0.5)
+    finally:
+        os.close(one.root_fd)
