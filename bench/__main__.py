@@ -1,0 +1,186 @@
+"""`python -m bench`, which is what `make bench` runs: every benchmark, in alternation, one report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from bench import metadata, publish, report, route, throughput
+from bench.machine import facts
+from bench.samples import Failure, Results, Sample
+from bench.systems import REPOSITORY, SYSTEMS, Running, UnavailableError, scratch, serving
+
+GROUPS: Final = ("metadata", "io", "engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long and what: `seconds` for each cell, times `rounds`; fio takes longest, so it has rounds of its own.
+
+    Many short rounds, since where the scheduler puts client and server decides a factor of two (docs/benchmarks.md).
+    """
+
+    rounds: int
+    io_rounds: int
+    seconds: float
+    io_seconds: float
+    only: tuple[str, ...]
+    systems: tuple[str, ...]
+    backing: str
+    one_cpu: bool
+    seed: int
+
+
+QUICK: Final = (5, 2, 0.3, 0.3)  # about 3 minutes
+FULL: Final = (25, 7, 0.3, 0.5)  # about 15
+
+Task = tuple[str, Callable[[Running], list[Sample]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 when it was measured, 1 when nothing could be."""
+    chosen, out = _settings(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that everything is unmounted
+    if chosen.one_cpu:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    results = Results([system.name for system in SYSTEMS])
+    started = facts(chosen.backing)
+    begin = time.monotonic()
+    if "engine" in chosen.only:
+        _engine(results, chosen)
+    if set(chosen.only) - {"engine"}:
+        _mounts(results, chosen)
+    settings = {**asdict(chosen), "took_seconds": round(time.monotonic() - begin)}
+    os.makedirs(out, exist_ok=True)
+    for suffix, content in (
+        ("md", report.markdown(results, started)),
+        ("txt", report.text(results, started)),
+        ("json", report.as_json(results, started, settings)),
+    ):
+        with open(os.path.join(out, f"latest.{suffix}"), "w", encoding="utf-8") as file:
+            file.write(content)
+    _say(f"took {settings['took_seconds']} s; {out}/latest.md, .txt and .json have the results")
+    print(report.text(results, started))
+    return 0 if results.groups else 1
+
+
+def _engine(results: Results, chosen: Settings) -> None:
+    for number in range(chosen.rounds):
+        _say(f"engine, round {number + 1} of {chosen.rounds}")
+        results.add(publish.measure(), number)
+    results.add(route.measure(), 0)
+
+
+def _mounts(results: Results, chosen: Settings) -> None:
+    def missing(name: str, reason: str) -> None:
+        results.failures.append(Failure("everything", name, reason))
+        _say(f"without {name}: {reason}")
+
+    with scratch(chosen.backing) as source, scratch(tempfile.gettempdir()) as built:
+        tasks = _tasks(chosen, source, built)
+        with serving(list(chosen.systems), source, tempfile.gettempdir(), missing) as running:
+            _say(f"measuring {', '.join(one.name for one in running)}")
+            _alternate(results, tasks, running, random.Random(chosen.seed))
+
+
+def _tasks(chosen: Settings, source: str, built: str) -> list[list[Task]]:
+    """The rounds, each a list of what every system does in turn."""
+    rounds: list[list[Task]] = [[] for _ in range(max(chosen.rounds, chosen.io_rounds))]
+    if "metadata" in chosen.only:
+        client = metadata.build(built)
+        for tasks in rounds[: chosen.rounds]:
+            tasks += [_metadata(client, source, count, chosen.seconds) for count in metadata.CLIENTS]
+    if "io" in chosen.only:
+        throughput.prepare(source)
+        for tasks in rounds[: chosen.io_rounds]:
+            tasks += [_io(load, chosen.io_seconds) for load in throughput.LOADS]
+    return rounds
+
+
+def _metadata(client: str, source: str, clients: int, seconds: float) -> Task:
+    return f"metadata x{clients}", lambda one: metadata.measure(client, one, source, clients, seconds)
+
+
+def _io(load: throughput.Load, seconds: float) -> Task:
+    return load.cell.name, lambda one: throughput.measure(load, one, seconds)
+
+
+def _alternate(results: Results, rounds: list[list[Task]], running: list[Running], dice: random.Random) -> None:
+    """Every system does a task before the next one begins, in an order that chance gives anew each time."""
+    for number, tasks in enumerate(rounds, 1):
+        for at, (name, measure) in enumerate(tasks, 1):
+            _say(f"round {number} of {len(rounds)}, {at} of {len(tasks)}: {name}")
+            for one in dice.sample(running, len(running)):
+                try:
+                    results.add(measure(one), number)
+                except UnavailableError as error:
+                    results.failures.append(Failure(name, one.name, str(error)))
+                    _say(f"{name} on {one.name}: {error}")
+
+
+def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str]:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=sys.modules["bench"].__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    names = [system.name for system in SYSTEMS]
+    parser.add_argument("--quick", action="store_true", help="about 3 minutes instead of 15, and rougher")
+    parser.add_argument("--only", type=_some(GROUPS), default=GROUPS, metavar="GROUP,…", help=", ".join(GROUPS))
+    parser.add_argument("--systems", type=_some(names), default=tuple(names), metavar="NAME,…", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--seconds", type=float, help="for each measurement")
+    parser.add_argument("--backing", default=_backing(), help="where the files lie (default: a tmpfs, %(default)s)")
+    parser.add_argument(
+        "--one-cpu",
+        action="store_true",
+        help="clients and servers on one CPU: pure cost, free of the chance of placement",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the order in which systems take turns")
+    parser.add_argument("--out", default=os.path.join(REPOSITORY, "bench", "results"), help="directory of the report")
+    chosen = parser.parse_args(arguments)
+    rounds, io_rounds, seconds, io_seconds = QUICK if chosen.quick else FULL
+    if chosen.rounds is not None and chosen.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    if chosen.seconds is not None and not 0 < chosen.seconds <= 60:
+        parser.error("--seconds must be above 0 and at most 60")
+    settings = Settings(
+        rounds=chosen.rounds or rounds,
+        io_rounds=chosen.rounds or io_rounds,
+        seconds=chosen.seconds or seconds,
+        io_seconds=chosen.seconds or io_seconds,
+        only=chosen.only,
+        systems=chosen.systems,
+        backing=chosen.backing,
+        one_cpu=chosen.one_cpu,
+        seed=chosen.seed,
+    )
+    return settings, chosen.out
+
+
+def _some(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(value: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in value.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _backing() -> str:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

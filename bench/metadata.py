@@ -1,0 +1,66 @@
+"""Operations on names and attributes a second, by clients in C (metadata.c), so that their own cost is nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from typing import Final
+
+from bench.samples import Cell, Sample
+from bench.systems import Running, UnavailableError, compile_c
+
+CLIENTS: Final = (1, 4)
+FILES: Final = 200  # of each client in a repetition, which is over before the kernel forgets names (1 s)
+LIMIT_SECONDS: Final = 120
+MEANINGS: Final = {
+    "create": "create a file and close it",
+    "open": "open a file and close it",
+    "stat": "attributes of a name that the kernel remembers",
+    "getattr": "attributes that must be fresh",
+    "lookup": "attributes of a name that the kernel has not seen",
+    "missing": "attributes of a name that is not there",
+    "rename": "rename a file",
+    "unlink": "remove a file",
+    "mkdir": "make a directory",
+    "rmdir": "remove a directory",
+    "list": "list 1,000 entries",
+    "list_stat": "list 1,000 entries with the attributes of each",
+}
+
+
+def build(scratch: str) -> str:
+    """Compile the client; returns its path. Raises UnavailableError without a C compiler."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "metadata.c")
+    return compile_c(source, os.path.join(scratch, "metadata"), ["-Wall", "-Wextra", "-pthread"])
+
+
+def measure(client: str, system: Running, source: str, clients: int, seconds: float) -> list[Sample]:
+    """Operations a second of each phase; raises UnavailableError when the system fails."""
+    inside = f"metadata-{system.name}"
+    shutil.rmtree(os.path.join(source, inside), ignore_errors=True)
+    os.mkdir(os.path.join(source, inside))
+    command = [client, os.path.join(system.directory, inside), os.path.join(source, inside)]
+    try:
+        done = subprocess.run(
+            [*command, str(clients), str(FILES), str(seconds)],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"the clients got no answer within {LIMIT_SECONDS} s") from None
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(os.path.join(source, inside))
+    if done.returncode:
+        raise UnavailableError(f"{done.stderr.strip()} {system.last_words()}")
+    return [_sample(line, system.name, clients) for line in done.stdout.splitlines()]
+
+
+def _sample(line: str, system: str, clients: int) -> Sample:
+    phase, operations, nanoseconds = line.split()
+    cell = Cell("metadata", f"{phase} x{clients}", "op/s")
+    return Sample(cell, system, int(operations) * 1e9 / int(nanoseconds))
