@@ -110,6 +110,8 @@ class _Builder:
         self._lines.setdefault(place, node.start_mark.line + 1)
         if len(self._lines) > MOST_VALUES or len(place) > 60:
             raise self._error(node, "the file holds too many values or refers to itself")
+        if not isinstance(node, yaml.ScalarNode) and not node.tag.endswith((":map", ":seq")):
+            raise self._error(node, f"the tag {node.tag!r} is not supported")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
