@@ -27,6 +27,10 @@ class Commands(Protocol):
         """The cause of the child that leads session `sid`."""
         ...
 
+    def cause_of_run(self, run: str) -> Cause | None:
+        """The cause that the children of a run have, if it has any."""
+        ...
+
 
 class Caller:
     """One thread that called: `pid` is its process, `cause` the automation it descends from."""
@@ -125,9 +129,17 @@ class Callers:
         caller.checked = True
         try:
             fields = _read(f"/proc/{tid}/stat").rsplit(b") ", 1)[1].split()
-            caller.cause = self._commands.cause_of_session(int(fields[3])) or _declared(tid)
+            caller.cause = self._commands.cause_of_session(int(fields[3])) or self._declared(tid)
         except (OSError, IndexError, ValueError):
             caller.cause = None
+
+    def _declared(self, tid: int) -> Cause | None:
+        """By the environment (`VEXFS_CAUSE=run:workflow:depth`), which only a run that has commands may claim."""
+        assert self._commands is not None
+        for item in _read(f"/proc/{tid}/environ").split(b"\0"):
+            if item.startswith(b"VEXFS_CAUSE="):
+                return self._commands.cause_of_run(item[12:].split(b":", 1)[0].decode(errors="replace"))
+        return None
 
 
 def _read(path: str) -> bytes:
@@ -143,13 +155,3 @@ def _field(status: bytes, name: bytes) -> str:
         if line.startswith(name):
             return line[len(name) :].strip().decode(errors="replace")
     return ""
-
-
-def _declared(tid: int) -> Cause | None:
-    """The cause that a command's environment declares (`VEXFS_CAUSE=run:workflow:depth`)."""
-    for item in _read(f"/proc/{tid}/environ").split(b"\0"):
-        if item.startswith(b"VEXFS_CAUSE="):
-            run, rest = item[12:].decode(errors="replace").split(":", 1)
-            workflow, depth = rest.rsplit(":", 1)
-            return Cause(run, workflow, int(depth))
-    return None

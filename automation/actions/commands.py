@@ -100,6 +100,10 @@ class Commands:
         fresh = session.ended is None or session.ended > time.monotonic() - AFTERGLOW
         return session.cause if fresh or (sid in self._survivors and _alive(sid)) else None
 
+    def cause_of_run(self, run: str) -> Cause | None:
+        """The cause of a run's commands: for a process that left their session, whose environment names the run."""
+        return next((session.cause for session in self._sessions.values() if session.cause.run == run), None)
+
     async def run(
         self,
         argv: Sequence[str],
