@@ -85,7 +85,7 @@ def render_correlation(correlation: Correlation) -> str:
     out.append(f"every {format_duration(correlation.every)}")
     for word in ("above", "below"):
         if (threshold := getattr(correlation, word)) is not None:
-            out.append(f"{word} {threshold:.17g}")
+            out.append(f"{word} {threshold!r}")
     if correlation.samples != Correlation.model_fields["samples"].default:
         out.append(f"samples {correlation.samples}")
     if correlation.max_series != Correlation.model_fields["max_series"].default:

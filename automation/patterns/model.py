@@ -110,6 +110,11 @@ class Step(BaseModel):
     def _sequences(cls, value: Any) -> Any:
         return [item if isinstance(item, list) else [item] for item in value] if isinstance(value, list) else value
 
+    @field_validator("where", "until")
+    @classmethod
+    def _stripped(cls, value: str) -> str:
+        return value.strip()
+
     @field_validator("event")
     @classmethod
     def check_types(cls, value: list[str]) -> list[str]:
@@ -261,6 +266,13 @@ class Pattern(BaseModel):
                 if max(step.gap or 0, step.every or 0) > self.within:
                     raise ValueError(f"{step.step or 'a group'!r}: a gap longer than the whole window means nothing")
         return self
+
+    @field_validator("by")
+    @classmethod
+    def _stripped(cls, value: list[str]) -> list[str]:
+        if not all(one.strip() for one in value):
+            raise ValueError("by: a field or an expression is missing")
+        return [one.strip() for one in value]
 
     @field_validator("over")
     @classmethod

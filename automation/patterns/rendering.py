@@ -27,11 +27,11 @@ def _sequence(steps: Sequence[Step]) -> str:
         if index:
             gap = f"[{format_duration(step.gap)}]" if step.gap else ""
             out += f" {_LINKS[step.follows]}{gap} "
-        out += _part(step)
+        out += _part(step, head=index == 0)
     return out
 
 
-def _part(step: Step) -> str:
+def _part(step: Step, *, head: bool = False) -> str:
     if step.group:
         body = f"({_sequence(step.group)})"
     elif step.any_of:
@@ -40,7 +40,8 @@ def _part(step: Step) -> str:
         body = f"({' & '.join(_part(member) for member in step.all_of)})"
     else:
         body = f"{'!' * step.absent}{render_name(step.step)}({_content(step)})"
-    return body + _quantifier(step)
+    gap = f" gap {format_duration(step.gap)}" if head and step.gap else ""
+    return body + _quantifier(step) + gap
 
 
 def _content(step: Step) -> str:
@@ -92,7 +93,7 @@ def _clauses(pattern: Pattern) -> list[str]:
         late = "" if pattern.lateness is None else f" late {format_duration(pattern.lateness)}"
         out.append("event time" + late)
     if pattern.min_confidence:
-        out.append(f"confidence {pattern.min_confidence:.17g}")
+        out.append(f"confidence {pattern.min_confidence!r}")
     if (pattern.max_partials, pattern.max_bytes) != tuple(_DEFAULTS.values()):
         size = "" if pattern.max_bytes == _DEFAULTS["max_bytes"] else f" {pattern.max_bytes}"
         out.append(f"limit {pattern.max_partials}{size}")

@@ -6,7 +6,7 @@
     body     := sequence | sequence {"|" sequence} | step {"&" step}
     step     := ["!"] NAME "(" [ALIAS ":"] [TYPE {"|" TYPE}] {[","] GLOB} ["where" condition] ")"
     quantifier := ["+" | "*" | "?" | "{" n ["," [m]] "}" ["?"]] ["[" duration "]"] {"strict" | "any" | "greedy"
-                | "until" "(" condition ")"}
+                | "gap" duration | "until" "(" condition ")"}
     clause   := "within" duration | "by" expression {"," expression} | "over" TYPE {"|" TYPE} | "timeouts"
               | "skip" ("to" "next" | "past" "last" | "to" ("first" | "last") NAME ["or" "fail"])
               | "event" "time" ["late" duration] | "confidence" number | "limit" count [size]
@@ -104,7 +104,10 @@ class _Parser:
     def _sequence(self) -> list[dict[str, Any]]:
         steps = [self._part()]
         while link := self._link():
-            steps.append({**self._part(), **link})
+            part = self._part()
+            if "gap" in link and "gap" in part:
+                raise self._in.wrong("the gap is given twice: at the link and at the step")
+            steps.append({**part, **link})
         return steps
 
     def _link(self) -> dict[str, Any] | None:
@@ -169,8 +172,10 @@ class _Parser:
                 out["optional"] = True
         if "repeat" in out and (every := self._in.bracketed()):
             out["every"] = every
-        while word := self._in.word("strict", "any", "relaxed", "greedy", "until"):
-            if word == "until":
+        while word := self._in.word("strict", "any", "relaxed", "greedy", "gap", "until"):
+            if word == "gap":
+                out["gap"] = self._in.duration()
+            elif word == "until":
                 self._in.expect("(")
                 out["until"] = self._in.condition()
                 self._in.expect(")")

@@ -1,0 +1,201 @@
+"""Events from a file through detection, on a virtual clock, with no mount and no effect.
+
+Input and output are JSON lines; `docs/patterns.md` describes both, and they are stable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any, Final
+
+from automation.errors import VexError
+from automation.events import Cause, SemanticEvent
+from automation.patterns.loading import Definition, detect, load_definitions
+from automation.patterns.outcomes import Expired, Failed, Late, Match, Outcome, Overflow, as_plain
+from automation.patterns.routing import PatternSet
+
+MS: Final = 1_000_000
+END_OF_TIME: Final = (1 << 63) - 1
+_WHOLE: Final = ("inode", "size", "offset", "length", "pid", "uid", "gid")
+_TEXTS: Final = ("path", "dest", "comm", "tenant", "errno")
+_OTHER: Final = frozenset(("type", "ts", "ts_ms", "ts_ns", "seq", "cause", "attrs", "code", "category"))
+_CONTROLS: Final = ("watermark", "watermark_ns", "advance_to", "advance_to_ns")
+
+
+class ReplayInputError(ValueError):
+    """A line of the input is neither an event nor a statement about time."""
+
+
+def replay(
+    definitions: Iterable[Definition], lines: Iterable[str | bytes | Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What detection finds in the input, as plain values in the order in which it is found.
+
+    `lines` are JSON lines or what they hold; empty ones are passed over. A wrong line gives a record of kind
+    `invalid`, and the rest goes on. The last record has kind `end`.
+    """
+    run = _Replay(PatternSet(detect(definition) for definition in definitions))
+    for line in lines:
+        yield from run.item(line)
+    yield run.end()
+
+
+class _Replay:
+    def __init__(self, patterns: PatternSet) -> None:
+        self._patterns: Final = patterns
+        self._at = -1
+        self._seq = 0
+        self._ts = 0
+        self._invalid = 0
+
+    def item(self, line: str | bytes | Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if not isinstance(line, Mapping) and not line.strip():
+            return
+        self._at += 1
+        try:
+            value = dict(line) if isinstance(line, Mapping) else _parse(line)
+            outcomes = self._apply(value)
+        except ReplayInputError as error:
+            self._invalid += 1
+            yield {"kind": "invalid", "at": self._at, "reason": str(error)}
+            return
+        for outcome in outcomes:
+            yield describe(outcome, self._at)
+
+    def end(self) -> dict[str, Any]:
+        patterns = {detector.name: detector.status() for detector in self._patterns}
+        out = {"kind": "end", "items": self._at + 1, "events": self._seq, "patterns": patterns}
+        return {**out, "invalid": self._invalid} if self._invalid else out
+
+    def _apply(self, value: dict[str, Any]) -> list[Outcome]:
+        for control in _CONTROLS:
+            if control in value and "type" not in value:
+                ts = _time(value[control], control)
+                if control.startswith("watermark"):
+                    return self._patterns.watermark(ts)
+                return [*self._patterns.advance(ts), *self._patterns.watermark(ts)]
+        event = read_event(value, self._ts)
+        self._seq += 1
+        event.seq = value["seq"] if _is_whole(value.get("seq")) else self._seq
+        self._ts = event.ts
+        return [*self._patterns.advance(event.ts), *self._patterns.feed(event, event.ts)]
+
+
+def _parse(line: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ReplayInputError(f"this is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ReplayInputError('a line is an object: an event, {"watermark": ms} or {"advance_to": ms}')
+    return value
+
+
+def read_event(value: Mapping[str, Any], before: int = 0) -> SemanticEvent:
+    """The event of one line; `before` (ns) is its time if it states none. ReplayInputError if it is none.
+
+    What is no field of an event, or does not have a field's type, becomes an attribute.
+    """
+    kind = value.get("type", "user")
+    attrs = value.get("attrs", {})
+    if not isinstance(kind, str) or not kind:
+        raise ReplayInputError("the type of an event is text")
+    if not isinstance(attrs, Mapping):
+        raise ReplayInputError("attrs is an object")
+    fields: dict[str, Any] = {}
+    attributes = dict(attrs)
+    for name, item in value.items():
+        if (name in _WHOLE and _is_whole(item)) or (name in _TEXTS and isinstance(item, str)):
+            fields[name] = item
+        elif name not in _OTHER and not (name in (*_WHOLE, *_TEXTS) and item is None):
+            attributes.setdefault(name, item)
+    cause = value.get("cause")
+    if isinstance(cause, Mapping):
+        depth = cause["depth"] if _is_whole(cause.get("depth")) else 1
+        fields["cause"] = Cause(str(cause.get("run", "")), str(cause.get("workflow", "")), depth)
+    return SemanticEvent(kind, attrs=attributes, ts=_event_time(value, before), **fields)
+
+
+def _event_time(value: Mapping[str, Any], before: int) -> int:
+    for name in ("ts", "ts_ns"):
+        if name in value:
+            return _time(value[name], "ts_ns")
+    return _time(value["ts_ms"], "ts_ms") if "ts_ms" in value else before
+
+
+def _time(value: Any, name: str) -> int:
+    """Nanoseconds of a time in milliseconds, or in nanoseconds if its name ends so."""
+    if value == "max":
+        return END_OF_TIME
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ReplayInputError(f"{name} is a number, not {json.dumps(value, default=str)[:50]}")
+    scaled = value if name.endswith("_ns") else value * MS
+    if not -END_OF_TIME <= scaled <= END_OF_TIME:
+        raise ReplayInputError(f"{name} is out of range")
+    return round(scaled)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def describe(outcome: Outcome, at: int) -> dict[str, Any]:
+    """An outcome as a record of the output; `at` is the number of the input item, from 0."""
+    common = {"pattern": outcome.pattern, "at": at}
+    match outcome:
+        case Match():
+            out = {"kind": "match", **common, "on": outcome.on, "id": outcome.id, "ts": outcome.ts}
+            out |= {"confidence": round(outcome.confidence, 6), "steps": as_plain(outcome.steps)}
+            return {**out, "values": dict(outcome.values)} if outcome.values else out
+        case Expired():
+            out = {"kind": "timeout", **common, "id": outcome.id, "deadline": outcome.deadline}
+            return {**out, "deadline_ms": outcome.deadline / MS, "steps": as_plain(outcome.steps)}
+        case Late():
+            return {"kind": "late", **common, "event": outcome.event.as_dict(), "total": outcome.total}
+        case Overflow():
+            return {
+                "kind": "overflow",
+                **common,
+                "what": outcome.what,
+                "dropped": outcome.dropped,
+                "total": outcome.total,
+            }
+        case Failed():
+            return {"kind": "failed", **common, "reason": outcome.reason}
+
+
+def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: IO[str] | None = None) -> int:
+    """`vexfs replay`: 0 when the input was replayed, 1 when lines of it were wrong, 2 when it could not be."""
+    parser = argparse.ArgumentParser(prog="vexfs replay", description="run events through detection, without a mount")
+    parser.add_argument("--definitions", required=True, metavar="DIR", help="a directory of definitions, or one file")
+    parser.add_argument("events", metavar="EVENTS.jsonl", help="events as JSON lines; - is standard input")
+    arguments = parser.parse_args(argv)
+    out, wrong = stdout or sys.stdout, False
+    try:
+        definitions = load_definitions(arguments.definitions)
+        for record in replay(definitions, _lines(arguments.events, stdin)):
+            wrong = wrong or record["kind"] == "invalid"
+            out.write(json.dumps(record, default=str, separators=(",", ":")) + "\n")
+        out.flush()
+    except BrokenPipeError:
+        return 0
+    except (VexError, OSError) as error:
+        print(f"vexfs replay: {error}", file=sys.stderr)
+        return 2
+    return 1 if wrong else 0
+
+
+def _lines(name: str, stdin: IO[bytes] | None) -> Iterator[bytes]:
+    if name == "-":
+        yield from stdin or sys.stdin.buffer
+        return
+    with open(name, "rb") as file:
+        yield from file
+
+
+if __name__ == "__main__":
+    sys.exit(main())
