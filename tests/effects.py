@@ -96,7 +96,13 @@ async def acting_in(directory: Path, variables: dict[str, Any] | None = None) ->
                 cause=CAUSE,
                 scripts=scripts,
                 http=http,
-                variables={"event": {"path": "in/a.txt"}, "vars": {}, "steps": {}, "input": {}, **(variables or {})},
+                variables={
+                    "event": {"path": "in/a.txt", "name": "a.txt"},
+                    "vars": {},
+                    "steps": {},
+                    "input": {},
+                    **(variables or {}),
+                },
                 commands=commands,
             )
             try:

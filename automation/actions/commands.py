@@ -182,6 +182,7 @@ class Commands:
         with trio.CancelScope(shield=True):
             if process.returncode is None:
                 _signal(process.pid, signal.SIGTERM)
+                _signal(process.pid, signal.SIGCONT)  # a stopped process would not see it
                 with trio.move_on_after(_GRACE):
                     await process.wait()
                 _signal(process.pid, signal.SIGKILL)

@@ -78,7 +78,11 @@ def check_action(raw: Mapping[str, Any]) -> None:
 def build_action(raw: Mapping[str, Any]) -> Action:
     """The action of a mapping without templates; ValidationError when it is wrong."""
     name, model = _model(raw)
-    action: Any = model.model_validate({**raw, "type": name})
+    try:
+        action: Any = model.model_validate({**raw, "type": name})
+    except ValidationError as error:
+        wrong = [_again(one) for one in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(name, wrong) from None
     return action  # type: ignore[no-any-return]
 
 

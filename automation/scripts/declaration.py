@@ -11,6 +11,7 @@ from automation.scripts.pool import ScriptPool
 
 _ENTRY: Final = "\0entry"
 _PLACE: Final = re.compile(r"\A(?P<name>.*?):(?P<line>\d+): (?P<reason>.*)\Z", re.DOTALL)
+_READING: Final = 2.0  # seconds of computing to read a file
 _LISTS: Final = ("steps", "compensation_steps", "triggers", "trigger_patterns")
 
 
@@ -23,7 +24,7 @@ async def declare(pool: ScriptPool, path: str, text: str) -> dict[str, Any]:
     """
     name = os.path.basename(path)
     try:
-        found = await pool.run(text, "@declare", {}, _nothing, name=name)
+        found = await pool.run(text, "@declare", {}, _nothing, _READING, name=name)
     except WorldError as error:
         place = _PLACE.match(str(error))
         line = int(place["line"]) if place and place["name"] == name else None
