@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from typing import Final
 
 from bench.samples import Cell, Sample
@@ -38,10 +38,8 @@ def build(scratch: str) -> str:
 
 def measure(client: str, system: Running, source: str, clients: int, seconds: float) -> list[Sample]:
     """Operations a second of each phase; raises UnavailableError when the system fails."""
-    inside = f"metadata-{system.name}"
-    shutil.rmtree(os.path.join(source, inside), ignore_errors=True)
-    os.mkdir(os.path.join(source, inside))
-    command = [client, os.path.join(system.directory, inside), os.path.join(source, inside)]
+    inside = tempfile.mkdtemp(prefix="metadata-", dir=source)  # a name that no mount remembers from before
+    command = [client, os.path.join(system.directory, os.path.basename(inside)), inside]
     try:
         done = subprocess.run(
             [*command, str(clients), str(FILES), str(seconds)],
@@ -53,8 +51,7 @@ def measure(client: str, system: Running, source: str, clients: int, seconds: fl
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"the clients got no answer within {LIMIT_SECONDS} s") from None
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(os.path.join(source, inside))
+        shutil.rmtree(inside, ignore_errors=True)
     if done.returncode:
         raise UnavailableError(f"{done.stderr.strip()} {system.last_words()}")
     return [_sample(line, system.name, clients) for line in done.stdout.splitlines()]
