@@ -8,6 +8,9 @@ from typing import Final
 Check = Callable[[Path], object]
 
 FAMILIES: Final = (
+    "symlinks",
+    "naming",
+    "listing",
     "opening",
     "creating",
     "renaming",

@@ -5,6 +5,7 @@ import os
 import pickle
 import select
 import signal
+import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class Failure:
     text: str
 
 
-class ChildFailed(AssertionError):
+class ChildFailed(AssertionError):  # noqa: N818 - what has failed is the check
     """A child failed; `failure` says where."""
 
     def __init__(self, failure: Failure) -> None:
@@ -103,6 +104,74 @@ class Child:
     def kill(self) -> None:
         """Send SIGKILL; does not wait, since a child that hangs inside a mount ends only with the mount."""
         os.kill(self.pid, signal.SIGKILL)
+
+
+class Steps:
+    """A forked child that does one step each time it is told to: two processes in a fixed interleaving.
+
+    `with Steps([lock, unlock]) as other: other.step()`. State between the steps lives in the child's closures. At the end of
+    the block the child ends, with what it has open.
+    """
+
+    def __init__(self, works: Sequence[Callable[[], object]], user: User | None = None) -> None:
+        self._channel, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._channel.close()
+            _obey(works, user, theirs)
+        theirs.close()
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+        os.waitpid(self.pid, 0)
+
+    def step(self) -> object:
+        """Do the next step; its result, or ChildFailed."""
+        self.begin()
+        return self.finish()
+
+    def begin(self) -> None:
+        """Start the next step, which may block."""
+        self._channel.send(b"!")
+
+    def finish(self, seconds: float = 20.0) -> object:
+        """The result of the step that began; TimeoutError when it takes too long."""
+        self._channel.settimeout(seconds)
+        data = self._channel.recv(1 << 20)
+        if not data:
+            raise ChildFailed(Failure("died", "the child died without a result"))
+        result = pickle.loads(data)
+        if isinstance(result, Failure):
+            raise ChildFailed(result)
+        return result
+
+    def waits(self, seconds: float = 0.1) -> bool:
+        """Whether the step that began has no result yet after `seconds`."""
+        return not select.select([self._channel], [], [], seconds)[0]
+
+
+def _obey(works: Sequence[Callable[[], object]], user: User | None, channel: socket.socket) -> None:
+    """The child's whole life: a step for each byte, until the parent hangs up."""
+    try:
+        if user is not None:
+            become(user)
+        for work in works:
+            if not channel.recv(1):
+                break
+            channel.send(pickle.dumps(_outcome(work)))
+        channel.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _outcome(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except BaseException as error:  # the parent must hear of it, whatever it is
+        return _failure(error)
 
 
 def _serve(work: Callable[[], object], user: User | None, write: int) -> None:
