@@ -249,16 +249,15 @@ static void *original(const char *name)
 	return found;
 }
 
-EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
-					     void *userdata)
+/* Whether a session was made through us: with a libfuse whose entry points we do not know, nothing here has an effect. */
+EXPORT int vex_active;
+
+static struct fuse_lowlevel_ops extended(const struct fuse_lowlevel_ops *op, size_t op_size)
 {
-	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *) =
-		original("fuse_session_new");
 	struct fuse_lowlevel_ops ours;
-	size_t size = op_size < sizeof(ours) ? op_size : sizeof(ours);
 
 	memset(&theirs, 0, sizeof(theirs));
-	memcpy(&theirs, op, size);
+	memcpy(&theirs, op, op_size < sizeof(theirs) ? op_size : sizeof(theirs));
 	ours = theirs;
 	ours.init = our_init;
 	ours.lookup = our_lookup;
@@ -275,7 +274,30 @@ EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struc
 	ours.fallocate = vex_extra.fallocate ? our_fallocate : NULL;
 	ours.lseek = vex_extra.lseek ? our_lseek : NULL;
 	ours.copy_file_range = vex_extra.copy_file_range ? our_copy_file_range : NULL;
+	vex_active = 1;
+	return ours;
+}
+
+#undef fuse_session_new /* a macro from libfuse 3.17 on, whose programs call the versioned function below */
+EXPORT struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op, size_t op_size,
+					     void *userdata)
+{
+	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t, void *) =
+		original("fuse_session_new");
+	struct fuse_lowlevel_ops ours = extended(op, op_size);
+
 	return real(args, &ours, sizeof(ours), userdata);
+}
+
+struct libfuse_version;
+EXPORT struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+						       size_t op_size, struct libfuse_version *version, void *userdata)
+{
+	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
+				     struct libfuse_version *, void *) = original("fuse_session_new_versioned");
+	struct fuse_lowlevel_ops ours = extended(op, op_size);
+
+	return real(args, &ours, sizeof(ours), version, userdata);
 }
 
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)

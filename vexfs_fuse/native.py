@@ -60,6 +60,7 @@ class Native:
         self._backing_id: Final = ctypes.c_int32.in_dll(self._library, "vex_backing_id")
         self._wanted: Final = ctypes.c_uint64.in_dll(self._library, "vex_wanted")
         self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
+        self._active: Final = ctypes.c_int.in_dll(self._library, "vex_active")
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
         self._list: Final = self._blocking.vex_list
@@ -73,6 +74,11 @@ class Native:
     def agreed(self) -> int:
         """The INIT bits in force, 0 before the kernel has asked."""
         return int(self._agreed.value)
+
+    @property
+    def active(self) -> bool:
+        """Whether the session was made through the library; from `pyfuse3.init` on."""
+        return bool(self._active.value)
 
     @property
     def passthrough(self) -> bool:

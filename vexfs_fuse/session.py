@@ -112,6 +112,8 @@ class Session:
         loop.install()
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
+            if NATIVE is not None and not NATIVE.active:
+                raise RuntimeError("this libfuse is not known to the native library; set VEXFS_NO_NATIVE=1")
             with self._scope:
                 if before is not None:
                     await before()
