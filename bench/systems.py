@@ -201,19 +201,22 @@ class Running:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        path = os.path.join(self._place.mountpoint, self.system.answers)
         while time.monotonic() < deadline and self.alive:
-            if (
-                self._mounted()
-                and subprocess.run(
-                    ["test", "-r", path], capture_output=True, timeout=START_SECONDS, check=False
-                ).returncode
-                == 0
-            ):
+            if self._mounted() and self._answers():
                 return
             time.sleep(0.05)
         state = "does not answer" if self.alive else "ended at once"
         raise UnavailableError(f"{self.name} {state}: {self.last_words() or 'it said nothing'}")
+
+    def _answers(self) -> bool:
+        """Whether a child can read what is there when the system serves; a mount that hangs costs a child, not us."""
+        path = os.path.join(self._place.mountpoint, self.system.answers)
+        ask = ["cat", path] if self.system.answers else ["ls", path]
+        try:
+            done = subprocess.run(ask, capture_output=True, timeout=10, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
     def __enter__(self) -> Running:
         self.start()
