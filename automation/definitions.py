@@ -126,8 +126,7 @@ def _check_action(action: dict[str, Any]) -> dict[str, Any]:
     try:
         action_template(action)
     except TemplateError as error:
-        place = tuple(int(part) if part.isdecimal() else part for part in error.field.split(".") if part)
-        problems.append((place, "template", str(error)))
+        problems.append((error.place, "template", str(error)))
     try:
         check_action(action)
     except ValidationError as error:
@@ -135,6 +134,14 @@ def _check_action(action: dict[str, Any]) -> dict[str, Any]:
     if problems:
         raise PydanticCustomError("action", "the action is wrong", {"problems": problems})
     return action
+
+
+def _check_templates(values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Template(values)
+    except TemplateError as error:
+        raise PydanticCustomError("template", "{reason}", {"reason": str(error), "place": error.place}) from None
+    return values
 
 
 Action = Annotated[dict[str, Any], AfterValidator(_check_action)]
@@ -256,6 +263,7 @@ class Workflow(Form):
     ] = Concurrency()
     timeout: Duration | None = None
     vars: dict[str, Any] = {}
+    let: Annotated[dict[str, Any], AfterValidator(_check_templates)] = {}
     priority: Literal["low", "normal", "high", "critical"] = "normal"
     tenant_id: str | None = None
     enabled: bool = True

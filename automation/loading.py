@@ -98,6 +98,8 @@ def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionErr
         for inner, kind, message in context["problems"]:
             name = str(inner[-1]) if inner else ""
             yield _problem(source, (*loc, *inner), _reason(kind, message, name, names))
+    elif item["type"] == "template":
+        yield _problem(source, (*loc, *context["place"]), context["reason"])
     else:
         names = _names_at(loc[:-1]) if item["type"] == "extra_forbidden" else []
         yield _problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))

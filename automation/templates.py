@@ -25,7 +25,7 @@ class Template:
         self.source: Final = source
         plain = {key: source[key] for key in literal if key in source} if isinstance(source, dict) else {}
         self._form: Final = (
-            {**_compile({**source, **dict.fromkeys(plain)}, ""), **plain} if plain else _compile(source, "")
+            {**_compile({**source, **dict.fromkeys(plain)}, ()), **plain} if plain else _compile(source, ())
         )
         self.constant: Final = _is_constant(self._form)
 
@@ -35,27 +35,26 @@ class Template:
 
 
 class TemplateError(ValueError):
-    """A malformed template; `field` is the dotted place of the text within the value, empty for the value itself."""
+    """A malformed template; `place` leads to the text within the value, empty for the value itself."""
 
-    def __init__(self, field: str, reason: str) -> None:
-        self.field = field
+    def __init__(self, place: tuple[str | int, ...], reason: str) -> None:
+        self.place = place
         super().__init__(reason)
 
 
 # A compiled text is a tuple of literal pieces and expressions; lists and dicts hold compiled values.
-def _compile(value: Any, field: str) -> Any:
+def _compile(value: Any, place: tuple[str | int, ...]) -> Any:
     if isinstance(value, str):
         if "{{" not in value:
             return value
         try:
             return tuple(_pieces(value))
         except ValueError as error:
-            raise TemplateError(field, str(error)) from None
-    prefix = f"{field}." if field else ""
+            raise TemplateError(place, str(error)) from None
     if isinstance(value, dict):
-        return {key: _compile(item, f"{prefix}{key}") for key, item in value.items()}
+        return {key: _compile(item, (*place, key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_compile(item, f"{prefix}{i}") for i, item in enumerate(value)]
+        return [_compile(item, (*place, i)) for i, item in enumerate(value)]
     return value
 
 

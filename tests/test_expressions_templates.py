@@ -35,14 +35,14 @@ def test_a_template_renders(source, expected):
 
 
 @pytest.mark.parametrize(
-    ("source", "field"),
-    [("{{ event.path", ""), ({"a": [{"b": "{{ 1 + }}"}]}, "a.0.b"), ({"a": "{{ }}"}, "a"), ("{{ 'x }}", "")],
+    ("source", "place"),
+    [("{{ event.path", ()), ({"a": [{"b": "{{ 1 + }}"}]}, ("a", 0, "b")), ({"a": "{{ }}"}, ("a",)), ("{{ 'x }}", ())],
 )
-def test_a_malformed_template_names_its_place(source, field):
+def test_a_malformed_template_names_its_place(source, place):
     """The place within the value is told."""
     with pytest.raises(TemplateError) as caught:
         Template(source)
-    assert caught.value.field == field
+    assert caught.value.place == place
 
 
 def test_literal_keys_are_left_alone():

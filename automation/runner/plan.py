@@ -34,6 +34,7 @@ class Plan:
     compensation: tuple[PlannedStep, ...]
     timeout: float | None
     vars: dict[str, Any]
+    let: Template
 
     @classmethod
     def of(cls, workflow: Workflow) -> Plan:
@@ -44,6 +45,7 @@ class Plan:
             tuple(map(_planned, workflow.compensation_steps)),
             workflow.timeout,
             workflow.vars,
+            Template(workflow.let),
         )
 
     @property

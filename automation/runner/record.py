@@ -54,6 +54,7 @@ class Run:
     error: str = ""
     output: Any = None
     results: dict[str, Any] = field(default_factory=dict)
+    vars: dict[str, Any] = field(default_factory=dict)
 
     @property
     def trigger(self) -> str:

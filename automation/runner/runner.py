@@ -146,8 +146,9 @@ class Runner:
             scope.deadline = trio.current_time() + plan.timeout
         failed = False
         with scope:
+            failed = not self._begin(plan, run)
             for step, record in zip(plan.steps, run.steps, strict=True):
-                if not await self._step(plan, run, step, record):
+                if failed or not await self._step(plan, run, step, record):
                     failed = True
                     break
         if scope.cancelled_caught:
@@ -156,6 +157,15 @@ class Runner:
             run.status = "succeeded"
             return
         await self._undo(plan, run)
+
+    def _begin(self, plan: Plan, run: Run) -> bool:
+        """Work out the variables of the run; whether it can go on."""
+        run.vars = plan.vars
+        try:
+            run.vars = {**plan.vars, **plan.let.render(self._variables(run))}
+        except ValueError as error:
+            run.status, run.error = "failed", f"let: {error}"
+        return not run.error
 
     def _interrupted(self, plan: Plan, run: Run) -> None:
         reason = self._stop_reasons.get(run.id)
@@ -170,7 +180,7 @@ class Runner:
         record.started_ns = time.time_ns()
         record.status = "running"
         try:
-            if step.when is not None and step.when(self._variables(plan, run)) is not True:
+            if step.when is not None and step.when(self._variables(run)) is not True:
                 record.status, record.ended_ns = "skipped", time.time_ns()
                 run.results[step.name] = None
                 return True
@@ -203,7 +213,7 @@ class Runner:
             record.error = ""
 
     async def _perform(self, plan: Plan, run: Run, template: Template) -> Any:
-        variables = self._variables(plan, run)
+        variables = self._variables(run)
         action = build_action(template.render(variables))
         context = ActionContext(
             workspace=self._workspace,
@@ -218,10 +228,10 @@ class Runner:
         return await action.perform(context)
 
     async def _undo(self, plan: Plan, run: Run) -> None:
-        """Compensate; the run is `compensated` when it failed and everything could be undone."""
+        """Compensate; the run is `compensated` when it failed and all that there was to undo is undone."""
         if not plan.undoes:
             return
-        undone = True
+        undone, before = True, len(run.steps)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS) as scope:
             done = [step for step, record in zip(plan.steps, run.steps, strict=True) if record.status == "succeeded"]
             for step in reversed(done):
@@ -231,7 +241,7 @@ class Runner:
                 undone &= await self._undo_one(plan, run, step.name, step.action, step)
         if scope.cancelled_caught:
             undone, run.error = False, f"{run.error}; its compensation took longer than {UNDO_SECONDS:g} s"
-        if run.status == "failed" and undone:
+        if run.status == "failed" and undone and any(r.status == "compensated" for r in run.steps[before:]):
             run.status = "compensated"
 
     async def _undo_one(
@@ -240,7 +250,7 @@ class Runner:
         record = StepRecord(name, str(template.source.get("type", "")), "running", 1, time.time_ns())
         run.steps.append(record)
         try:
-            if step is not None and step.when is not None and step.when(self._variables(plan, run)) is not True:
+            if step is not None and step.when is not None and step.when(self._variables(run)) is not True:
                 record.status = "skipped"
                 return True
             record.result = await self._perform(plan, run, template)
@@ -253,12 +263,12 @@ class Runner:
         self._publish(run, "workflow.step", _step_attrs(record))
         return record.status != "failed"
 
-    def _variables(self, plan: Plan, run: Run) -> dict[str, Any]:
+    def _variables(self, run: Run) -> dict[str, Any]:
         return {
             "event": run.event,
             "steps": dict(run.results),
             "state": copy.copy(self._state.view()),
-            "vars": plan.vars,
+            "vars": run.vars,
             "input": dict(run.input),
             "run": run.facts() | {"error": run.error},
         }
@@ -270,7 +280,7 @@ class Runner:
         self.counts[run.workflow, run.status] += 1
         del self.active[run.id], self._scopes[run.id]
         self._stop_reasons.pop(run.id, None)
-        run.results.clear()
+        run.results, run.vars = {}, {}
         attrs = {"ms": round((run.ended_ns - run.started_ns) / 1e6, 3)} | ({"error": run.error} if run.error else {})
         self._publish(run, f"workflow.{run.status}", attrs)
         self._finished.append(run.id)

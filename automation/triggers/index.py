@@ -2,7 +2,7 @@
 
 One trie of directory names for each subscribed type; at the node where a pattern's literal part ends, subscribers are
 filed by the literal extension that the pattern ends in. An event walks the tries of its type and the groups above it.
-Measured on 1,000 and 50,000 subscribers that do not match: `bench/routing.py`.
+Measured on 1,000 and 50,000 subscribers that do not match: `bench/route.py`.
 """
 
 from __future__ import annotations
