@@ -237,9 +237,7 @@ class _Parser:
         head, rest = names[0], tuple(names[1:])
         if head in self._own and not whole and pick == -1 and rest:
             return Reference(None, rest)
-        if head in self._steps or head in self._own:
-            if not rest and not whole:
-                raise self._wrong(f"{head!r} is a step; write {head}.FIELD or count({head})")
+        if (head in self._steps or head in self._own) and (rest or whole):  # alone it is a field of the same name
             return Reference(head, rest, pick)
         if whole:
             raise self._wrong(f"{head!r} is no step of this pattern")

@@ -56,7 +56,7 @@ class Scanner:
         """Move to where `stop` holds, outside quotes and brackets."""
         depth = 0
         while self.at < len(self.text):
-            if depth == 0 and stop():
+            if depth == 0 and (stop() or self.at >= len(self.text)):  # looking for an end passes space
                 return
             match = _QUOTED.match(self.text, self.at)
             if match:
