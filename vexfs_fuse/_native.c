@@ -98,6 +98,15 @@ static struct {
 } directories[DIRECTORIES];
 EXPORT uint64_t vex_absent; /* how many lookups were answered so */
 
+/* Releases and forgets: nobody waits for what they do, so they are answered at once and done by Python when no request
+ * waits, or before the next event is published. Full, the next ones go to Python directly. */
+#define DEFERRED 1024
+EXPORT struct {
+	uint64_t id;    /* a file handle, or an inode number */
+	uint64_t count; /* lookups to forget; 0 for a release */
+} vex_deferred[DEFERRED];
+EXPORT int vex_deferred_count;
+
 /* Called with the file handle when a process that waits in `read` on a handle at or above `vex_interruptible` is
  * interrupted by a signal. */
 EXPORT void (*vex_interrupted)(uint64_t fh);
@@ -212,6 +221,31 @@ static void our_statfs(fuse_req_t req, fuse_ino_t ino)
 	theirs.statfs(req, ino);
 }
 
+static int defer(uint64_t id, uint64_t count)
+{
+	if (id >= vex_interruptible || vex_deferred_count == DEFERRED)
+		return 0;
+	vex_deferred[vex_deferred_count].id = id;
+	vex_deferred[vex_deferred_count++].count = count;
+	return 1;
+}
+
+static void our_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	if (defer(fi->fh, 0))
+		fuse_reply_err(req, 0);
+	else
+		theirs.release(req, ino, fi);
+}
+
+static void our_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	if (defer(ino, count))
+		fuse_reply_none(req);
+	else
+		theirs.forget(req, ino, count);
+}
+
 static void our_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	note(req, ino, 0);
@@ -270,6 +304,8 @@ static struct fuse_lowlevel_ops extended(const struct fuse_lowlevel_ops *op, siz
 	ours.fsyncdir = our_fsyncdir;
 	ours.readdirplus = our_readdirplus;
 	ours.statfs = our_statfs;
+	ours.release = our_release;
+	ours.forget = our_forget;
 	ours.readdir = vex_extra.readdir ? our_readdir : NULL;
 	ours.fallocate = vex_extra.fallocate ? our_fallocate : NULL;
 	ours.lseek = vex_extra.lseek ? our_lseek : NULL;
@@ -525,8 +561,9 @@ static int64_t now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Wait at most `nanoseconds` for the session to become readable, without sleeping: 1 if it is, 0 if not. A sleep and the
- * wake-up from it cost more than the wait of a caller that does one call after another. */
+/* Wait at most `nanoseconds` for the session to become readable, without sleeping: 1 if it is, 0 if not, 2 if not yet
+ * and there is deferred work to do meanwhile. A sleep and the wake-up from it cost more than the wait of a caller that
+ * does one call after another. */
 EXPORT int vex_wait(int fd, long nanoseconds)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -535,6 +572,8 @@ EXPORT int vex_wait(int fd, long nanoseconds)
 	do {
 		if (poll(&p, 1, 0) > 0)
 			return 1;
+		if (vex_deferred_count)
+			return 2;
 	} while (now() < end);
 	return 0;
 }

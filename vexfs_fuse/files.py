@@ -109,7 +109,11 @@ class Files:
         self._emit("sync.flush", file.inode, who, inode=file.inode.ino)
 
     async def release(self, fh: int) -> None:
-        """The last descriptor is closed. The kernel names nobody: the event tells who wrote last, else who opened."""
+        """The last descriptor is closed."""
+        self.close(fh)
+
+    def close(self, fh: int) -> None:
+        """What a release does. The kernel names nobody: the event tells who wrote last, else who opened."""
         file = self._handles.files.pop(fh)
         inode = file.inode
         status = os.fstat(file.fd)

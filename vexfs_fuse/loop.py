@@ -9,7 +9,7 @@ nothing comes, the other tasks of the nursery have their turn. Measured by `benc
 from __future__ import annotations
 
 import select
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 import pyfuse3
@@ -58,7 +58,8 @@ class _Lock:
 
 
 class _Lowlevel:
-    def __init__(self) -> None:
+    def __init__(self, idle: Callable[[], None]) -> None:
+        self._idle: Final = idle
         self._burst = 0
         self._poll: Final = select.poll()
         self._polled: Final[set[int]] = set()
@@ -72,11 +73,14 @@ class _Lowlevel:
         if self._burst < BURST and self._ready(fd):
             return _DONE
         self._burst = 0
+        self._idle()
         return trio.lowlevel.wait_readable(fd)  # noqa: ASYNC105 - the caller awaits it
 
     def _ready(self, fd: int) -> bool:
         if NATIVE is not None:
-            return bool(NATIVE.wait(fd, LINGER_NS) > 0)
+            while (found := NATIVE.wait(fd, LINGER_NS)) == 2:
+                self._idle()
+            return bool(found)
         if fd not in self._polled:
             self._polled.add(fd)
             self._poll.register(fd, select.POLLIN)
@@ -86,14 +90,14 @@ class _Lowlevel:
 class _Trio:
     """`trio` with the two names above replaced."""
 
-    def __init__(self) -> None:
-        self.lowlevel: Final = _Lowlevel()
+    def __init__(self, idle: Callable[[], None]) -> None:
+        self.lowlevel: Final = _Lowlevel(idle)
         self.Lock: Final = _Lock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 
-def install() -> None:
-    """Let pyfuse3 wait by this module's means."""
-    pyfuse3.trio = _Trio()  # type: ignore[attr-defined]
+def install(idle: Callable[[], None]) -> None:
+    """Let pyfuse3 wait by this module's means; `idle` is called when no request waits, and must be quick."""
+    pyfuse3.trio = _Trio(idle)  # type: ignore[attr-defined]

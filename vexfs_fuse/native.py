@@ -48,6 +48,12 @@ class Extra(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("readdir", "fallocate", "lseek", "copy_file_range"))
 
 
+class Deferred(ctypes.Structure):
+    """A release (count 0) of a file handle, or lookups of an inode to forget."""
+
+    _fields_ = (("id", ctypes.c_uint64), ("count", ctypes.c_uint64))
+
+
 class Native:
     """The loaded library. Use `load()`; its absence is None."""
 
@@ -61,6 +67,8 @@ class Native:
         self._wanted: Final = ctypes.c_uint64.in_dll(self._library, "vex_wanted")
         self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
         self._active: Final = ctypes.c_int.in_dll(self._library, "vex_active")
+        self._deferred: Final = (Deferred * 1024).in_dll(self._library, "vex_deferred")
+        self._deferred_count: Final = ctypes.c_int.in_dll(self._library, "vex_deferred_count")
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
         self._list: Final = self._blocking.vex_list
@@ -84,6 +92,15 @@ class Native:
     def passthrough(self) -> bool:
         """Whether the kernel does the I/O of native opens by itself."""
         return bool(self.agreed & PASSTHROUGH)
+
+    def deferred(self) -> list[tuple[int, int]]:
+        """Take what the library answered and left to do: (handle, 0) to release, (inode number, lookups) to forget."""
+        count = self._deferred_count.value
+        if not count:
+            return []
+        work = [(item.id, item.count) for item in self._deferred[:count]]
+        self._deferred_count.value = 0
+        return work
 
     def directory(self, ino: int, fd: int) -> None:
         """Answer lookups of absent names in this directory without asking Python; -1 ends it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from automation.bus import Bus
@@ -37,6 +37,7 @@ class Observer:
         self.bus: Final = bus
         self.callers: Final = callers
         self.failures: Final = failures
+        self.before: Callable[[], None] | None = None  # does what was put off and must be published first
 
     def emit(
         self,
@@ -61,6 +62,8 @@ class Observer:
         if not self.bus.heard(type):
             self.bus.skip(type)
             return
+        if self.before is not None:
+            self.before()
         path = place if isinstance(place, str) else place.path(name)
         tid = who.pid
         caller = self.callers.at(tid) if fresh else self.callers.seen(tid)

@@ -22,6 +22,7 @@ from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.callers import Callers, Commands
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
+from vexfs_fuse.errors import code_of
 from vexfs_fuse.extra import Extra
 from vexfs_fuse.files import Files
 from vexfs_fuse.inodes import Inodes
@@ -76,6 +77,7 @@ class Session:
         )
         self._scope: Final = trio.CancelScope()
         self._extra: Extra | None = None
+        self._files: Files | None = None
 
     @property
     def mode(self) -> str:
@@ -109,7 +111,7 @@ class Session:
             wanted = HANDLE_KILLPRIV_V2 | DIRECT_IO_ALLOW_MMAP | (PASSTHROUGH if os.geteuid() == 0 else 0)
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
-        loop.install()
+        loop.install(self._catch_up)
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
             if NATIVE is not None and not NATIVE.active:
@@ -127,6 +129,7 @@ class Session:
         finally:
             self._bus.publish(SemanticEvent("system.unmounted", attrs={"mountpoint": self.mountpoint}))
             pyfuse3.close(unmount=True)
+            self._catch_up()
             self.backing.handles.close()
             self.inodes.close()
             self._callers.close()
@@ -141,15 +144,30 @@ class Session:
 
     def _operations(self) -> Operations:
         directories = Directories(self.backing, self._tree.entry if self.options.show_control else None)
+        self._files = Files(self.backing, Interest(self._bus, self.options.io))
         families: Sequence[object] = (
             Namespace(self.backing),
             Attributes(self.backing),
-            Files(self.backing, Interest(self._bus, self.options.io)),
+            self._files,
             directories,
         )
         if NATIVE is not None:
+            self.backing.observer.before = self._catch_up
             self._extra = Extra(self.backing, directories, NATIVE, self._tree.names)
         return Operations(self.backing, families, self._tree)
+
+    def _catch_up(self) -> None:
+        """Do the releases and forgets that the native library has answered already."""
+        if NATIVE is None or self._files is None:
+            return
+        for number, lookups in NATIVE.deferred():
+            try:
+                if lookups:
+                    self.inodes.forget(self.inodes[number], lookups)
+                else:
+                    self._files.close(number)
+            except Exception as error:  # nobody waits for an answer
+                code_of(error)
 
     def _absent_names(self) -> Callable[[int, int], None] | None:
         """Lookups that fail are answered by the native library, unless they are to be events."""
