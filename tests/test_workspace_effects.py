@@ -46,6 +46,16 @@ async def test_a_replaced_file_hands_on_what_belongs_to_the_name(tree):
         assert target.stat().st_uid == 1234
 
 
+async def test_privileges_belong_to_content(tree):
+    """A copy keeps suid for the same owner, as `cp -p` does; new content loses it, as after any write."""
+    (tree.top / "a").write_text("x")
+    (tree.top / "a").chmod(0o4755)
+    await tree.workspace.copy("a", "b")
+    assert stat.S_IMODE((tree.top / "b").stat().st_mode) == 0o4755
+    await tree.workspace.write("b", b"other")
+    assert stat.S_IMODE((tree.top / "b").stat().st_mode) == 0o755
+
+
 async def test_writing_is_one_step(tree):
     """A reader that has the old file open keeps all of it; nobody ever sees a part of the new one."""
     (tree.top / "f").write_bytes(b"old" * 1000)
@@ -360,3 +370,30 @@ async def test_without_o_tmpfile_a_hidden_name_is_used(tree, monkeypatch):
     assert any(name.startswith(b".vexfs-tmp-") for name in seen)
     assert (tree.top / "f").read_text() == "2"
     assert tree.names() == ["f"]
+
+
+@pytest.mark.mount
+async def test_a_move_between_filesystems_is_a_copy_and_a_removal(tree):
+    """Where rename cannot reach, files and directories still move whole, and the events say what was done."""
+    (tree.top / "d/sub").mkdir(parents=True)
+    (tree.top / "d/sub/f").write_text("x")
+    (tree.top / "f").write_text("y")
+    other = tree.top / "other"
+    other.mkdir()
+    await trio.run_process(["mount", "-t", "tmpfs", "vexfs-test", str(other)])
+    try:
+        await tree.workspace.move("f", "other/f")
+        assert tree.told() == [
+            "file.created other/f",
+            "file.opened other/f",
+            "file.written other/f",
+            "file.closed other/f",
+            "file.deleted f",
+        ]
+        await tree.workspace.move("d", "other/", cause=CAUSE)
+        assert (other / "d/sub/f").read_text() == "x"
+        with pytest.raises(WorldError, match="file exists"):
+            await tree.workspace.move("other/f", "other/d")
+        assert tree.names() == ["other", "other/d", "other/d/sub", "other/d/sub/f", "other/f"]
+    finally:
+        await trio.run_process(["umount", str(other)])

@@ -84,7 +84,7 @@ def write_file(root_fd: int, path: str, data: bytes, mode: int | None, *, overwr
 def _inherit(at: Place, fd: int) -> None:
     with suppress(FileNotFoundError), _held(at) as old:
         if stat.S_ISREG(os.fstat(old).st_mode):
-            copying.copy_identity(old, fd)
+            copying.copy_identity(old, fd, privileges=False)  # new content, as after any write
 
 
 def append_file(root_fd: int, path: str, data: bytes, mode: int | None, trail: Trail) -> str:

@@ -22,6 +22,7 @@ Check = Callable[[], None]
 
 _FICLONE: Final = 0x40049409
 _PIECE: Final = 16 << 20
+_SET_ID: Final = stat.S_ISUID | stat.S_ISGID
 _BUFFER: Final = 1 << 20
 _NOT_BLOCKING: Final = os.O_NONBLOCK | os.O_NOCTTY  # opening a fifo must not wait for a writer
 
@@ -94,32 +95,39 @@ def _copy_by_hand(source: int, target: int, count: int, at: int) -> int:
 
 def copy_attributes(source: int, target: int) -> None:
     """Owner, extended attributes, mode and times (ns). What only root may set is left out without the right to."""
-    copy_identity(source, target)
+    copy_identity(source, target, privileges=True)
     info = os.fstat(source)
     os.utime(beneath.handle(target), ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
-def copy_identity(source: int, target: int) -> None:
-    """Owner, extended attributes and mode."""
+def copy_identity(source: int, target: int, *, privileges: bool) -> None:
+    """Owner, attributes and mode; suid, sgid and capabilities only with `privileges` and for the same owner."""
     info = os.fstat(source)
-    _copy_owner(info, target)
-    _copy_xattrs(source, target)
-    os.chmod(beneath.handle(target), stat.S_IMODE(info.st_mode))
+    privileges = _copy_owner(info, target) and privileges
+    _copy_xattrs(source, target, privileges=privileges)
+    mode = stat.S_IMODE(info.st_mode)
+    os.chmod(beneath.handle(target), mode if privileges else mode & ~_SET_ID)
 
 
-def _copy_owner(info: os.stat_result, target: int) -> None:
+def _copy_owner(info: os.stat_result, target: int) -> bool:
+    """Whether the target belongs to the same user and group in the end."""
     mine = os.fstat(target)
-    if (mine.st_uid, mine.st_gid) != (info.st_uid, info.st_gid):
-        with suppress(PermissionError):
-            os.chown(beneath.handle(target), info.st_uid, info.st_gid)
+    if (mine.st_uid, mine.st_gid) == (info.st_uid, info.st_gid):
+        return True
+    with suppress(PermissionError):
+        os.chown(beneath.handle(target), info.st_uid, info.st_gid)
+        return True
+    return False
 
 
-def _copy_xattrs(source: int, target: int) -> None:
+def _copy_xattrs(source: int, target: int, *, privileges: bool) -> None:
     """Extended attributes and ACLs; those of the user must arrive, those of the system where allowed."""
     names: list[str] = []
     with suppress(OSError):  # a filesystem without them
         names = os.listxattr(beneath.handle(source))
     for name in names:
+        if name == "security.capability" and not privileges:
+            continue
         value = os.getxattr(beneath.handle(source), name)
         try:
             os.setxattr(beneath.handle(target), name, value)
