@@ -1,6 +1,53 @@
-"""Checks whose outcome on the mount may differ from the bare directory's, each with the reason it cannot be helped."""
+"""Checks whose outcome on the mount differs from the bare directory's, each with the reason it cannot be helped.
 
-from collections.abc import Mapping
+A test of such a check fails once it agrees: the table must not outlive its reasons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-EXCEPTIONS: Final[Mapping[str, str]] = {}
+EVERYWHERE: Final = ("ext4", "tmpfs", "tmpfs-fallback")
+FALLBACK: Final = ("tmpfs-fallback",)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`checks` differ in these `settings` of the conformance test, because of `reason`."""
+
+    checks: Sequence[str]
+    settings: Sequence[str]
+    reason: str
+
+
+DIFFERENCES: Final = (
+    Difference(
+        ("unnamed.write_and_link", "unnamed.never_named"),
+        EVERYWHERE,
+        "FUSE_TMPFILE came after libfuse 3.14: O_TMPFILE is EOPNOTSUPP, which programs take as `use a name`",
+    ),
+    Difference(
+        ("data.epoll_refuses",),
+        EVERYWHERE,
+        "the kernel gives every FUSE file a poll method, and epoll asks for nothing more",
+    ),
+    Difference(
+        (
+            "sparse.finding_data",
+            "sparse.finding_in_whole_hole",
+            "sparse.finding_moves_the_position",
+            "sparse.filling",
+            "sparse.growing_by_truncate",
+            "sparse.large_hole",
+            "sparse.copy_keeps_holes",
+        ),
+        FALLBACK,
+        "pyfuse3 has no lseek: without the native library all of a file counts as data, as POSIX allows",
+    ),
+)
+
+
+def reason(check: str, setting: str) -> str | None:
+    """Why `check` differs in `setting`; None when it must not."""
+    found = [one.reason for one in DIFFERENCES if check in one.checks and setting in one.settings]
+    return found[0] if found else None
