@@ -187,6 +187,7 @@ async def test_the_worker_is_confined(pool):
     assert b"HOME=" not in (proc / "environ").read_bytes()
     status = (proc / "status").read_text()
     assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
     if os.geteuid() == 0:
         assert "Uid:\t65534\t65534\t65534\t65534" in status
         assert "CapEff:\t0000000000000000" in status

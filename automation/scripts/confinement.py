@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from automation.scripts.seccomp import refuse_system_calls
+
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -43,6 +45,7 @@ def confine(memory: int) -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, 3)
+    refuse_system_calls()
 
 
 def limit_cpu(seconds: float) -> None:

@@ -33,8 +33,7 @@ class Worker:
     async def start(cls, memory: int) -> Worker:
         """A new process; `ready` tells when it is."""
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
-        if "TZ" in os.environ:
-            environment["TZ"] = os.environ["TZ"]
+        environment["TZ"] = os.environ.get("TZ") or ":/etc/localtime"  # named, it is read once and not looked up again
         command = [sys.executable, "-s", "-m", "automation.scripts.worker", str(memory)]
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
