@@ -106,8 +106,8 @@ def test_everything_can_be_said():
         workflow_type: linear
         trigger_patterns:
           - {on: [file.closed, file.attr.*], path: ["a/**", "!**/*.tmp"], from: b/*, size: "> 1KB, < 1GB",
-             written: true, uid: 0, comm: cp, where: "{{ event.size > 2 }}", settle: 5s, debounce: 1m, cooldown: 1h, key: directory,
-             backfill: existing, own: true, failed: true}
+             written: true, uid: 0, comm: cp, where: "{{ event.size > 2 }}", settle: 5s, debounce: 1m, cooldown: 1h,
+             key: directory, backfill: existing, own: true, failed: true}
           - {type: schedule, cron_expression: "0 3 * * *", timezone: Europe/Berlin}
           - {every: 10m}
           - {type: manual, input: {a: 1}}

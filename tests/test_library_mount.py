@@ -1,0 +1,168 @@
+"""The shipped automations on a real mount, used as a person uses them: cp, mv, cat."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import SCRATCH_PREFIX, mounted
+
+pytestmark = pytest.mark.mount
+
+SHIPPED = Path(__file__).parent.parent / "workflows"
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture
+def definitions(tmp_path):
+    """The shipped definitions, as they are but for the waiting."""
+    folder = tmp_path / "definitions"
+    shutil.copytree(SHIPPED, folder)
+    for file in folder.glob("*.yaml"):
+        text = file.read_text()
+        file.write_text(text.replace("settle: 2s", "settle: 100ms").replace("settle: 1s", "settle: 100ms"))
+    return folder
+
+
+@pytest.fixture
+def mount(tmp_path, definitions):
+    """A mount with the shipped automations; nothing of them may fail unseen."""
+    source = tmp_path / f"{SCRATCH_PREFIX}source"
+    source.mkdir()
+    with mounted(source, arguments=["--workflows", str(definitions)]) as one:
+        yield one
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for an automation, which acts in its own time."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def sh(command: str, cwd: Path) -> str:
+    return subprocess.run(
+        ["sh", "-eu", "-c", command], cwd=cwd, check=True, capture_output=True, timeout=60
+    ).stdout.decode()
+
+
+def runs(mount, workflow: str) -> list[dict]:
+    """The finished runs of a workflow, as `/.vexfs/runs` shows them."""
+    folder = mount.mountpoint / ".vexfs" / "runs"
+    found = []
+    for name in os.listdir(folder):
+        try:
+            found.append(json.loads((folder / name / "trace").read_text()))
+        except (FileNotFoundError, json.JSONDecodeError):
+            continue
+    return [run for run in found if run["workflow"] == workflow]
+
+
+def test_a_copied_file_is_ingested(mount):
+    """By whoever copied it; the run and its events can be read."""
+    sh(
+        "mkdir inbox; cp /bin/true inbox/tool.bin; echo hello > inbox/a.txt; echo two > x.md; mv x.md inbox/",
+        mount.mountpoint,
+    )
+    catalogue = mount.mountpoint / "sorted" / "catalog.jsonl"
+    until(lambda: catalogue.exists() and len(catalogue.read_text().splitlines()) == 3)
+    lines = {os.path.basename(line["from"]): line for line in map(json.loads, catalogue.read_text().splitlines())}
+    assert set(lines) == {"tool.bin", "a.txt", "x.md"} and lines["tool.bin"]["program"] == "cp"
+    assert lines["x.md"]["program"] == "mv" and lines["a.txt"]["uid"] == os.getuid()
+    for line in lines.values():
+        assert sh(f"sha256sum < '{line['path']}'", mount.mountpoint).split()[0] == line["sha256"]
+        assert os.getxattr(mount.mountpoint / line["path"], "user.sha256").decode() == line["sha256"]
+    assert os.listdir(mount.mountpoint / "inbox") == []
+
+
+def test_a_slow_upload_is_taken_when_it_is_complete(mount):
+    """However long the writer pauses."""
+    (mount.mountpoint / "inbox").mkdir()
+    with (mount.mountpoint / "inbox" / "slow.csv").open("w") as file:
+        file.write("first,")
+        file.flush()
+        time.sleep(1)
+        assert (mount.mountpoint / "inbox" / "slow.csv").exists()
+        file.write("second")
+    until(lambda: list(mount.mountpoint.glob("sorted/tables/*/slow.csv")))
+    (stored,) = mount.mountpoint.glob("sorted/tables/*/slow.csv")
+    assert stored.read_text() == "first,second"
+
+
+def test_text_is_extracted_by_a_command_that_works_on_the_mount(mount):
+    """The command's own files in the watched folder trigger nothing."""
+    sh("mkdir texts; printf 'words within' | gzip > texts/letter.gz", mount.mountpoint)
+    plain = mount.mountpoint / "texts" / ".plain" / "letter.gz.txt"
+    until(plain.exists)
+    assert plain.read_text() == "words within"
+    until(lambda: [run["status"] for run in runs(mount, "text")] == ["succeeded"])
+    time.sleep(0.5)
+    assert os.listdir(plain.parent) == ["letter.gz.txt"] and len(runs(mount, "text")) == 1
+
+
+def test_each_saved_state_is_kept(mount):
+    """Whether a program writes in place or renames a new file over the old."""
+    folder = mount.mountpoint / "versioned" / ".versions" / "plan"
+    sh("mkdir versioned; echo one > versioned/plan", mount.mountpoint)
+    until(lambda: folder.is_dir() and len(os.listdir(folder)) == 1)
+    sh("echo two > versioned/plan", mount.mountpoint)
+    until(lambda: len(os.listdir(folder)) == 2)
+    sh("echo three > versioned/plan.tmp; mv versioned/plan.tmp versioned/plan; cat versioned/plan", mount.mountpoint)
+    until(lambda: len(os.listdir(folder)) == 3)
+    assert [one.read_text() for one in sorted(folder.iterdir())] == ["one\n", "two\n", "three\n"]
+
+
+def test_a_dangerous_file_is_locked_away(mount):
+    """With its reason."""
+    sh("mkdir screened; echo MZ > screened/setup.exe; echo fine > screened/fine.txt", mount.mountpoint)
+    until(lambda: list(mount.mountpoint.glob("quarantine/*.why")))
+    (why,) = mount.mountpoint.glob("quarantine/*-setup.exe.why")
+    until(lambda: "extension .exe" in why.read_text())
+    assert (mount.mountpoint / "quarantine" / why.stem).stat().st_mode & 0o777 == 0
+    assert os.listdir(mount.mountpoint / "screened") == ["fine.txt"]
+
+
+def test_old_files_are_archived_on_demand(mount):
+    """By `run` through ctl; at night the schedule does it."""
+    sh(
+        "mkdir archive; echo notes > archive/notes; touch -d 2001-01-01 archive/notes; echo new > archive/new",
+        mount.mountpoint,
+    )
+    (mount.mountpoint / ".vexfs" / "ctl").write_text("run archive\n")
+    until(lambda: [run["status"] for run in runs(mount, "archive")] == ["succeeded"])
+    assert not (mount.mountpoint / "archive" / "notes").exists()
+    (packed,) = mount.mountpoint.glob("archive/packed/*/notes.gz")
+    assert gzip.decompress(packed.read_bytes()) == b"notes\n" and (mount.mountpoint / "archive" / "new").exists()
+
+
+LOOP = """
+triggers: {path: loop/**, types: [file, dir], settle: 50ms, key: workflow}
+steps:
+  - write: {path: loop/by-action, content: x}
+  - command:
+      shell: true
+      argv: "echo x > loop/by-command; mv loop/by-command loop/renamed; (sleep 0.3; echo x > loop/by-background) &"
+  - lua: {script: 'write{path = "loop/by-lua", content = "x"}'}
+"""
+
+
+def test_an_automation_that_writes_where_it_watches_runs_once(mount, definitions):
+    """By an action, by Lua, by a command and by what the command leaves running."""
+    (definitions / "loop.yaml").write_text(LOOP)
+    until(lambda: "loop" in os.listdir(mount.mountpoint / ".vexfs" / "workflows"))
+    sh("mkdir loop; echo x > loop/by-hand", mount.mountpoint)
+    until((mount.mountpoint / "loop" / "by-background").exists)
+    time.sleep(1)
+    found = runs(mount, "loop")
+    assert {run["status"] for run in found} == {"succeeded"} and {run["event"]["path"] for run in found} <= {
+        "loop",
+        "loop/by-hand",
+    }
+    assert set(os.listdir(mount.mountpoint / "loop")) == {"by-hand", "by-action", "renamed", "by-background", "by-lua"}
