@@ -1,0 +1,51 @@
+"""The documentation of definitions names everything that there is, and its example is right."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import AliasChoices
+
+from automation import definitions
+from automation.expressions import EVENT_FIELDS, FUNCTIONS, VARIABLES
+from automation.loading import examine
+
+PAGE = (Path(__file__).parent.parent / "docs" / "definitions.md").read_text()
+MODELS = [
+    definitions.Workflow,
+    definitions.EventTrigger,
+    definitions.ScheduleTrigger,
+    definitions.ManualTrigger,
+    definitions.Step,
+    definitions.Retry,
+    definitions.Concurrency,
+]
+
+
+def spellings(name, info):
+    return info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else [name]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_field_is_documented(model):
+    """Under each of its names."""
+    for name, info in model.model_fields.items():
+        for spelling in spellings(name, info):
+            assert re.search(rf"`[^`\n]*\b{spelling}\b[^`\n]*`", PAGE), f"{model.__name__}.{spelling}"
+
+
+@pytest.mark.parametrize(
+    "names", [EVENT_FIELDS, FUNCTIONS, VARIABLES, definitions.KEYS], ids=["fields", "functions", "variables", "keys"]
+)
+def test_every_name_that_expressions_know_is_documented(names):
+    """Fields of events, functions, variables, words for keys."""
+    for name in names:
+        assert re.search(rf"`{name}\b", PAGE) or f" `{name}" in PAGE, name
+
+
+def test_every_example_is_right():
+    """Each whole definition on the page loads."""
+    examples = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert examples
+    for text in examples:
+        assert examine("example.yaml", text)[1] == []
