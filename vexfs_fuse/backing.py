@@ -37,7 +37,7 @@ class Backing:
         entry.st_ino = inode.ino
         entry.generation = inode.generation
         entry.entry_timeout = self.entry_timeout
-        entry.attr_timeout = self.attr_timeout
+        entry.attr_timeout = 0 if inode.mappable else self.attr_timeout
         entry.st_mode = status.st_mode
         entry.st_nlink = status.st_nlink
         entry.st_uid = status.st_uid

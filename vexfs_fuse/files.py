@@ -7,11 +7,13 @@ once. Without passthrough all data comes through here, by way of the kernel's pa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
 from typing import Final
 
+import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
@@ -118,6 +120,10 @@ class Files:
         inode = file.inode
         status = os.fstat(file.fd)
         self._closed(file, status)
+        if file.mappable:
+            inode.mappable -= 1
+        if file.changed:
+            _expire(inode)
         self._release_backing(inode)
         if inode.removed:
             pace.close_last(file.fd)
@@ -148,6 +154,10 @@ class Files:
         file = OpenFile(fd, inode, flags, who, created, native, status.st_size, status.st_mtime_ns)
         self._handles.files[fd] = file
         inode.opens += 1
+        if file.mappable:
+            inode.mappable += 1
+            if not created:
+                _expire(inode)
         mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
         self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs, fresh=not created)
@@ -200,6 +210,15 @@ class Files:
             "nlink": status.st_nlink,
         }
         self._emit("file.closed", path, file.who, inode=ino, size=status.st_size, attrs=attrs, fresh=False)
+
+
+def _expire(inode: Inode) -> None:
+    """Let the kernel ask for the attributes anew: it does not know what a mapping of the backing file changed.
+
+    Without pages to drop this waits for nothing, so it may be done within a request.
+    """
+    with contextlib.suppress(OSError):
+        pyfuse3.invalidate_inode(inode.ino, attr_only=True)
 
 
 def _kept(who: object) -> Opener:

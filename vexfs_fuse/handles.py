@@ -43,6 +43,11 @@ class OpenFile:
         """Whether it was opened for writing."""
         return bool(self.flags & (os.O_WRONLY | os.O_RDWR))
 
+    @property
+    def mappable(self) -> bool:
+        """Whether a shared mapping of it may write unseen."""
+        return self.native and bool(self.flags & os.O_RDWR)
+
     def settle(self, status: os.stat_result) -> None:
         """Compare a native file with what it was: remembers a change, and takes `status` as the new mark."""
         if self.native and self.writable and (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):

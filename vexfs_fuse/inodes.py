@@ -40,6 +40,7 @@ class Inode:
         "ino",
         "kind",
         "lookups",
+        "mappable",
         "name",
         "opens",
         "others",
@@ -61,6 +62,7 @@ class Inode:
         self.handle: bytes | None = None
         self.lookups = 0
         self.opens = 0
+        self.mappable = 0  # native opens through which a mapping may write without anybody's knowledge
         self.backing_id = 0
         self.backing_opens = 0
         self.removed = False
