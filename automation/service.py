@@ -111,6 +111,7 @@ class Service:
         finally:
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+                await self.commands.aclose()
             if self._own_fd >= 0:
                 os.close(self._own_fd)
             self._stopped.set()
