@@ -238,7 +238,7 @@ async def test_the_shell_may_truncate_and_touch_any_file_but_change_none(service
 
 
 async def test_names_come_and_go_only_in_workflows(kernel):
-    """Creating, removing and making directories elsewhere is EPERM; moving out of the tree is EXDEV, so that mv copies."""
+    """Creating, removing and making elsewhere is EPERM; moving out of the tree is EXDEV, so that mv copies."""
     root, ctx = kernel.tree.root_ino, kernel.ctx
     for call in (
         kernel.tree.create(root, b"x", 0o644, os.O_WRONLY, ctx),

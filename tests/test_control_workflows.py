@@ -169,6 +169,21 @@ async def test_vim_sets_the_old_file_aside_first(service, kernel, text):
     assert await names(kernel) == {"ingest", "ingest.yaml"}
 
 
+async def test_mv_removes_the_target_before_it_copies(service, kernel):
+    """A process that removes a definition and is refused its replacement leaves the old one; another does not."""
+    for other, left in ((False, {"ingest": GOOD}), (True, {})):
+        await kernel.write(FILE, GOOD)
+        await kernel.unlink(FILE)
+        assert running(service) == {}
+        kernel.ctx.pid += other
+        with refused(errno.EINVAL):
+            await kernel.write(FILE, BAD)
+        assert running(service) == left
+    await kernel.write(FILE, BETTER)
+    await kernel.unlink(FILE)
+    assert running(service) == {}
+
+
 async def test_a_definition_moved_aside_and_thrown_away_is_uninstalled(service, kernel):
     """`mv x.yaml x.yaml~; rm x.yaml~` uninstalls, and so does `mv x.yaml x.off` at once; the text is still there."""
     await kernel.write(FILE, GOOD)

@@ -113,8 +113,8 @@ class Editable(Protocol):
     def create(self, name: str, opening: Opening) -> tuple[File, Handle]:
         """Make and open a file; `name` does not exist."""
 
-    async def unlink(self, name: str) -> None:
-        """Remove a file; `name` exists."""
+    async def unlink(self, name: str, pid: int) -> None:
+        """Remove a file for the process `pid`; `name` exists."""
 
     async def rmdir(self, name: str) -> None:
         """Remove a directory; `name` exists."""

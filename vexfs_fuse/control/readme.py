@@ -15,26 +15,28 @@ Everything about this mount is a file here. The directory does not show in
 listings of the mount's root (unless mounted with --show-control); name it:
 `cd .vexfs`. Only the user who mounted, and root, can enter.
 
-README      this page
-status      one screen: workflows, runs, events, queues      cat status
-metrics     counters in Prometheus text format               cat metrics
-events      live stream of events, one JSON object a line    tail -f events
-events.d/   the same by type; a name covers all below it,    cat events.d/file.closed
-            commas join several                              cat events.d/dir,file.closed
-ctl         commands; read it for the list                   echo pause > ctl
-error       why the last requests were refused, newest first cat error
-state       values that workflows share, JSON                echo 'limits.size = 10' > state
-                                                             echo 'delete limits' > state
-workflows/  definitions, and a directory for each
-  FILE          a definition file: copy, edit, move, remove  cp ingest.yaml workflows/
-  NAME/definition   its text; write a new one to replace it
-  NAME/status       state, last error, last runs
-  NAME/trigger      what starts it; write JSON to start it   echo '{}' > workflows/NAME/trigger
-  NAME/enabled      1 or 0; write it to change it            echo 0 > workflows/NAME/enabled
-runs/       recent runs of workflows, newest first
-  ID/status         a screen about the run
-  ID/trace          its record as JSON: steps, results, errors
-  ID/cancel         write anything to cancel the run         echo 1 > runs/ID/cancel
+README         this page
+status         one screen: workflows, runs, events, queues
+metrics        counters in Prometheus' text format
+events         live stream of events, one JSON object a line: tail -f events
+events.d/TYPE  the same by type; a name covers all below it, commas join some:
+               cat events.d/dir,file.closed
+ctl            commands; read it for the list: echo pause > ctl
+error          why the last requests were refused, newest first
+state          values that workflows share, as JSON:
+               echo 'limits.size = 10' > state; echo 'delete limits' > state
+
+workflows/     definition files, and a directory for each workflow
+  FILE             copy, edit, move, remove: cp ingest.yaml workflows/
+  NAME/definition  its text; write a new one to replace it
+  NAME/status      state, triggers, errors, last runs
+  NAME/trigger     what starts it; echo '{"size": 10}' > NAME/trigger starts it
+  NAME/enabled     1 or 0; write it to change it
+
+runs/          recent runs of workflows, newest first
+  ID/status        a screen about the run
+  ID/trace         its record as JSON: event, steps, results, errors
+  ID/cancel        write anything to cancel the run
 
 A write either does what it says or fails with "Invalid argument", and `error`
 says why. A definition takes effect when its file is closed. One that is wrong

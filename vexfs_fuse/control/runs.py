@@ -13,9 +13,8 @@ from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
 
 if TYPE_CHECKING:
-    from automation.service import Service
-
     from automation.runner import Run, StepRecord
+    from automation.service import Service
 
 
 class Runs:

@@ -237,7 +237,7 @@ class ControlTree:
         if is_directory(node):
             fail(EISDIR)
         with self._refusing(path, ctx.uid):
-            await directory.unlink(path[-1])
+            await directory.unlink(path[-1], ctx.pid)
 
     async def rmdir(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
         """Remove a directory with what is in it, as in configfs."""

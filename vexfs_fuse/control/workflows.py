@@ -3,10 +3,11 @@
 A file under a definition's name (`.yaml`, `.yml`, `.json`, `.lua`) is the definition: creating, writing or renaming one
 installs it, removing it uninstalls it. Anything else is scratch (`scratch.py`), which is what editors need:
 
-* vim renames `x.yaml` to `x.yaml~` and writes a new `x.yaml`; the workflow keeps running meanwhile, also if the new
-  text is
-  refused, and is uninstalled only if the backup is removed while `x.yaml` is still missing;
-* others write `x.yaml.tmp` or `.x.yaml.1234` and rename it over `x.yaml`: the rename installs, or fails and changes
+* vim renames `x.yaml` to `x.yaml~` and writes a new `x.yaml`. The workflow keeps running meanwhile, also if the new
+  text is refused, and is uninstalled only if the backup is removed while `x.yaml` is still missing.
+* mv from another filesystem removes `x.yaml` before it copies. If the same process makes it anew and that is refused,
+  what it had removed is put back.
+* Others write `x.yaml.tmp` or `.x.yaml.1234` and rename it over `x.yaml`. The rename installs, or fails and changes
   nothing.
 """
 
@@ -42,6 +43,8 @@ class Workflows:
         self._service: Final = service
         self._scratch: Final[dict[str, Scratch]] = {}
         self._vacated: Final[dict[str, str]] = {}  # definition file → the backup name that its text went to
+        self._removed: tuple[str, int, bytes] | None = None  # the last definition removed, by which process, its text
+        self._predecessors: Final[dict[str, bytes]] = {}  # definition file → the text that a refusal puts back
 
     def describe(self) -> Description:
         """Entries come and go."""
@@ -65,16 +68,20 @@ class Workflows:
     def create(self, name: str, opening: Opening) -> tuple[File, Handle]:
         """A new file: under a definition's name it is installed when it is closed."""
         self._add_scratch(name, b"")
+        if self._removed is not None and self._removed[:2] == (name, opening.pid):
+            self._predecessors[name] = self._removed[2]
         file: File = self._definition(name) if is_definition(name) else self._scratch[name]
         return file, file.open(opening)
 
-    async def unlink(self, name: str) -> None:
+    async def unlink(self, name: str, pid: int) -> None:
         """Uninstall a definition, or drop a scratch file."""
+        self._predecessors.pop(name, None)
         if name in self._scratch:
             del self._scratch[name]
             for file in [f for f, backup in self._vacated.items() if backup == name]:
                 await self._uninstall(file)
         elif self._installed(name) is not None:
+            self._removed = (name, pid, self._text(name))
             await self._uninstall(name)
         else:
             fail(EISDIR)
@@ -132,7 +139,13 @@ class Workflows:
     def _definition(self, name: str) -> Definition:
         async def install(text: bytes) -> None:
             self._scratch.pop(name, None)
-            await self._install(name, text)
+            predecessor = self._predecessors.pop(name, None)
+            try:
+                await self._install(name, text)
+            except VexError:
+                if predecessor is not None:
+                    await self._install(name, predecessor)
+                raise
 
         return Definition(lambda: self._text(name), lambda: self._changed_ns(name), install)
 
