@@ -16,7 +16,8 @@ class Decision(StrEnum):
     START = "start"
     WAIT = "wait"
     RESTART = "restart"  # waits until the present run of its key has been cancelled
-    DROP = "drop"
+    DROP = "drop"  # the policy says so
+    FULL = "full"  # dropped because too many wait
 
 
 class Admission:
@@ -54,7 +55,7 @@ class Admission:
             self._occupied[key] += 1
             return Decision.START
         if self._waiting >= self.form.queue:
-            return self._drop("full")
+            return self._drop("full", Decision.FULL)
         self._occupied[key] += 1
         self._ready.append(firing)
         self._waiting += 1
@@ -91,13 +92,13 @@ class Admission:
         if self._occupied[key] <= 0:
             del self._occupied[key]
 
-    def _drop(self, reason: str) -> Decision:
+    def _drop(self, reason: str, decision: Decision = Decision.DROP) -> Decision:
         self.dropped[reason] += 1
-        return Decision.DROP
+        return decision
 
     def _wait_behind(self, firing: Firing) -> Decision:
         if self._waiting >= self.form.queue:
-            return self._drop("full")
+            return self._drop("full", Decision.FULL)
         self._behind.setdefault(firing.key, deque()).append(firing)
         self._waiting += 1
         return Decision.WAIT

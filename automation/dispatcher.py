@@ -1,6 +1,6 @@
 """From the bus to runs: routes events to triggers, keeps their time, admits their firings.
 
-    bus ─► accept (routing index, in `publish`) ─► queue ─► triggers ─► admission ─► runner
+    bus ─► accept (routing index, in `publish`) ─► queue ─► triggers ─► launcher ─► runner
                                       deadlines, schedules ─►┘
 
 The queue holds 65,536 events of those that some trigger could want; a full one drops the oldest, which the bus counts
@@ -10,24 +10,25 @@ and announces. A trigger that raises is switched off with its reason; the others
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import trio
 
-from automation.admission import Admission, Decision
+from automation.announcements import Announcements
+from automation.backfill import existing
 from automation.bus import Bus
 from automation.definitions import EventTrigger, ManualTrigger, ScheduleTrigger, Workflow
 from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
-from automation.runner import Plan, Run, Runner
+from automation.launcher import MANUAL, Launcher
+from automation.runner import Run, Runner
 from automation.state import State
 from automation.triggers import writers
 from automation.triggers.firing import Firing
@@ -42,9 +43,6 @@ log: Final = logging.getLogger(__name__)
 QUEUE: Final = 65_536
 BATCH: Final = 256
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
-ANNOUNCE_SECONDS: Final = 10.0
-MANUAL: Final = -1
-_PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 
 
 @dataclass(slots=True)
@@ -52,15 +50,14 @@ class _Installed:
     """A workflow that reacts: `triggers` by their number, None for manual ones."""
 
     workflow: Workflow
-    plan: Plan
     triggers: list[OnEvent | OnSchedule | None]
 
 
 class Dispatcher:
     """Owns time for the triggers. `wall` is seconds since the epoch; deadlines run on trio's clock.
 
-    At most `max_runs` runs go on at once; further ones wait by the priority of their workflow. An event at the end of
-    a chain of `depth_limit` automations triggers nothing and is announced once as `system.overload`.
+    An event at the end of a chain of `depth_limit` automations triggers nothing and is announced once as
+    `system.overload`.
     """
 
     def __init__(
@@ -83,23 +80,19 @@ class Dispatcher:
         self._state: Final = state
         self._workspace: Final = workspace
         self._depth_limit: Final = depth_limit
-        self._max_runs: Final = max_runs
         self._wall: Final = wall
         self._index: Final[Index[OnEvent]] = Index()
         self._installed: Final[dict[str, _Installed]] = {}
-        self._admissions: Final[dict[str, Admission]] = {}
         self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
-        self._late: Final[list[tuple[int, int, Firing]]] = []  # over max_runs: a heap by priority
-        self._tie: Final = itertools.count()
-        self._announced: Final[OrderedDict[str, float]] = OrderedDict()
+        self._announcements: Final = Announcements(bus)
+        self._launcher: Final = Launcher(runner, self._announcements, max_runs)
+        self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
         self._signal = trio.Event()
-        self._room: Final = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self.subscription = bus.subscribe(
             "dispatcher", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
         )
-        runner.on_finished = self._finished
 
     # What is installed
 
@@ -110,13 +103,15 @@ class Dispatcher:
         if old is not None:
             self._withdraw(old, kept)
         triggers = [kept.get(i) or self._trigger(workflow, i) for i in range(len(workflow.triggers))]
-        self._installed[workflow.name] = _Installed(workflow, Plan.of(workflow), triggers)
-        self._admissions.setdefault(workflow.name, Admission(workflow.concurrency)).form = workflow.concurrency
+        self._installed[workflow.name] = _Installed(workflow, triggers)
+        self._launcher.install(workflow)
         for i, trigger in enumerate(triggers):
             if isinstance(trigger, OnEvent) and i not in kept:
                 self._index.add(trigger, trigger.types, trigger.anchors)
                 self._bus.reroute()
                 self._begin_backfill(trigger)
+            elif isinstance(trigger, OnSchedule):
+                self._schedules[trigger] = None
         self._signal.set()
 
     def remove(self, name: str) -> None:
@@ -124,20 +119,15 @@ class Dispatcher:
         old = self._installed.pop(name, None)
         if old is not None:
             self._withdraw(old, {})
-            admission = self._admissions[name]
-            self.ignored["removed"] += admission.clear()
-            if admission.running == 0:
-                del self._admissions[name]
+            self.ignored["removed"] += self._launcher.remove(name)
 
     def status(self, name: str) -> dict[str, Any]:
         """Plain values about one workflow; empty when it is not installed."""
         installed = self._installed.get(name)
         if installed is None:
             return {}
-        admission = self._admissions[name]
         triggers = [{"type": "manual"} if t is None else t.status() for t in installed.triggers]
-        out: dict[str, Any] = {"running": admission.running, "waiting": admission.waiting, "triggers": triggers}
-        return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
+        return {**self._launcher.status(name), "triggers": triggers}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,7 +139,7 @@ class Dispatcher:
         return {
             "events": len(self.subscription),
             "deadlines": len(self._deadlines),
-            "firings": sum(a.waiting for a in self._admissions.values()) + len(self._late),
+            "firings": self._launcher.waiting(),
             "runs": len(self._runner.active),
         }
 
@@ -167,10 +157,16 @@ class Dispatcher:
             try:
                 while True:
                     await self._wait()
-                    self.step()
+                    self._step_safely()
                     await trio.lowlevel.checkpoint()  # requests of the filesystem come first
             finally:
                 self._nursery = None
+
+    def _step_safely(self) -> None:
+        try:
+            self.step()
+        except Exception:  # a bug of ours must not end the mount; what was not handled yet comes next
+            log.exception("dispatching met a bug")
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the dispatcher by hand."""
@@ -197,9 +193,7 @@ class Dispatcher:
         merged = {**defaults, **input}
         event = await self._manual_event(merged)
         self._bus.publish(event)
-        return self._runner.start(
-            installed.plan, Firing(name, MANUAL, "manual", f"manual {event.seq}", (event,), 1, merged)
-        )
+        return self._launcher.start_by_hand(Firing(name, MANUAL, "manual", f"manual {event.seq}", (event,), 1, merged))
 
     async def _manual_event(self, input: Mapping[str, Any]) -> SemanticEvent:
         path = input.get("path", "")
@@ -245,7 +239,7 @@ class Dispatcher:
             return
         now = trio.current_time()
         for trigger in triggers:
-            self._ask(trigger, lambda t: t.feed(event, now))
+            self._ask(trigger, partial(_feed, event=event, now=now))
 
     def _ask(self, trigger: OnEvent, question: Callable[[OnEvent], list[Firing]]) -> None:
         """Feed or wake a trigger, admit its firings, note its next deadline."""
@@ -257,7 +251,7 @@ class Dispatcher:
             self._fail(trigger.workflow, f"its trigger {trigger.number} raised {error!r}")
             return
         for firing in firings:
-            self._admit(firing)
+            self._launcher.admit(firing)
         key = f"{trigger.workflow}\0{trigger.number}"
         if deadline is not None:
             self._deadlines.put(key, trigger, deadline)
@@ -269,7 +263,7 @@ class Dispatcher:
         for _, trigger in list(self._deadlines.due(now)):
             self._ask(trigger, lambda t: t.due(now))
         wall = self._wall()
-        for schedule in self._schedules():
+        for schedule in list(self._schedules):
             came = schedule.due(wall)
             if came is not None:
                 self._scheduled(schedule, came)
@@ -283,7 +277,7 @@ class Dispatcher:
         }
         event = SemanticEvent("system.schedule", attrs={k: v for k, v in attrs.items() if v is not None})
         self._bus.publish(event)
-        self._admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
+        self._launcher.admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
 
     async def _wait(self) -> None:
         if self.subscription.ready:
@@ -297,12 +291,9 @@ class Dispatcher:
         if self.paused:
             return float("inf")
         now, wall = trio.current_time(), self._wall()
-        times = [now + min(RECHECK_SECONDS, max(0.0, s.next - wall)) for s in self._schedules()]
+        times = [now + min(RECHECK_SECONDS, max(0.0, s.next - wall)) for s in self._schedules]
         deadline = self._deadlines.deadline
         return min([*times, deadline] if deadline is not None else times, default=float("inf"))
-
-    def _schedules(self) -> list[OnSchedule]:
-        return [t for one in self._installed.values() for t in one.triggers if isinstance(t, OnSchedule)]
 
     def _recheck(self) -> None:
         now = trio.current_time()
@@ -322,62 +313,7 @@ class Dispatcher:
             "run": event.cause.run,
             "workflow": event.cause.workflow,
         }
-        self._announce(f"depth {event.cause.run}", event.path, attrs, once=True)
-
-    def _announce(self, topic: str, path: str, attrs: dict[str, Any], *, once: bool = False) -> None:
-        """Publish `system.overload`, at most every 10 s a topic, or once."""
-        now = trio.current_time()
-        last = self._announced.get(topic)
-        if last is not None and (once or now - last < ANNOUNCE_SECONDS):
-            return
-        self._announced[topic] = now
-        if len(self._announced) > 10_000:
-            self._announced.popitem(last=False)
-        self._bus.publish(SemanticEvent("system.overload", path, attrs=attrs))
-
-    # Firings and runs
-
-    def _admit(self, firing: Firing) -> None:
-        admission = self._admissions[firing.workflow]
-        decision = admission.offer(firing)
-        if decision is Decision.START:
-            self._start(firing)
-        elif decision is Decision.RESTART:
-            for run in list(self._runner.active.values()):
-                if run.workflow == firing.workflow and run.firing.key == firing.key and run.firing.trigger != MANUAL:
-                    self._runner.cancel(run.id, "a newer event restarts it")
-        elif decision is Decision.DROP and admission.dropped["full"]:
-            attrs = {"reason": "queue", "workflow": firing.workflow, "waiting": admission.waiting}
-            self._announce(f"queue {firing.workflow}", firing.event.path, attrs)
-
-    def _start(self, firing: Firing) -> None:
-        """Start an admitted firing, or let it wait for its turn among all workflows."""
-        installed = self._installed.get(firing.workflow)
-        if installed is None:
-            self._next(firing)
-        elif len(self._runner.active) >= self._max_runs:
-            heapq.heappush(self._late, (_PRIORITY[installed.workflow.priority], next(self._tie), firing))
-        else:
-            known = len(self._runner.runs)
-            run = self._runner.start(installed.plan, firing)
-            if run.firing is not firing and known == len(self._runner.runs):
-                self._next(firing)  # this firing has had its run
-
-    def _finished(self, run: Run) -> None:
-        if run.firing.trigger != MANUAL:
-            self._next(run.firing)
-        while self._late and len(self._runner.active) < self._max_runs:
-            self._start(heapq.heappop(self._late)[2])
-        self._room.unpark_all()
-
-    def _next(self, firing: Firing) -> None:
-        admission = self._admissions.get(firing.workflow)
-        if admission is None:
-            return
-        for following in admission.finished(firing.key):
-            self._start(following)
-        if firing.workflow not in self._installed and admission.running == 0:
-            self._admissions.pop(firing.workflow, None)
+        self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
 
     # Installing
 
@@ -404,6 +340,8 @@ class Dispatcher:
 
     def _withdraw(self, old: _Installed, kept: Mapping[int, OnEvent | OnSchedule]) -> None:
         for i, trigger in enumerate(old.triggers):
+            if isinstance(trigger, OnSchedule) and i not in kept:
+                del self._schedules[trigger]
             if isinstance(trigger, OnEvent) and i not in kept:
                 self._index.remove(trigger)
                 self._bus.reroute()
@@ -423,28 +361,14 @@ class Dispatcher:
     async def _backfill(self, trigger: OnEvent, scope: trio.CancelScope) -> None:
         """Present the files that are there already; waits while too many firings do."""
         with scope:
-            for anchor in trigger.anchors:
-                try:
-                    await self._backfill_below("/".join(anchor.head), trigger)
-                except WorldError as error:
-                    log.info("%s found nothing to begin with: %s", trigger.workflow, error)
+            async with contextlib.aclosing(existing(self._workspace, trigger)) as found:
+                async for event in found:
+                    self._ask(trigger, partial(_feed, event=event, now=trio.current_time()))
+                    self._signal.set()
+                    while self._launcher.waiting(trigger.workflow) > BATCH:
+                        await self._launcher.room.park()
         self._backfills.pop(trigger, None)
 
-    async def _backfill_below(self, head: str, trigger: OnEvent) -> None:
-        start = await self._workspace.stat(head)
-        if start.type == "file":
-            self._present(head, start.size, start.mtime_ns, trigger)
-            return
-        async with contextlib.aclosing(self._workspace.walk(head)) as found:
-            async for entry in found:
-                if entry.type == "file":
-                    self._present(entry.path, entry.size, entry.mtime_ns, trigger)
-                admission = self._admissions.get(trigger.workflow)
-                while admission is not None and admission.waiting > BATCH:
-                    await self._room.park()
 
-    def _present(self, path: str, size: int, mtime_ns: int, trigger: OnEvent) -> None:
-        attrs = {"existing": True, "written": size}
-        event = SemanticEvent(trigger.existing_type(), path, size=size, ts=mtime_ns, attrs=attrs)
-        self._ask(trigger, lambda t: t.feed(event, trio.current_time()))
-        self._signal.set()
+def _feed(trigger: OnEvent, event: SemanticEvent, now: float) -> list[Firing]:
+    return trigger.feed(event, now)

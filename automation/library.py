@@ -97,10 +97,16 @@ class Library:
             while watch is not None:
                 await watch.changed()
                 await trio.sleep(QUIET_SECONDS)
-                await self.reload()
+                await self._reload_safely()
         finally:
             if watch is not None:
                 watch.close()
+
+    async def _reload_safely(self) -> None:
+        try:
+            await self.reload()
+        except OSError as error:
+            log.warning("%s cannot be read: %s; what is loaded goes on", self.directory, error.strerror)
 
     async def reload(self) -> list[DefinitionError]:
         """Read what changed; the errors of all files as they are now."""
@@ -200,7 +206,9 @@ class Library:
         if workflow is not None and error is None:
             error = self._conflict(file, workflow)
         if error is not None or workflow is None:
-            self._note_error(file, text, old, error or DefinitionError(file, None, "", "holds no workflow"))
+            error = error or DefinitionError(file, None, "", "holds no workflow")
+            if old is None or str(old.error) != str(error):
+                self._note_error(file, text, old, error)
             return
         if old is not None and old.name != workflow.name:
             self._drop(file)

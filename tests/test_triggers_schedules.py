@@ -113,7 +113,7 @@ def test_a_full_queue_drops_the_newest():
     """And counts it as full."""
     one = admission("queued", queue=1, limit=1)
     results = [one.offer(firing(key)) for key in ("a", "a", "a", "b")]
-    assert results == [Decision.START, Decision.WAIT, Decision.DROP, Decision.DROP] and one.dropped == {"full": 2}
+    assert results == [Decision.START, Decision.WAIT, Decision.FULL, Decision.FULL] and one.dropped == {"full": 2}
 
 
 def test_clearing_forgets_what_waits_not_what_runs():

@@ -1,0 +1,113 @@
+"""From firings to runs: each workflow's own admission first, then the bound of all."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Any, Final
+
+import trio
+
+from automation.admission import Admission, Decision
+from automation.announcements import Announcements
+from automation.definitions import Workflow
+from automation.runner import Plan, Run, Runner
+from automation.triggers.firing import Firing
+
+MANUAL: Final = -1
+_PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
+
+
+class Launcher:
+    """At most `max_runs` runs that events and schedules brought about go on at once; further ones wait by the priority
+    of their workflow, then by age. How many may wait is bounded by each workflow's own queue. Runs by hand pass by.
+    """
+
+    def __init__(self, runner: Runner, announcements: Announcements, max_runs: int) -> None:
+        self.room: Final = trio.lowlevel.ParkingLot()  # woken whenever a run ends
+        self._runner: Final = runner
+        self._announcements: Final = announcements
+        self._max_runs: Final = max_runs
+        self._plans: Final[dict[str, tuple[Plan, int]]] = {}
+        self._admissions: Final[dict[str, Admission]] = {}
+        self._late: Final[list[tuple[int, int, Firing]]] = []
+        self._tie: Final = itertools.count()
+        runner.on_finished = self._finished
+
+    def install(self, workflow: Workflow) -> None:
+        """Use this version of a workflow for whatever starts from now on."""
+        self._plans[workflow.name] = (Plan.of(workflow), _PRIORITY[workflow.priority])
+        self._admissions.setdefault(workflow.name, Admission(workflow.concurrency)).form = workflow.concurrency
+
+    def remove(self, name: str) -> int:
+        """Start no run of a workflow any more; how many firings waited for one."""
+        self._plans.pop(name, None)
+        admission = self._admissions.get(name)
+        if admission is None:
+            return 0
+        forgotten = admission.clear()
+        if admission.running == 0:
+            del self._admissions[name]
+        return forgotten
+
+    def waiting(self, name: str = "") -> int:
+        """How many firings of a workflow wait, without a name those of all."""
+        if name:
+            admission = self._admissions.get(name)
+            return 0 if admission is None else admission.waiting
+        return sum(admission.waiting for admission in self._admissions.values()) + len(self._late)
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Plain numbers about a workflow."""
+        admission = self._admissions[name]
+        out: dict[str, Any] = {"running": admission.running, "waiting": admission.waiting}
+        return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
+
+    def admit(self, firing: Firing) -> None:
+        """Start a firing's run now or later, or let it be, as its workflow says."""
+        admission = self._admissions.get(firing.workflow)
+        if admission is None or firing.workflow not in self._plans:
+            return  # removed in the same breath
+        decision = admission.offer(firing)
+        if decision is Decision.START:
+            self._start(firing)
+        elif decision is Decision.RESTART:
+            self._cancel_present(firing)
+        elif decision is Decision.FULL:
+            attrs = {"reason": "queue", "workflow": firing.workflow, "waiting": admission.waiting}
+            self._announcements.overload(f"queue {firing.workflow}", firing.event.path, attrs)
+
+    def start_by_hand(self, firing: Firing) -> Run:
+        """Start a run past all queues."""
+        return self._runner.start(self._plans[firing.workflow][0], firing)
+
+    def _cancel_present(self, firing: Firing) -> None:
+        for run in list(self._runner.active.values()):
+            if run.workflow == firing.workflow and run.firing.key == firing.key and run.firing.trigger != MANUAL:
+                self._runner.cancel(run.id, "a newer event restarts it")
+
+    def _start(self, firing: Firing) -> None:
+        """Start an admitted firing, or let it wait for its turn among all workflows."""
+        plan, priority = self._plans.get(firing.workflow, (None, 0))
+        if plan is None:
+            self._next(firing)
+        elif len(self._runner.active) >= self._max_runs:
+            heapq.heappush(self._late, (priority, next(self._tie), firing))
+        elif self._runner.start(plan, firing).firing is not firing:
+            self._next(firing)  # it has had its run before
+
+    def _finished(self, run: Run) -> None:
+        if run.firing.trigger != MANUAL:
+            self._next(run.firing)
+        while self._late and len(self._runner.active) < self._max_runs:
+            self._start(heapq.heappop(self._late)[2])
+        self.room.unpark_all()
+
+    def _next(self, firing: Firing) -> None:
+        admission = self._admissions.get(firing.workflow)
+        if admission is None:
+            return
+        for following in admission.finished(firing.key):
+            self._start(following)
+        if firing.workflow not in self._plans and admission.running == 0:
+            self._admissions.pop(firing.workflow, None)
