@@ -93,11 +93,12 @@ static void prepare(enum phase phase, const char *backing, int client, int files
 	}
 }
 
-static void tidy(enum phase phase, const char *backing, int client, int files)
+/* Through the mount, or the server would remember them for ever. */
+static void tidy(enum phase phase, const char *directory, int client, int files)
 {
 	char a[PATH_MAX];
 	for (int i = 0; phase == LOOKUP && i < files; i++) {
-		path(a, backing, client, "cold", i);
+		path(a, directory, client, "cold", i);
 		unlink(a);
 	}
 }
@@ -184,7 +185,7 @@ static void client(struct shared *shared, const char *directory, const char *bac
 				shared->ns[phase] += last - first;
 				shared->operations[phase] += (long long)done * clients;
 			}
-			tidy(phase, backing, me, files);
+			tidy(phase, directory, me, files);
 		}
 		if (me == 0)
 			shared->going = now() < until;

@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None, loop: Callable[[], Any] = serve
         "--timeout", type=float, default=1.0, help="seconds that the kernel may keep names and attributes"
     )
     chosen = parser.parse_args(arguments)
-    options = set(pyfuse3.default_options) | {"fsname=minimal", "allow_other"}
+    options = set(pyfuse3.default_options) | {"fsname=minimal"}
     pyfuse3.init(Minimal(os.path.realpath(chosen.source), chosen.timeout), os.path.realpath(chosen.mount), options)
     os.umask(0)
     try:
