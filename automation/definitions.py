@@ -161,7 +161,7 @@ class EventTrigger(Form):
     path: Globs | None = None
     source: Globs | None = _also("from", "source", default=None)
     size: SizeTest | None = None
-    written: bool | None = None
+    written: bool | Literal["any"] | None = None
     uid: Numbers | None = None
     comm: Globs | None = None
     where: Condition | None = None

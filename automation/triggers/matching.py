@@ -53,7 +53,7 @@ class Matcher:
             and (self._path is None or self._path(target_of(event)))
             and (self._source is None or (event.dest is not None and self._source(event.path)))
             and (form.size is None or self._has_size(event))
-            and (form.written is None or bool(event.attrs.get("written")) is form.written)
+            and (event.type != "file.closed" or self._has_close(event.attrs))
             and (form.uid is None or event.uid in form.uid)
             and (form.comm is None or self._has_comm(event.comm, form.comm))
             and (self._where is None or self._holds(event))
@@ -82,6 +82,18 @@ class Matcher:
     def _has_size(self, event: SemanticEvent) -> bool:
         size = event.size
         return size is not None and all(compare(op, size, limit) for op, limit in self._form.size or ())
+
+    def _has_close(self, attrs: Mapping[str, Any]) -> bool:
+        """Who names closes means those after which the file is another, not those of everybody who read it."""
+        changed = attrs.get("written") is not False or bool(attrs.get("created"))
+        match self._form.written:
+            case True:
+                return bool(attrs.get("written"))
+            case False:
+                return not changed
+            case None:
+                return changed or "file.closed" not in self._form.types
+        return True
 
     @staticmethod
     def _has_comm(comm: str, patterns: list[str]) -> bool:
