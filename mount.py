@@ -63,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VexError as error:
         print(f"vexfs: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallerError | DefinitionError) else 1
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # `vexfs status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        log.exception("a bug in VexFS ended it")
+        return 1
 
 
 def parse(words: Sequence[str], program: str) -> tuple[Callable[[Arguments], int], Arguments]:
@@ -89,7 +92,7 @@ def mount(arguments: Arguments) -> int:
         raise CallerError("say what to mount: SOURCE MOUNTPOINT, or one DIRECTORY to mount over itself (see --help)")
     from vexfs_fuse import background, mounting
 
-    log_file = _log_file(settings)
+    log_file = _log_file(settings, mounting.resolve(settings.mountpoint))
     place = mounting.prepare(
         settings.source, settings.mountpoint, mount_options, keep_out={log_file: "the log file"} if log_file else None
     )
@@ -100,6 +103,11 @@ def mount(arguments: Arguments) -> int:
     ready = background.detach() if settings.background else None
     try:
         _serve(place, settings, mount_options, (workflows_fd, os.path.abspath(workflows)), ready)
+    except VexError as error:
+        if ready is None:
+            raise
+        log.critical("%s", error)  # the terminal may be gone, the log is not
+        return 1
     finally:
         os.close(workflows_fd)
         os.close(place.root_fd)
@@ -166,11 +174,11 @@ def _settings(arguments: Arguments) -> tuple[Settings, MountOptions]:
     return settings, sorted_out
 
 
-def _log_file(settings: Settings) -> str | None:
+def _log_file(settings: Settings, mountpoint: str) -> str | None:
     """Where the log goes, as an absolute path; None is stderr, which only the foreground has."""
     if settings.log_file is not None:
         return os.path.abspath(settings.log_file)
-    return logs.default_file(os.path.realpath(str(settings.mountpoint))) if settings.background else None
+    return logs.default_file(mountpoint) if settings.background else None
 
 
 def _first(group: BaseExceptionGroup[VexError]) -> VexError:

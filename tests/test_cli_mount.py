@@ -273,6 +273,21 @@ def test_unmount_clears_a_dead_mount(place):
     assert not is_mounted(place.mount)
 
 
+def test_a_server_that_hangs_hangs_nobody_else(place):
+    """status, a second mount and unmount come to an end, and say what they met; the mount goes at least."""
+    with server(place) as process:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            assert (done := vexfs("status")).returncode == 1 and "hangs" in done.stdout
+            assert (done := vexfs(place.source, place.mount)).returncode == 2 and "does not answer" in done.stderr
+            assert (done := vexfs("unmount", "--timeout", "1", place.mount)).returncode == 1
+            assert f"its process {process.pid} still runs" in done.stderr
+            assert not is_mounted(place.mount)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        ended(place, process, place.mount)
+
+
 def test_a_mount_in_use_is_not_unmounted_unless_forced(place):
     """The refusal names the user; --force takes the mount away from it."""
     with server(place) as process, (place.mount / "file").open() as held:

@@ -52,7 +52,7 @@ def prepare(source: str, mountpoint: str, options: MountOptions, *, keep_out: di
     since the process would wait for itself.
     """
     check_device()
-    place = os.path.realpath(mountpoint)
+    place = resolve(mountpoint)
     clear_dead(place)
     check_directory(source, "the source")
     check_directory(mountpoint, "the mountpoint")
@@ -103,6 +103,14 @@ def clear_dead(mountpoint: str) -> None:
             )
         log.warning("clearing away a dead mount on %s", mountpoint)
         detach(mountpoint)
+
+
+def resolve(path: str) -> str:
+    """`path` absolute and without links, although a dead mount may lie on the way; CallerError if one hangs."""
+    try:
+        return within(PROBE_SECONDS, lambda: os.path.realpath(path))
+    except TimedOut as error:
+        raise CallerError(f"a mount on the way to {path} does not answer: unmount it first (umount -l)") from error
 
 
 def answers(mountpoint: str) -> bool:

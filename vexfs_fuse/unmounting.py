@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from automation.errors import CallerError, TimedOut, WorldError
@@ -22,8 +22,14 @@ def find(path: str) -> Mounted:
     plain = os.path.abspath(path)
     parent, name = os.path.split(plain)
     table = mountinfo.mounts()
-    for candidate in (plain, os.path.join(os.path.realpath(parent), name), os.path.realpath(plain)):
-        entry = mountinfo.topmost(candidate, table)
+    # The name itself is resolved last: where a mount lies on it, its server would have to answer.
+    spellings: tuple[Callable[[], str], ...] = (
+        lambda: plain,
+        lambda: os.path.join(mounting.resolve(parent), name),
+        lambda: mounting.resolve(plain),
+    )
+    for spelling in spellings:
+        entry = mountinfo.topmost(spelling(), table)
         if entry is not None and entry.ours:
             return entry
     kind = next((e.fstype for e in table if e.mountpoint == plain), None)
@@ -44,8 +50,11 @@ def unmount(path: str, *, force: bool = False, timeout: float = 60.0) -> None:
         raise WorldError(f"{entry.mountpoint} is in use by {shown}; --force unmounts it all the same")
     until = time.monotonic() + timeout
     with _watched(server) as ended:
-        if not ask_to_quit(entry):
-            mounting.detach(entry.mountpoint, lazy=force)
+        try:
+            if not ask_to_quit(entry):
+                mounting.detach(entry.mountpoint, lazy=force)
+        except TimedOut:
+            mounting.detach(entry.mountpoint)  # it hangs, and our own question keeps it busy
         for _ in mountinfo.changes(until):
             if all(other.id != entry.id for other in mountinfo.mounts() if other.mountpoint == entry.mountpoint):
                 break
@@ -58,7 +67,7 @@ def unmount(path: str, *, force: bool = False, timeout: float = 60.0) -> None:
 
 
 def ask_to_quit(entry: Mounted) -> bool:
-    """Write `quit` to the mount's control file; False where it does not answer or this user may not."""
+    """Write `quit` to the mount's control file; False where it is dead or this user may not, TimedOut if it hangs."""
     ctl = os.path.join(entry.mountpoint, mounting.CONTROL_NAME, "ctl")
 
     def write() -> bool:
@@ -71,7 +80,7 @@ def ask_to_quit(entry: Mounted) -> bool:
 
     try:
         return mounting.within(mounting.PROBE_SECONDS, write)
-    except (OSError, TimedOut):
+    except OSError:
         return False
 
 
