@@ -179,7 +179,7 @@ async def test_without_the_native_library_a_wait_is_bounded(service, autojump_cl
     assert trio.current_time() - started == pytest.approx(1.0)
 
 
-async def test_closing_the_tree_ends_every_reader(service, kernel, nursery):
+async def test_closing_the_tree_ends_every_reader(service, kernel, nursery, autojump_clock):
     """Unmounting answers who waits with the end of file, and who opens afterwards too; nothing stays subscribed."""
     fh = await kernel.open("events")
     got = []

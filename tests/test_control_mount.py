@@ -284,12 +284,11 @@ def test_the_end_of_the_mount_ends_the_readers(native):
         arguments = ("--workflows", str(directory / "workflows"))
         with mounted(directory / "source", arguments=arguments, environment=environment) as mount:
             control = mount.mountpoint / ".vexfs"
-            killed = Reader(control, "exec cat events.d/user").__enter__()
-            killed.process.kill()
-            assert killed.process.wait(5) == -signal.SIGKILL
-            until(lambda: readers(control) == 0)
+            with Reader(control, "exec cat events.d/user") as killed:
+                killed.process.kill()
+                assert killed.process.wait(5) == -signal.SIGKILL
             reader = Reader(control, "exec cat events.d/user").__enter__()
             mount.process.send_signal(signal.SIGTERM)
             _, complaint = reader.process.communicate(timeout=10)
-            assert (reader.process.returncode, complaint) == (0, b"")
             mount.process.wait(30)
+            assert (reader.process.returncode, complaint) == (0, b"")

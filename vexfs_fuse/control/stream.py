@@ -28,6 +28,7 @@ from vexfs_fuse.errors import EAGAIN, EBADF, EINTR, fail
 READERS: Final = 64
 REREAD: Final = 1 << 18  # bytes kept behind a reader; a block of cat is 128 KiB
 BATCH: Final = 128  # records rendered at a time, so that a backlog does not hold the loop: about 10 µs each
+PATIENCE: Final = 1.0  # seconds
 READABLE: Final = select.POLLIN | select.POLLRDNORM
 
 
@@ -42,6 +43,7 @@ class Readers:
         self.answer_every: Final = answer_every
         self.closed = False
         self._open: Final[set[Stream]] = set()
+        self._departures: Final = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -60,14 +62,17 @@ class Readers:
     def leave(self, stream: Stream) -> None:
         """One less."""
         self._open.discard(stream)
+        self._departures.unpark_all()
 
     async def close(self) -> None:
-        """End all streams and return when nobody waits: who waited got the end of file."""
+        """End all streams. Who waits gets the end of the file, and `PATIENCE` to close it: that wants an answer too."""
         self.closed = True
+        leaving = {stream for stream in self._open if stream.waiting}
         for stream in tuple(self._open):
             stream.close()
-        while any(stream.waiting for stream in self._open):
-            await trio.lowlevel.checkpoint()
+        with trio.move_on_after(PATIENCE):
+            while leaving & self._open:
+                await self._departures.park()
 
 
 class Window:

@@ -84,8 +84,8 @@ class ControlTree:
             file.handle.interrupt()
 
     async def close(self) -> None:
-        """End the event streams; returns when nobody waits. To be called while requests are still answered: once the
-        session is gone, a reader that waits gets ENOTCONN instead of the end of the file.
+        """End the event streams; returns when those who waited have closed them, after a second at most. To be called
+        while requests are still answered: once the session is gone, they get ENOTCONN instead of the end of the file.
         """
         await self._readers.close()
 
