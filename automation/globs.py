@@ -2,7 +2,8 @@
 
 `*` and `?` stay within one name, `[abc]`, `[a-z]`, `[!a]` are one character, `**` crosses any number of directories,
 `{a,b}` is a choice (nested ones too), `\\` takes the next character literally, and a pattern that begins with `!`
-excludes. A leading `/` means nothing: every pattern starts at the root of the mount. Hidden names are names.
+excludes. A leading `/` means nothing: every pattern starts at the root of the mount; one that ends in `/` is everything
+below. Hidden names are names.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def expand(pattern: str) -> list[str]:
     if not pattern.strip("/"):
         raise ValueError(f"the pattern {pattern!r} is empty")
     out = _expand(pattern.lstrip("/"), 0)
-    return list(dict.fromkeys(choice.rstrip("/") for choice in out))
+    return list(dict.fromkeys(f"{choice.rstrip('/')}/**" if choice.endswith("/") else choice for choice in out))
 
 
 def _expand(pattern: str, depth: int) -> list[str]:

@@ -111,3 +111,20 @@ def test_every_field_of_an_event_is_always_there():
     """What expressions may name and what an event gives are the same set."""
     assert set(event_facts(EVENT)) == set(EVENT_FIELDS)
     assert event_facts(SemanticEvent("file.renamed", "a/x", "b/y.z"))["target"] == "b/y.z"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("state.a", 1),
+        ("state.?z.orValue(2)", 2),
+        ("state['b'].c", 3),
+        ("state.b.c + state.a", 4),
+        ("size(state)", 2),
+        ("has(state.b) && !has(state.z)", True),
+        ("state.a == 1 && 'state.z' != ''", True),
+    ],
+)
+def test_only_the_used_part_of_the_state_is_handed_over(source, expected):
+    """However it is asked for, the result is as if it were whole."""
+    assert compile_expression(source)({"state": {"a": 1, "b": {"c": 3}}}) == expected
