@@ -33,7 +33,15 @@ def attempt(call: Callable[..., object], *arguments: object, **named: object) ->
     try:
         return call(*arguments, **named)
     except OSError as error:
-        return errno.errorcode[error.errno] if error.errno else repr(error)
+        return errno_name(error)
+
+
+def errno_name(error: OSError) -> str:
+    """The errno's name; of the numbers that have two, the one that the man pages use."""
+    if not error.errno:
+        return repr(error)
+    name = errno.errorcode[error.errno]
+    return {"EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP", "EWOULDBLOCK": "EAGAIN"}.get(name, name)
 
 
 def try_open(path: os.PathLike[str] | str | bytes, flags: int, mode: int = 0o666, *, dir_fd: int | None = None) -> str:

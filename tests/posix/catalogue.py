@@ -20,6 +20,11 @@ FAMILIES: Final = (
     "locking",
     "orphans",
     "specials",
+    "large",
+    "allocation",
+    "copying",
+    "totals",
+    "syncing",
     "opening",
     "creating",
     "renaming",
@@ -33,6 +38,8 @@ FAMILIES: Final = (
     "times",
     "xattrs",
     "permissions",
+    "inheriting",
+    "privileges",
 )
 
 

@@ -32,6 +32,27 @@ DIFFERENCES: Final = (
         "the kernel gives every FUSE file a poll method, and epoll asks for nothing more",
     ),
     Difference(
+        ("allocation.collapse_range", "allocation.insert_range"),
+        ("ext4",),
+        "the kernel's FUSE passes neither mode on: EOPNOTSUPP, as on tmpfs",
+    ),
+    Difference(
+        (
+            "allocation.extends",
+            "allocation.within_the_file",
+            "allocation.keep_size",
+            "allocation.punch_hole",
+            "allocation.punch_beyond_the_end",
+            "allocation.punched_hole_is_seen",
+            "allocation.bad_ranges",
+            "allocation.no_space",
+            "allocation.clears_set_ids",
+            "orphans.allocated",
+        ),
+        FALLBACK,
+        "pyfuse3 has no fallocate: without the native library it is EOPNOTSUPP, and posix_fallocate writes zeros instead",
+    ),
+    Difference(
         (
             "sparse.finding_data",
             "sparse.finding_in_whole_hole",
