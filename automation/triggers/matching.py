@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from automation.definitions import EventTrigger
 from automation.events import SemanticEvent, covers
-from automation.expressions import EvaluationError, compile_expression
+from automation.expressions import EvaluationError, Expression, compile_expression
 from automation.facts import event_facts, target_of
 from automation.globs import compile_globs
 from automation.quantities import compare
@@ -105,9 +105,10 @@ class Matcher:
         assert self._where is not None
         return self._evaluate(self._where, event) is True
 
-    def _evaluate(self, expression: Callable[[Mapping[str, Any]], Any], event: SemanticEvent) -> Any:
+    def _evaluate(self, expression: Expression, event: SemanticEvent) -> Any:
+        facts = event_facts(event, expression.event_fields)
         try:
-            return expression({"event": event_facts(event), "state": self._state(), "vars": self._variables})
+            return expression({"event": facts, "state": self._state(), "vars": self._variables})
         except EvaluationError as error:
             self.errors += 1
             self.last_error = str(error)
