@@ -29,7 +29,8 @@ def pattern(shown: str) -> str:
     text = re.sub(r"\d+(\\\.\d+)?(\\ )(ms|s)\b", "SPAN", text)
     text = re.sub(r"\d+", r"\\d+", text)
     text = re.sub(r"(\\\s|\\\n|\s)+", r"\\s+", text)
-    return text.replace("RUN", "[0-9a-f]{16}").replace("SPAN", r"[\d.]+ (µs|ms|s)").replace("…", ".*")
+    text = text.replace("RUN", "[0-9a-f]{16}").replace("SPAN", r"[\d.]+ (µs|ms|s)")
+    return re.sub(r"(\\s\+)?…(\\s\+)?", ".*", text)
 
 
 @pytest.fixture
