@@ -29,7 +29,11 @@ def check_extends(directory: Path) -> object:
     """Plain fallocate makes the file larger, and the new part zeros with blocks behind it."""
     path = make(directory / "file", b"text")
     with opened(path, os.O_RDWR) as fd:
-        result = [attempt(fallocate, fd, 0, 0, 40 * PAGE), os.fstat(fd).st_size, os.fstat(fd).st_blocks * 512 >= 40 * PAGE]
+        result = [
+            attempt(fallocate, fd, 0, 0, 40 * PAGE),
+            os.fstat(fd).st_size,
+            os.fstat(fd).st_blocks * 512 >= 40 * PAGE,
+        ]
     assert result == [None, 40 * PAGE, True]
     return result, path.read_bytes()[:6]
 

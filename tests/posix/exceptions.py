@@ -32,6 +32,11 @@ DIFFERENCES: Final = (
         "the kernel gives every FUSE file a poll method, and epoll asks for nothing more",
     ),
     Difference(
+        ("status.statx_birth_time",),
+        EVERYWHERE,
+        "FUSE_STATX came after libfuse 3.14: no birth time; all else of statx is answered",
+    ),
+    Difference(
         ("allocation.collapse_range", "allocation.insert_range"),
         ("ext4",),
         "the kernel's FUSE passes neither mode on: EOPNOTSUPP, as on tmpfs",

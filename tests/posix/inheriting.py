@@ -47,7 +47,8 @@ def everything(directory: Path) -> object:
     os.symlink("x", directory / "link")
     found = {name: shape(directory / name) for name in names(directory)}
     acls = {
-        name: (entries(directory / name, ACCESS), entries(directory / name, DEFAULT)) for name in ("file", "dir", "fifo")
+        name: (entries(directory / name, ACCESS), entries(directory / name, DEFAULT))
+        for name in ("file", "dir", "fifo")
     }
     return found, acls
 

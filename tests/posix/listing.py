@@ -45,7 +45,7 @@ def check_types_and_inodes(directory: Path) -> object:
 
 
 def check_dot_entries_inodes(directory: Path) -> object:
-    """"." and ".." carry the inodes of the directory and of its parent."""
+    """ "." and ".." carry the inodes of the directory and of its parent."""
     (directory / "sub").mkdir()
     with opened(directory / "sub", os.O_RDONLY) as fd:
         found = {name: ino for name, ino, _ in getdents(fd, 4096)}

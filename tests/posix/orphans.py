@@ -5,7 +5,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.posix.calls import AT_SYMLINK_FOLLOW, attempt, fallocate, futimens, kind, linkat, make, names, opened, shape, try_open
+from tests.posix.calls import (
+    AT_SYMLINK_FOLLOW,
+    attempt,
+    fallocate,
+    futimens,
+    kind,
+    linkat,
+    make,
+    names,
+    opened,
+    shape,
+    try_open,
+)
 from tests.posix.children import ALICE, Steps, as_user
 
 RW = os.O_RDWR | os.O_CREAT
@@ -236,6 +248,9 @@ def check_executing_an_unlinked_directory_entry(directory: Path) -> object:
         path.rename(directory / "to" / "file")
         (directory / "from").rmdir()
         os.pwrite(fd, b"moved", 0)
-        result = os.fstat(fd).st_ino == (directory / "to" / "file").stat().st_ino, (directory / "to" / "file").read_bytes()
+        result = (
+            os.fstat(fd).st_ino == (directory / "to" / "file").stat().st_ino,
+            (directory / "to" / "file").read_bytes(),
+        )
     assert result == (True, b"moved")
     return result

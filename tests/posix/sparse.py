@@ -102,7 +102,11 @@ def check_finding_in_a_directory(directory: Path) -> object:
 
 def check_blocks(directory: Path) -> object:
     """A sparse file takes the blocks of its data only."""
-    paths = [islands(directory / "sparse", 1, 2, 3), islands(directory / "empty"), islands(directory / "all", *range(64))]
+    paths = [
+        islands(directory / "sparse", 1, 2, 3),
+        islands(directory / "empty"),
+        islands(directory / "all", *range(64)),
+    ]
     result = [path.stat().st_blocks * 512 // PAGE for path in paths]
     assert result[0] < 10 and result[1] < 3 and result[2] >= 64
     return result

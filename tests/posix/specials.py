@@ -210,7 +210,10 @@ def check_socket_permission(directory: Path) -> object:
 def check_datagrams(directory: Path) -> object:
     """Datagram sockets work by path, and know the sender's."""
     os.chdir(directory)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two,
+    ):
         one.bind("one")
         two.bind("two")
         one.sendto(b"to two", "two")

@@ -121,7 +121,7 @@ def check_out_of_the_filesystem(directory: Path) -> object:
 
 
 def check_dot_dot_after_a_link(directory: Path) -> object:
-    """".." after a link is the parent of its target."""
+    """ ".." after a link is the parent of its target."""
     (directory / "far" / "deep").mkdir(parents=True)
     make(directory / "far" / "file", b"far")
     (directory / "link").symlink_to("far/deep")
