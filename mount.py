@@ -152,6 +152,7 @@ def _serve(
     announce = ready.tell if ready else lambda: None
     try:
         trio.run(Server(service, session, settings.grace).run, announce)
+        log.info("%s is unmounted", place.mountpoint)
     except* VexError as group:
         raise _first(group) from group
 
