@@ -23,6 +23,7 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_option
 from automation import globs
 
 VARIABLES: Final = ("event", "steps", "state", "vars", "input", "run")
+MACHINE: Final = "machine"  # one more, in statecharts only
 _BROAD: Final = ("event", "state")  # variables of which an expression usually needs little
 EVENT_FIELDS: Final = (
     *("seq", "ts", "type", "path", "dest", "target", "name", "stem", "suffix", "dir", "inode", "size", "offset"),
@@ -240,7 +241,7 @@ def _overloads(
 @functools.cache
 def _environment() -> cel.Env:
     return cel.NewEnv(
-        variables=dict.fromkeys(VARIABLES, cel.Type.DYN),
+        variables=dict.fromkeys((*VARIABLES, MACHINE), cel.Type.DYN),
         functions=[
             cel.FunctionDecl(name, [*_overloads(name, parameters, result, implementation)])
             for name, (parameters, result, implementation) in _FUNCTIONS.items()
