@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import Final
 
 from pyfuse3 import EntryAttributes, RequestContext, SetattrFields, StatvfsData
 
 from vexfs_fuse import passthrough
 from vexfs_fuse.backing import Backing
+from vexfs_fuse.callers import in_group
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.native import SET_ATIME_NOW, SET_MTIME_NOW
 
@@ -44,13 +46,15 @@ class Attributes:
             os.chown(passthrough.link_to(fd), uid, gid)
             self._emit("file.attr.owner", inode, ctx, inode=ino, attrs={"uid": uid, "gid": gid})
         if fields.update_size:
-            self._truncate(inode, fd, attr.st_size, fh, ctx)
+            self._truncate(fd, attr.st_size, fh)
             size = {"size_before": before.st_size}
             self._emit("file.truncated", inode, ctx, inode=ino, size=attr.st_size, attrs=size)
         if fields.update_mode:
             os.chmod(passthrough.link_to(fd), stat.S_IMODE(attr.st_mode))
             mode = {"mode": oct(stat.S_IMODE(attr.st_mode)), "before": oct(stat.S_IMODE(before.st_mode))}
             self._emit("file.attr.mode", inode, ctx, inode=ino, attrs=mode)
+        if fields.update_size:  # after the mode: without KILLPRIV_V2 the kernel sends one, with its own idea of sgid
+            self._backing.drop_set_ids(fd, ctx)
         if fields.update_atime or fields.update_mtime:
             self._set_times(inode, fd, attr, fields, flags)
             if not fields.update_size:  # a truncation sets mtime along the way
@@ -92,7 +96,10 @@ class Attributes:
     def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """Set an extended attribute."""
         inode = self._inodes[ino]
-        os.setxattr(passthrough.link_to(self._inodes.fd(inode)), name, value)
+        fd = self._inodes.fd(inode)
+        os.setxattr(passthrough.link_to(fd), name, value)
+        if name == b"system.posix_acl_access" and ctx.uid != 0:  # the kernel's rule for who is not in the file's group
+            passthrough.drop_set_ids(fd, partial(in_group, ctx), gid_only=True)
         attrs = {"name": os.fsdecode(name), "length": len(value)}
         self._emit("file.attr.xattr", inode, ctx, inode=ino, attrs=attrs)
 
@@ -102,13 +109,11 @@ class Attributes:
         os.removexattr(passthrough.link_to(self._inodes.fd(inode)), name)
         self._emit("file.attr.xattr", inode, ctx, inode=ino, attrs={"name": os.fsdecode(name), "removed": True})
 
-    def _truncate(self, inode: Inode, fd: int, size: int, fh: int | None, ctx: RequestContext) -> None:
+    def _truncate(self, fd: int, size: int, fh: int | None) -> None:
         if fh is not None:
             os.ftruncate(self._backing.handles.file(fh).fd, size)
         else:
             os.truncate(passthrough.link_to(fd), size)
-        if ctx.uid != 0:
-            passthrough.drop_suid(fd)
 
     def _set_times(self, inode: Inode, fd: int, attr: EntryAttributes, fields: SetattrFields, flags: int) -> None:
         atime = attr.st_atime_ns if fields.update_atime else passthrough.UTIME_OMIT

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from pyfuse3 import EntryAttributes
 
 from vexfs_fuse import passthrough
+from vexfs_fuse.callers import Who, in_group
 from vexfs_fuse.credentials import Credentials
 from vexfs_fuse.errors import EBUSY, fail
 from vexfs_fuse.handles import Handles
 from vexfs_fuse.inodes import Inode, Inodes
 from vexfs_fuse.native import Native
-from vexfs_fuse.observer import Observer, Who
+from vexfs_fuse.observer import Observer
 
 CONTROL_NAME: Final = b".vexfs"
 
@@ -69,6 +71,11 @@ class Backing:
             return inode, status
         path_fd, status = passthrough.open_path(fd, name)
         return self.inodes.enter(parent, name, path_fd, status), status
+
+    def drop_set_ids(self, fd: int, who: Who) -> None:
+        """`who` changed the content of a file: suid and sgid go, unless root did."""
+        if who.uid != 0:
+            passthrough.drop_set_ids(fd, partial(in_group, who))
 
     def caller(self, otherwise: Who) -> Who:
         """Who makes the request in hand, where pyfuse3 does not say; without the native library, `otherwise`."""

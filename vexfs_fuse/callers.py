@@ -15,6 +15,25 @@ from automation.events import Cause
 _KEPT: Final = 256  # threads remembered; the oldest goes
 
 
+class Who(Protocol):
+    """The caller as the kernel names it: pyfuse3's RequestContext, the native library's request, or an opener."""
+
+    @property
+    def pid(self) -> int:
+        """Thread."""
+        ...
+
+    @property
+    def uid(self) -> int:
+        """Effective user."""
+        ...
+
+    @property
+    def gid(self) -> int:
+        """Effective group."""
+        ...
+
+
 class Commands(Protocol):
     """What the automation side knows of its own child processes."""
 
@@ -148,6 +167,18 @@ def _read(path: str) -> bytes:
         return os.read(fd, 65_536)
     finally:
         os.close(fd)
+
+
+def in_group(who: Who, gid: int) -> bool:
+    """Whether the caller belongs to a group, by its effective group or a supplementary one."""
+    if who.gid == gid:
+        return True
+    try:
+        status = _read(f"/proc/{who.pid}/status")
+    except OSError:
+        return False
+    line = next((line for line in status.split(b"\n") if line.startswith(b"Groups:")), b"Groups:")
+    return str(gid).encode() in line.split()[1:]
 
 
 def _field(status: bytes, name: bytes) -> str:

@@ -102,6 +102,7 @@ class Extra:
         self._guard(request, work)
 
     def _change(self, file: OpenFile, who: Opener, type: str, offset: int, length: int, **attrs: Any) -> None:
+        self._backing.drop_set_ids(file.fd, who)
         file.bytes_written += length
         file.who = who
         inode = file.inode

@@ -46,8 +46,8 @@ class Files:
         path_fd = self._inodes.fd(inode)
         size_before = os.fstat(path_fd).st_size if flags & os.O_TRUNC else 0
         fd = passthrough.reopen(path_fd, flags)
-        if flags & os.O_TRUNC and ctx.uid != 0:
-            passthrough.drop_suid(fd)
+        if flags & os.O_TRUNC:
+            self._backing.drop_set_ids(fd, ctx)
         reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
         if size_before:
             attrs = {"size_before": size_before}
@@ -93,10 +93,11 @@ class Files:
         """Bytes written."""
         file = self._handles.file(fh)
         who = _kept(self._backing.caller(file.who))
-        kill_suid = self._backing.native is not None and self._backing.native.request.flags
+        library = self._backing.native
+        drop = file.set_ids if library is None else library.request.flags
         count = await self._pace.call(file.inode.dev, os.pwrite, file.fd, data, offset)
-        if kill_suid:
-            passthrough.drop_suid(file.fd)
+        if drop:
+            self._backing.drop_set_ids(file.fd, who)
         file.bytes_written += count
         file.who = who
         self._emit("file.written", file.inode, who, inode=file.inode.ino, offset=offset, length=count)
@@ -151,7 +152,8 @@ class Files:
         path = inode.path()
         who = Opener(ctx.pid, ctx.uid, ctx.gid)
         native = self._register(inode, fd, flags, status, path, ctx)
-        file = OpenFile(fd, inode, flags, who, created, native, status.st_size, status.st_mtime_ns)
+        set_ids = bool(status.st_mode & _SUID)
+        file = OpenFile(fd, inode, flags, who, created, native, set_ids, status.st_size, status.st_mtime_ns)
         self._handles.files[fd] = file
         inode.opens += 1
         if file.mappable:

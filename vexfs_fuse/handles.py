@@ -32,6 +32,7 @@ class OpenFile:
     who: Opener  # who opened it, then who wrote last
     created: bool
     native: bool
+    set_ids: bool  # suid or sgid was set at the open
     size: int  # at the open, bytes
     mtime_ns: int
     bytes_read: int = 0

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from automation.bus import Bus
 from automation.events import NO_ATTRS, SemanticEvent
-from vexfs_fuse.callers import Callers
+from vexfs_fuse.callers import Callers, Who
 from vexfs_fuse.inodes import Inode
-
-
-class Who(Protocol):
-    """The caller as the kernel names it: pyfuse3's RequestContext, the native library's request, or an opener."""
-
-    @property
-    def pid(self) -> int:
-        """Thread."""
-        ...
-
-    @property
-    def uid(self) -> int:
-        """Effective user."""
-        ...
-
-    @property
-    def gid(self) -> int:
-        """Effective group."""
-        ...
 
 
 class Observer:

@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)  # releases the GIL: what is called here may block
@@ -92,13 +93,17 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     _check(_libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
-def drop_suid(fd: int) -> None:
-    """Clear suid, and sgid where the group may execute, as the kernel does when an ordinary user writes."""
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
+def drop_set_ids(fd: int, in_group: Callable[[int], bool], *, gid_only: bool = False) -> None:
+    """Clear suid and sgid as the kernel does when a user without CAP_FSETID changes content.
+
+    sgid goes where the group may execute, and where the caller is not `in_group` of the file.
+    """
+    status = os.fstat(fd)
+    mode = status.st_mode
+    if not stat.S_ISREG(mode) or not mode & (stat.S_ISUID | stat.S_ISGID):
         return
-    kept = mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    kept = mode if gid_only else mode & ~stat.S_ISUID
+    if (mode & stat.S_IXGRP and not gid_only) or (mode & stat.S_ISGID and not in_group(status.st_gid)):
         kept &= ~stat.S_ISGID
     if kept != mode:
         os.chmod(link_to(fd), stat.S_IMODE(kept))
