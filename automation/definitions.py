@@ -40,12 +40,13 @@ KEYS: Final = {
 }
 
 
-def _also(name: str, other: str, **more: Any) -> Any:
+def also(name: str, other: str, **more: Any) -> Any:
     """A field that has two names in a definition."""
     return Field(validation_alias=AliasChoices(name, other), **more)
 
 
-def _one_or_more(value: object) -> object:
+def one_or_more(value: object) -> object:
+    """Where a list is expected, one item is a list of one."""
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -72,7 +73,8 @@ def _condition(text: str) -> str:
     return text
 
 
-def _key(text: str) -> str:
+def checked_key(text: str) -> str:
+    """The expression of a key, given by its short name or as CEL; ValueError when it is wrong."""
     source = KEYS.get(text, text)
     compile_expression(source)
     return source
@@ -84,7 +86,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _time_zone(name: str) -> str:
+def time_zone(name: str) -> str:
+    """A name that the machine knows; ValueError says what to write."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -105,14 +108,14 @@ Condition = Annotated[
     str, BeforeValidator(lambda v: _unwrapped(v) if isinstance(v, str) else v), AfterValidator(_condition)
 ]
 Globs = Annotated[
-    list[str], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]), AfterValidator(_globs)
+    list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str]), AfterValidator(_globs)
 ]
 Types = Annotated[
     list[Annotated[str, AfterValidator(_event_type)]],
-    BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
-Numbers = Annotated[list[int], BeforeValidator(_one_or_more, json_schema_input_type=int | list[int])]
+Numbers = Annotated[list[int], BeforeValidator(one_or_more, json_schema_input_type=int | list[int])]
 
 
 def action_template(action: dict[str, Any]) -> Template:
@@ -157,9 +160,9 @@ class EventTrigger(Form):
     """Fires on events. All that is given must hold; see docs/definitions.md for each field."""
 
     type: Literal["event"] = "event"
-    types: Types = _also("types", "on", default_factory=lambda: ["file.closed"])
+    types: Types = also("types", "on", default_factory=lambda: ["file.closed"])
     path: Globs | None = None
-    source: Globs | None = _also("from", "source", default=None)
+    source: Globs | None = also("from", "source", default=None)
     size: SizeTest | None = None
     written: bool | Literal["any"] | None = None
     uid: Numbers | None = None
@@ -168,7 +171,7 @@ class EventTrigger(Form):
     settle: Duration | None = None
     debounce: Duration | None = None
     cooldown: Duration | None = None
-    key: Annotated[str, AfterValidator(_key)] = KEYS["path"]
+    key: Annotated[str, AfterValidator(checked_key)] = KEYS["path"]
     backfill: Literal["existing"] | None = None
     own: bool = False
     failed: bool = False
@@ -178,9 +181,9 @@ class ScheduleTrigger(Form):
     """Fires at the times of a cron expression or at a steady pace."""
 
     type: Literal["schedule"] = "schedule"
-    cron: Annotated[str, AfterValidator(_cron)] | None = _also("cron", "cron_expression", default=None)
+    cron: Annotated[str, AfterValidator(_cron)] | None = also("cron", "cron_expression", default=None)
     every: Annotated[Duration, Field(ge=1)] | None = None
-    timezone: Annotated[str, AfterValidator(_time_zone)] | None = None
+    timezone: Annotated[str, AfterValidator(time_zone)] | None = None
 
     @model_validator(mode="after")
     def _one_pace(self) -> ScheduleTrigger:
@@ -212,7 +215,7 @@ Trigger = Annotated[
 class Retry(Form):
     """How often a step is tried in all, and the wait between: `backoff`, doubling up to `max_delay`, ± `jitter`."""
 
-    attempts: int = _also("attempts", "max_attempts", default=3, ge=1, le=1000)
+    attempts: int = also("attempts", "max_attempts", default=3, ge=1, le=1000)
     backoff: Duration = 1.0
     factor: float = Field(default=2.0, ge=1, le=100)
     max_delay: Duration = 60.0
@@ -225,14 +228,14 @@ class Step(Form):
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     description: str = ""
     action: Action
-    when: Condition | None = _also("when", "condition", default=None)
+    when: Condition | None = also("when", "condition", default=None)
     timeout: Duration = 300.0
     retry: Annotated[
         Retry,
         BeforeValidator(lambda v: {"attempts": v} if isinstance(v, int) else v, json_schema_input_type=int | Retry),
-    ] = _also("retry", "retry_policy", default=Retry(attempts=1))
+    ] = also("retry", "retry_policy", default=Retry(attempts=1))
     compensate: Annotated[
-        list[Action], BeforeValidator(_one_or_more, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
+        list[Action], BeforeValidator(one_or_more, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
     ] = []
     on_error: Literal["fail", "continue"] = "fail"
 
@@ -253,8 +256,8 @@ class Workflow(Form):
     description: str = ""
     workflow_type: Literal["linear"] = "linear"
     triggers: Annotated[
-        list[Trigger], BeforeValidator(_one_or_more, json_schema_input_type=Trigger | list[Trigger])
-    ] = _also("triggers", "trigger_patterns", default=[])
+        list[Trigger], BeforeValidator(one_or_more, json_schema_input_type=Trigger | list[Trigger])
+    ] = also("triggers", "trigger_patterns", default=[])
     steps: list[Step] = Field(min_length=1, max_length=1000)
     compensation_steps: list[Step] = []
     concurrency: Annotated[
