@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
+import struct
+from collections.abc import Iterator
 from typing import Final
 
 import trio
 
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _MASK: Final = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
+_HEADER: Final = struct.Struct("iIII")
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
-    """Tells that names or contents in a directory changed, not which; OSError where the kernel refuses a watch."""
+    """Tells that names or contents in a directory changed, not which; OSError where the kernel refuses a watch.
+
+    A new file counts when its writer closes it, a new link at once.
+    """
 
     def __init__(self, directory_fd: int) -> None:
+        self._directory: Final = directory_fd
         self._fd: Final[int] = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1 failed")
@@ -28,13 +36,32 @@ class DirectoryWatch:
 
     async def changed(self) -> None:
         """Wait until something changes; changes before the call count."""
-        await trio.lowlevel.wait_readable(self._fd)
-        try:
-            while os.read(self._fd, 65_536):
-                pass
-        except BlockingIOError:
-            return
+        while True:
+            await trio.lowlevel.wait_readable(self._fd)
+            events = list(self._events())  # all of them, however soon one matters
+            if any(self._matters(mask, name) for mask, name in events):
+                return
 
     def close(self) -> None:
         """Give the watch back."""
         os.close(self._fd)
+
+    def _events(self) -> Iterator[tuple[int, bytes]]:
+        try:
+            while data := os.read(self._fd, 65_536):
+                at = 0
+                while at < len(data):
+                    _, mask, _, length = _HEADER.unpack_from(data, at)
+                    at += _HEADER.size + length
+                    yield mask, data[at - length : at].rstrip(b"\0")
+        except BlockingIOError:
+            return
+
+    def _matters(self, mask: int, name: bytes) -> bool:
+        if not mask & _CREATE:
+            return True
+        try:
+            found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1

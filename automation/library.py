@@ -22,7 +22,7 @@ from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError, WorldError
 from automation.events import SemanticEvent
 from automation.inotify import DirectoryWatch
-from automation.loading import examine, examine_source
+from automation.loading import examine, examine_source, most_telling
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
 from automation.sources import MOST_BYTES, Source
@@ -198,7 +198,7 @@ class Library:
         except Exception as error:
             log.exception("examining %s met a bug", file)
             return None, DefinitionError(file, None, "", f"cannot be examined: {error!r}")
-        return workflow, errors[0] if errors else None
+        return workflow, most_telling(errors) if errors else None
 
     def _take(self, file: str, text: str, workflow: Workflow | None, error: DefinitionError | None) -> None:
         """Let the new version of a file take effect, or show why it cannot."""

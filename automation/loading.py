@@ -16,6 +16,7 @@ from automation.errors import DefinitionError
 from automation.expressions import nearest
 from automation.sources import Place, Source, read_source
 
+_REQUIRED: Final = "this field is required"
 _TAGS: Final = ("event", "schedule", "manual")
 _STEP_REFERENCE: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
 _FIELDS: Final = frozenset(
@@ -26,11 +27,16 @@ _FIELDS: Final = frozenset(
 
 
 def load(path: str, text: str) -> Workflow:
-    """The workflow in a YAML or JSON file; raises the first DefinitionError."""
+    """The workflow in a YAML or JSON file; raises the most telling DefinitionError."""
     workflow, errors = examine(path, text)
     if workflow is None:
-        raise errors[0]
+        raise most_telling(errors)
     return workflow
+
+
+def most_telling(errors: list[DefinitionError]) -> DefinitionError:
+    """The first error, but a misspelt field rather than the required one that is missing because of it."""
+    return min(errors, key=lambda error: error.reason == _REQUIRED)
 
 
 def examine(path: str, text: str) -> tuple[Workflow | None, list[DefinitionError]]:
@@ -111,7 +117,7 @@ def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
     if kind == "missing" and name == "action":
         return "a step needs an action, for instance 'copy: {source: a, target: b}'"
     if kind == "missing":
-        return "this field is required"
+        return _REQUIRED
     if kind == "union_tag_invalid":
         return message.replace("Input tag", "the type").replace(
             " found using 'type' does not match any of the expected tags", " is none of"

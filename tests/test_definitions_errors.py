@@ -80,6 +80,12 @@ def test_all_errors_are_told_at_once():
     assert [e.line for e in errors] == sorted(e.line for e in errors) and len(errors) == 6
 
 
+def test_the_most_telling_error_is_the_misspelling():
+    """Not the required field that is missing because of it."""
+    with pytest.raises(DefinitionError, match="did you mean 'steps'"):
+        load("w.yaml", "name: x\nstps: [{log: {message: x}}]\n")
+
+
 def test_json_is_told_by_line_too():
     """Tabs indent, and the first syntax error has its line."""
     text = '{\n\t"steps": [\n\t\t{"log": {"message": "a\\tb"}, "whn": "true"}]}'

@@ -166,3 +166,20 @@ def test_an_automation_that_writes_where_it_watches_runs_once(mount, definitions
         "loop/by-hand",
     }
     assert set(os.listdir(mount.mountpoint / "loop")) == {"by-hand", "by-action", "renamed", "by-background", "by-lua"}
+
+
+def test_definitions_may_lie_in_the_mounted_directory_itself(tmp_path):
+    """Edited through the mount that covers them; they are read behind it."""
+    source = tmp_path / f"{SCRATCH_PREFIX}itself"
+    folder = source / "workflows"
+    folder.mkdir(parents=True)
+    with mounted(source, mountpoint=source, arguments=["--workflows", str(folder)]):
+        text = "triggers: {path: in/}\nsteps: [{copy: {source: '{{ event.target }}', target: out/}}]\n"
+        (folder / "copy.yaml").write_text(text)
+        until((source / ".vexfs" / "workflows" / "copy").is_dir)
+        sh("mkdir in; echo x > in/file", source)
+        until((source / "out" / "file").exists)
+        (folder / "copy.yaml").write_text(text.replace("steps", "stps"))
+        until(lambda: "did you mean 'steps'" in (source / ".vexfs" / "workflows" / "copy" / "status").read_text())
+        sh("echo x > in/other", source)
+        until((source / "out" / "other").exists)

@@ -210,3 +210,26 @@ def test_check_reads_files_and_directories(tmp_path):
     for wrong in (tmp_path / "nothing", tmp_path / "notes.txt"):
         with pytest.raises(CallerError):
             check([str(wrong)])
+
+
+async def test_a_file_that_is_still_being_written_is_not_read(tmp_path):
+    """A slow copy is never refused for its first half."""
+    async with rig(tmp_path) as r:
+        with (r.workflows / "w.yaml").open("w") as file:
+            file.write("description: d\nstep")
+            file.flush()
+            await trio.sleep(0.3)
+            assert not r.service.library.entries
+            file.write("s: [{log: {message: x}}]\n")
+        await until(lambda: "w" in r.service.library.entries)
+        assert r.service.library.entries["w"].active
+
+
+async def test_a_link_is_loaded_at_once(tmp_path):
+    """As people enable things."""
+    (tmp_path / "kept").write_text(GOOD % ("d", "x"))
+    async with rig(tmp_path) as r:
+        (r.workflows / "soft.yaml").symlink_to(tmp_path / "kept")
+        await until(lambda: "soft" in r.service.library.entries)
+        (r.workflows / "hard.yaml").hardlink_to(tmp_path / "kept")
+        await until(lambda: "hard" in r.service.library.entries)
