@@ -15,8 +15,8 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, InodeT, RequestConte
 
 from automation.errors import VexError
 from vexfs_fuse.control.error import Refusals
-from vexfs_fuse.control.listing import Listing
-from vexfs_fuse.control.nodes import Description, Directory, Editable, File, Handle, Node, Opening, is_directory
+from vexfs_fuse.control.listing import Listing, Path
+from vexfs_fuse.control.nodes import Directory, Editable, File, Handle, Node, Opening, is_directory
 from vexfs_fuse.control.numbers import CONTROL_BASE, Nodes
 from vexfs_fuse.control.root import Mount, Root
 from vexfs_fuse.control.stream import Readers
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from automation.service import Service
 
 ANSWER_EVERY: Final = 1.0  # seconds after which a waiting read is answered where signals do not reach us
-Path = tuple[str, ...]
 
 
 class OpenFile:
@@ -149,7 +148,8 @@ class ControlTree:
             fail(EISDIR)
         opening = Opening(flags, ctx.uid, ctx.pid)
         self._permit(known.node.describe().permissions, opening)
-        return self._opened(known.path, _file(known.node).open(opening), opening)
+        file: File = known.node  # type: ignore[assignment]  # directories are excluded above
+        return self._opened(known.path, file.open(opening), opening)
 
     async def create(
         self, parent_inode: InodeT, name: bytes, mode: int, flags: int, ctx: RequestContext
@@ -334,10 +334,8 @@ class ControlTree:
 
     @staticmethod
     def _permit(permissions: int, opening: Opening) -> None:
-        mode = opening.flags & os.O_ACCMODE
-        if mode != os.O_WRONLY and not permissions & 0o400:
-            fail(EACCES)
-        if mode != os.O_RDONLY and not permissions & 0o200:
+        wanted = {os.O_RDONLY: 0o400, os.O_WRONLY: 0o200}.get(opening.flags & os.O_ACCMODE, 0o600)
+        if permissions & wanted != wanted:
             fail(EACCES)
 
     def _directory(self, ino: int) -> Directory:
@@ -388,13 +386,9 @@ class ControlTree:
         return attributes(self._nodes.number(path), node, self._mount)
 
 
-def _file(node: Node) -> File:
-    return node  # type: ignore[return-value]  # the caller has excluded directories
-
-
 def attributes(ino: int, node: Node, mount: Mount) -> EntryAttributes:
     """A node as `stat` shows it; nothing is cached by the kernel."""
-    about: Description = node.describe()
+    about = node.describe()
     entry = EntryAttributes()
     entry.st_ino = InodeT(ino)
     entry.entry_timeout = entry.attr_timeout = 0
