@@ -117,7 +117,7 @@ async def test_a_wrong_text_is_refused_and_not_written(tmp_path):
         for file in ("w.yaml", "new.yaml"):
             with pytest.raises(DefinitionError) as caught:
                 await r.service.library.install(file, "name: z\nsteps:\n  - {log: {mesage: x}}\n")
-            assert (caught.value.line, caught.value.field) == (3, "steps.0.action.message")
+            assert (caught.value.line, caught.value.field) == (3, "steps.0.action.mesage")
         assert (r.workflows / "w.yaml").read_text() == GOOD % ("d", "x") and "new" not in r.service.library.entries
         assert r.service.library.entries["w"].error is not None and r.service.library.entries["w"].active
         assert [e.attrs["status"] for e in r.events("system.definition")] == ["loaded", "refused", "refused"]
