@@ -154,6 +154,25 @@ def test_a_directory_is_mounted_over_itself(place):
     assert (place.source / "new").read_text() == "x"
 
 
+def test_what_starts_with_the_mount_already_uses_the_mount(place):
+    """A command that a backfill starts at once goes through the mount, not beneath it, and counts as its workflow's."""
+    (place.workflows / "early.yaml").write_text(
+        "name: early\n"
+        "triggers: [{types: file.closed, path: file, backfill: existing}]\n"
+        "steps: [{name: copy, action: {type: command, command: [cp, file, copy]}}]\n"
+    )
+    (place.workflows / "follow.yaml").write_text(
+        "name: follow\n"
+        "triggers: [{types: file.closed, path: copy, written: true}]\n"
+        "steps: [{name: note, action: {type: write, path: by, content: '{{ event.cause.workflow }}'}}]\n"
+    )
+    with server(place) as process:
+        until(lambda: (place.mount / "by").exists(), "the copy was seen, and whose it is")
+        assert (place.mount / "by").read_text() == "early"
+        process.send_signal(signal.SIGTERM)
+        ended(place, process, place.mount)
+
+
 def test_sighup_reads_the_definitions_anew(place):
     """The mount stays, systemd hears of it, a changed definition counts."""
     with server(place) as process:

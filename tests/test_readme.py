@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from automation import logs
 from tests.mounting import REPOSITORY, is_mounted, scratch
 
 SECONDS = 120
@@ -47,6 +48,7 @@ def checkout() -> Iterator[Path]:
         finally:
             if is_mounted(directory / "demo/mount"):
                 subprocess.run(["fusermount3", "-uz", directory / "demo/mount"], check=False)
+            Path(logs.default_file(str(directory / "demo/mount"))).unlink(missing_ok=True)
 
 
 @pytest.mark.mount
