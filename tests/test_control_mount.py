@@ -215,7 +215,7 @@ EDITS = {
     "cp": "cp $NEW workflows/sort.yaml",
     "cp -p": "cp -p $NEW workflows/sort.yaml",
     "cp --remove-destination": "cp --remove-destination $NEW workflows/sort.yaml",
-    "mv": "cp $NEW /tmp/vexfs-sort-$$ && mv /tmp/vexfs-sort-$$ workflows/sort.yaml",
+    "mv": "cp $NEW $NEW.copy && mv $NEW.copy workflows/sort.yaml",
     "tee": "tee workflows/sort.yaml < $NEW > /dev/null",
     "cat": "cat $NEW > workflows/sort.yaml",
     "dd": "dd if=$NEW of=workflows/sort.yaml bs=1 status=none",
