@@ -107,13 +107,18 @@ def until(condition, what: str) -> None:
         time.sleep(0.02)
 
 
-def sleepers() -> list[int]:
+def running(word: str) -> list[int]:
+    """The processes that have `word` among their arguments."""
     found = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if b"63.25" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 found.append(int(pid))
     return found
+
+
+def sleepers() -> list[int]:
+    return running("63.25")
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "fusermount3", "umount", "quit", "vexfs unmount"])
@@ -167,7 +172,7 @@ def test_what_starts_with_the_mount_already_uses_the_mount(place):
         "steps: [{name: note, action: {type: write, path: by, content: '{{ event.cause.workflow }}'}}]\n"
     )
     with server(place) as process:
-        until(lambda: (place.mount / "by").exists(), "the copy was seen, and whose it is")
+        until((place.mount / "by").exists, "the copy was seen, and whose it is")
         assert (place.mount / "by").read_text() == "early"
         process.send_signal(signal.SIGTERM)
         ended(place, process, place.mount)
@@ -360,8 +365,8 @@ def test_mount_8_and_fstab_find_us_by_type(place):
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout.splitlines() == ["content", ".vexfs", f"noatime - fuse.vexfs {place.source}"] * 2
-    servers = [line for line in log.read_text().splitlines() if "mounted on" in line]
-    assert len(servers) == 2
+    until(lambda: not running(str(place.mount)), "umount ended the servers too")
+    assert log.read_text().count("is unmounted") == 2
 
 
 def test_a_configuration_file_is_the_whole_command(place):
@@ -429,6 +434,7 @@ def test_a_user_who_is_not_root_can_mount(place):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert not running(str(place.mount))
     first, second, *log = done.stdout.splitlines()
     assert (first, second) == ("content", "Permission denied")
     assert any("mounted on" in line for line in log)
