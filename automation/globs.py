@@ -43,7 +43,7 @@ class PathMatcher:
         unwanted = [choice for p in self.patterns if p.startswith("!") for choice in expand(p[1:])]
         if not wanted:
             wanted = ["**"]
-        self.anchors: Final = tuple(dict.fromkeys(_anchor(pattern) for pattern in wanted))
+        self.anchors: Final = tuple(dict.fromkeys(anchor_of(pattern) for pattern in wanted))
         self._include = re.compile("|".join(_regex(pattern) for pattern in wanted), re.DOTALL).fullmatch
         self._exclude = (
             re.compile("|".join(_regex(pattern) for pattern in unwanted), re.DOTALL).fullmatch if unwanted else None
@@ -193,7 +193,8 @@ def _literal(text: str) -> str | None:
     return out
 
 
-def _anchor(pattern: str) -> Anchor:
+def anchor_of(pattern: str) -> Anchor:
+    """The literal ends of one pattern that has no brace lists."""
     names = pattern.split("/")
     head: list[str] = []
     for name in names:
