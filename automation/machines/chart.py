@@ -27,7 +27,7 @@ MOST_STATES: Final = 1000
 DEEPEST: Final = 50
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class State:
     """One state. `bit` is its own, `below` are the bits of its descendants without itself, history states excluded."""
 
@@ -73,7 +73,7 @@ class State:
         return any(ancestor is other for ancestor in self.ancestors())
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Transition:
     """One transition. `domain` is the state that it happens in, known beforehand where no history is involved."""
 
@@ -96,7 +96,7 @@ class Transition:
         return any(covers(event, name) for event in self.events)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Chart:
     """All states by number and by name; `root` is the machine itself, number 0. `early` sets the variables."""
 

@@ -36,8 +36,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _RESERVED: Final = frozenset(
-    ["return", "var", "let", "const", "function", "new", "delete", "if", "else", "for", "while"]
-    + ["do", "switch", "case", "throw", "try", "class", "void", "this"]
+    ("return", "var", "let", "const", "function", "new", "delete", "if", "else", "for", "this")
 )
 
 
