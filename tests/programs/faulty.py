@@ -1,0 +1,48 @@
+"""The mount with a fault in one handler at a time: `python faulty.py FAULTS mount.py's arguments`.
+
+Every handler of the data tree raises a RuntimeError whenever the file FAULTS holds its name: what a bug in VexFS would do.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+import mount  # noqa: E402 - the repository is only now on the path
+from vexfs_fuse import native, passthrough  # noqa: E402, F401 - native comes before pyfuse3
+from vexfs_fuse.attributes import Attributes  # noqa: E402
+from vexfs_fuse.directories import Directories  # noqa: E402
+from vexfs_fuse.files import Files  # noqa: E402
+from vexfs_fuse.namespace import Namespace  # noqa: E402
+
+FAULTS = Path(sys.argv[1])
+
+
+def breakable(name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler`, which raises while FAULTS names it."""
+
+    def call(*arguments: Any) -> Any:
+        if FAULTS.read_text() == name:
+            raise RuntimeError(f"a fault in {name}")
+        return handler(*arguments)
+
+    return call
+
+
+def break_all() -> None:
+    """Wrap the public methods of the families that serve the data tree, and the calls of the native library."""
+    families: list[tuple[type, tuple[str, ...]]] = [
+        (family, tuple(name for name in vars(family) if not name.startswith("_")))
+        for family in (Namespace, Attributes, Files, Directories)
+    ]
+    for family, names in families:
+        for name in names:
+            setattr(family, name, breakable(name, getattr(family, name)))
+    passthrough.fallocate = breakable("fallocate", passthrough.fallocate)  # the first thing that the handler calls
+
+
+if __name__ == "__main__":
+    break_all()
+    sys.exit(mount.main(sys.argv[2:]))
