@@ -57,7 +57,7 @@ def examine_source(source: Source) -> tuple[Workflow | None, list[DefinitionErro
     try:
         workflow = Workflow.model_validate(source.value)
     except ValidationError as error:
-        found = [problem for item in error.errors() for problem in _problems(source, item)]
+        found = [problem for item in error.errors() for problem in problems(source, item)]
         return None, sorted(found, key=lambda e: e.line or 0)
     errors = list(_cross_check(source, workflow))
     return (None, errors) if errors else (workflow, [])
@@ -70,11 +70,12 @@ def _canonical(source: Source) -> Source:
     lines = dict(source.lines)
     for field in ("steps", "compensation_steps"):
         if isinstance(value.get(field), list):
-            value[field] = [_long_step(step, (field, i), lines) for i, step in enumerate(value[field])]
+            value[field] = [long_step(step, (field, i), lines) for i, step in enumerate(value[field])]
     return Source(source.path, value, lines)
 
 
-def _long_step(step: Any, place: Place, lines: dict[Place, int]) -> Any:
+def long_step(step: Any, place: Place, lines: dict[Place, int]) -> Any:
+    """A step in its long form: `copy: {…}` → `action: {type: copy, …}`."""
     if not isinstance(step, dict):
         return step
     out = dict(step)
@@ -95,7 +96,7 @@ def _move(lines: dict[Place, int], old: Place, new: Place) -> None:
         lines[*new, *place[len(old) :]] = lines[place]
 
 
-def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionError]:
+def problems(source: Source, item: Mapping[str, Any], root: type[BaseModel] = Workflow) -> Iterator[DefinitionError]:
     """One of pydantic's errors as ours; an action's own errors are unfolded."""
     loc: Place = item["loc"]
     context = item.get("ctx") or {}
@@ -103,12 +104,12 @@ def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionErr
         names = _action_fields(_at(source.value, loc))
         for inner, kind, message in context["problems"]:
             name = str(inner[-1]) if inner else ""
-            yield _problem(source, (*loc, *inner), _reason(kind, message, name, names))
+            yield problem(source, (*loc, *inner), _reason(kind, message, name, names))
     elif item["type"] == "template":
-        yield _problem(source, (*loc, *context["place"]), context["reason"])
+        yield problem(source, (*loc, *context["place"]), context["reason"])
     else:
-        names = _names_at(loc[:-1]) if item["type"] == "extra_forbidden" else []
-        yield _problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
+        names = _names_at(loc[:-1], root) if item["type"] == "extra_forbidden" else []
+        yield problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
 
 
 def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
@@ -130,7 +131,8 @@ def _list_of(names: list[str]) -> str:
     return f"; the fields are {', '.join(names)}" if names else ""
 
 
-def _problem(source: Source, loc: Place, reason: str) -> DefinitionError:
+def problem(source: Source, loc: Place, reason: str) -> DefinitionError:
+    """An error at a place of a file."""
     place, shown = _resolve(source.value, loc)
     return DefinitionError(source.path, source.line(place), ".".join(map(str, shown)), reason)
 
@@ -162,9 +164,9 @@ def _action_fields(action: Any) -> list[str]:
     return ["type", *(name for name in model.model_fields if name != "type")] if model else []
 
 
-def _names_at(loc: Place) -> list[str]:
+def _names_at(loc: Place, root: type[BaseModel]) -> list[str]:
     """The fields that the models know at `loc`."""
-    models: list[type[BaseModel]] = [Workflow]
+    models: list[type[BaseModel]] = [root]
     for part in loc:
         if isinstance(part, int):
             continue
@@ -200,7 +202,7 @@ def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError
     seen: set[str] = set()
     for i, (name, raw) in enumerate(zip(every, source.value["steps"], strict=True)):
         if name in seen:
-            yield _problem(source, ("steps", i, "name"), f"another step is already called {name!r}")
+            yield problem(source, ("steps", i, "name"), f"another step is already called {name!r}")
         seen.add(name)
         earlier = every[: i + 1]
         for place, text in _texts(raw, ("steps", i)):
@@ -208,7 +210,7 @@ def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError
                 if match[1] not in earlier and (place[-1] == "when" or "{{" in text):
                     late = match[1] in every
                     why = "runs later" if late else f"does not exist{nearest(match[1], earlier)}"
-                    yield _problem(source, place, f"the step {match[1]!r} {why}")
+                    yield problem(source, place, f"the step {match[1]!r} {why}")
 
 
 def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
