@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from automation.bus import Bus
@@ -16,6 +16,8 @@ MOST_BYTES: Final = 1 << 20
 DEEPEST: Final = 32
 _ASSIGNMENT: Final = re.compile(r"\s*([^=\s][^=]*?)\s*=\s*(.*?)\s*\Z", re.DOTALL)
 _ABSENT: Final = object()
+Owner = Callable[[str, Any, Cause | None], None]
+"""Is asked to set a path that it owns to a value, None to delete it; it decides, and writes by `State.keep`."""
 
 
 class State:
@@ -28,6 +30,11 @@ class State:
     def __init__(self, bus: Bus) -> None:
         self._bus: Final = bus
         self._tree: Final[dict[str, Any]] = {}
+        self._owners: Final[dict[str, Owner]] = {}
+
+    def claim(self, name: str, owner: Owner) -> None:
+        """Let `owner` decide on everything that is set or deleted at the top-level `name` and below it."""
+        self._owners[name] = owner
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at `path`, a copy; `default` where there is none. The empty path is the whole tree."""
@@ -36,6 +43,14 @@ class State:
 
     def set(self, path: str, value: Any, cause: Cause | None = None) -> None:
         """Put a JSON value at `path`, making the objects above it; CallerError when something else is in the way."""
+        owner = self._owners.get(_names(path)[0])
+        if owner is not None:
+            owner(path, _checked(value), cause)
+        else:
+            self.keep(path, value, cause)
+
+    def keep(self, path: str, value: Any, cause: Cause | None = None, *, quiet: bool = False, **about: Any) -> None:
+        """`set` past any owner; `about` is added to the attrs of the event, and a quiet change makes none."""
         names = _names(path)
         value = _checked(value)
         holder: Any = self._tree
@@ -50,17 +65,22 @@ class State:
         if old is not _ABSENT and old == value and type(old) is type(value):
             return
         self._put(holder, names, value)
-        self._publish(path, None if old is _ABSENT else old, value, cause)
+        if not quiet:
+            self._publish(path, None if old is _ABSENT else old, value, cause, about)
 
     def delete(self, path: str, cause: Cause | None = None) -> bool:
         """Remove what is at `path`; whether there was anything."""
         names = _names(path)
+        owner = self._owners.get(names[0])
+        if owner is not None:
+            owner(path, None, cause)
+            return True
         holder = self._find(names[:-1])
         old = _step(holder, names[-1])
         if old is _ABSENT or not isinstance(holder, dict):
             return False
         del holder[names[-1]]
-        self._publish(path, old, None, cause)
+        self._publish(path, old, None, cause, {})
         return True
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,8 +124,8 @@ class State:
         else:
             _refuse(names, len(names) - 1)
 
-    def _publish(self, path: str, old: Any, new: Any, cause: Cause | None) -> None:
-        attrs = {"path": path, "old": copy.deepcopy(old), "new": copy.deepcopy(new)}
+    def _publish(self, path: str, old: Any, new: Any, cause: Cause | None, about: Mapping[str, Any]) -> None:
+        attrs = {"path": path, "old": copy.deepcopy(old), "new": copy.deepcopy(new), **about}
         self._bus.publish(SemanticEvent("system.state", cause=cause, attrs=attrs))
 
 

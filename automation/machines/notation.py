@@ -125,7 +125,7 @@ class _Reader:
         if path[0] not in self._form.vars:
             near = nearest(path[0], self._form.vars)
             raise ChartError(
-                place, f"there is no variable {path[0]!r}{near or '; declare it under the machine’s vars'}"
+                place, f"there is no variable {path[0]!r}{near or '; declare it under the vars of the machine'}"
             )
         return content.assign(path, expressions.compile_template(value))
 
