@@ -49,7 +49,7 @@ def configure(level: str, form: str, file: str | None = None, *, warn: bool = Fa
         root.addHandler(handler)
     root.setLevel(level.upper())
     quiet = logging.WARNING if level != "debug" else logging.INFO
-    for name in ("httpx", "httpcore", "watchfiles"):  # libraries that report each of their own steps
+    for name in ("httpx", "httpcore"):  # libraries that report each of their own steps
         logging.getLogger(name).setLevel(quiet)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -46,7 +48,8 @@ class Attributes:
             os.chown(passthrough.link_to(fd), uid, gid)
             self._emit("file.attr.owner", inode, ctx, inode=ino, attrs={"uid": uid, "gid": gid})
         if fields.update_size:
-            self._truncate(fd, attr.st_size, fh)
+            with self._marked(inode, fd):
+                self._truncate(fd, attr.st_size, fh)
             size = {"size_before": before.st_size}
             self._emit("file.truncated", inode, ctx, inode=ino, size=attr.st_size, attrs=size)
         if fields.update_mode:
@@ -111,7 +114,9 @@ class Attributes:
 
     def _truncate(self, fd: int, size: int, fh: int | None) -> None:
         if fh is not None:
-            os.ftruncate(self._backing.handles.file(fh).fd, size)
+            file = self._backing.handles.file(fh)
+            os.ftruncate(file.fd, size)
+            file.truncated = True
         else:
             os.truncate(passthrough.link_to(fd), size)
 
@@ -122,17 +127,21 @@ class Attributes:
             atime = passthrough.UTIME_NOW
         if flags & SET_MTIME_NOW:
             mtime = passthrough.UTIME_NOW
-        if inode.opens == 0:
+        with self._marked(inode, fd):
             passthrough.set_times(fd, atime, mtime)
-            return
-        open_files = [file for file in self._backing.handles.files.values() if file.inode is inode]
+
+    @contextmanager
+    def _marked(self, inode: Inode, fd: int) -> Iterator[None]:
+        """What changes size or times inside is not taken for a write through one of the inode's open files."""
+        files = [file for file in self._backing.handles.files.values() if file.inode is inode] if inode.opens else []
         before = os.fstat(fd)
-        for file in open_files:
-            file.settle(before)
-        passthrough.set_times(fd, atime, mtime)
-        after = os.fstat(fd)
-        for file in open_files:
-            file.size, file.mtime_ns = after.st_size, after.st_mtime_ns
+        for file in files:
+            if file.native:
+                file.settle(before)
+        yield
+        after = os.fstat(fd) if files else before
+        for file in files:
+            file.mark(after)
 
 
 def _asked(fields: SetattrFields) -> bool:

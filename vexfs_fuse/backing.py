@@ -11,8 +11,9 @@ from pyfuse3 import EntryAttributes
 
 from vexfs_fuse import passthrough
 from vexfs_fuse.callers import Who, in_group
+from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.credentials import Credentials
-from vexfs_fuse.errors import EBUSY, fail
+from vexfs_fuse.errors import EBUSY, EXDEV, fail
 from vexfs_fuse.handles import Handles
 from vexfs_fuse.inodes import Inode, Inodes
 from vexfs_fuse.native import Native
@@ -55,6 +56,8 @@ class Backing:
 
     def directory(self, ino: int, name: bytes) -> tuple[Inode, int]:
         """The directory in which `name` is made, moved or removed, and its descriptor; `.vexfs` is not to be had."""
+        if ino >= CONTROL_BASE:
+            fail(EXDEV)  # the other end of a rename or link lies in `/.vexfs`
         inode = self.inodes[ino]
         if inode is self.inodes.root and name == CONTROL_NAME:
             fail(EBUSY)

@@ -17,7 +17,7 @@ from vexfs_fuse import dirents, passthrough
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
-from vexfs_fuse.errors import ENOTSUP, code_of
+from vexfs_fuse.errors import EXDEV, code_of
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.native import Native
 
@@ -78,8 +78,10 @@ class Extra:
 
     def _lseek(self, request: int, fh: int, offset: int, whence: int) -> None:
         def work() -> None:
-            file, _ = self._file(fh)
-            found = os.lseek(file.fd, offset, whence)
+            if fh >= CONTROL_BASE:  # one extent without holes, as long as anybody asks
+                found = offset if whence == os.SEEK_DATA else offset + 1
+            else:
+                found = os.lseek(self._file(fh)[0].fd, offset, whence)
             self._libfuse.fuse_reply_lseek(ctypes.c_void_p(request), ctypes.c_int64(found))
 
         self._guard(request, work)
@@ -111,7 +113,7 @@ class Extra:
     def _file(self, fh: int) -> tuple[OpenFile, Opener]:
         """The file, and who asks."""
         if fh >= CONTROL_BASE:
-            raise OSError(ENOTSUP, "not for control files")
+            raise OSError(EXDEV, "not between control files and others")  # tools then copy by reading and writing
         file = self._backing.handles.file(fh)
         who = self._backing.caller(file.who)
         return file, Opener(who.pid, who.uid, who.gid)

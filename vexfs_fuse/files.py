@@ -50,6 +50,7 @@ class Files:
             self._backing.drop_set_ids(fd, ctx)
         reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
         if size_before:
+            self._handles.file(fd).truncated = True
             attrs = {"size_before": size_before}
             self._emit("file.truncated", inode, ctx, inode=ino, size=0, attrs=attrs, fresh=False)
         return reply
@@ -162,7 +163,7 @@ class Files:
                 _expire(inode)
         mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
-        self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs, fresh=not created)
+        self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
         # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
         return FileInfo(fh=fd, keep_cache=False, direct_io=inode.backing_id != 0 and not native)
 
@@ -196,9 +197,10 @@ class Files:
                 inode.backing_id = 0
 
     def _closed(self, file: OpenFile, status: os.stat_result) -> None:
-        file.settle(status)
+        if file.native or (file.bytes_written == 0 and file.inode.opens == 1):  # a traced file may have been mapped
+            file.settle(status)
         path, ino = file.inode.path(), file.inode.ino
-        written = bool(file.bytes_written) or file.changed
+        written = bool(file.bytes_written) or file.changed or file.truncated
         if file.changed:
             summary = {"summary": True, "size_before": file.size}
             self._emit("file.written", path, file.who, inode=ino, size=status.st_size, attrs=summary, fresh=False)

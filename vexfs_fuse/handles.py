@@ -37,7 +37,8 @@ class OpenFile:
     mtime_ns: int
     bytes_read: int = 0
     bytes_written: int = 0
-    changed: bool = False  # a native write was noticed before the close
+    changed: bool = False  # a write that nobody saw was noticed before the close
+    truncated: bool = False  # its size was set, by the open or later
 
     @property
     def writable(self) -> bool:
@@ -50,9 +51,13 @@ class OpenFile:
         return self.native and bool(self.flags & os.O_RDWR)
 
     def settle(self, status: os.stat_result) -> None:
-        """Compare a native file with what it was: remembers a change, and takes `status` as the new mark."""
-        if self.native and self.writable and (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+        """Compare the file with its mark, size and modification time: remembers a change."""
+        if self.writable and (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
             self.changed = True
+
+    def mark(self, status: os.stat_result) -> None:
+        """What is known to have happened is no change that nobody saw."""
+        self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
 
 
 @dataclass(slots=True, eq=False)

@@ -114,7 +114,10 @@ class Operations(pyfuse3.Operations):
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """Totals of the filesystem."""
+        native = self._backing.native
         try:
+            if native is not None and native.request.ino >= CONTROL_BASE:
+                return await self._tree.statfs(ctx)  # type: ignore[attr-defined,no-any-return]
             return self._attributes.statfs(ctx)
         except Exception as error:
             raise self._failed("statfs", error, ()) from None

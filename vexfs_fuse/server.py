@@ -87,6 +87,7 @@ class Server:
         if self._started:
             with self._shutdown:
                 await self._service.shutdown(self._grace)
+                await self._session.drain()
         self._session.stop()
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:

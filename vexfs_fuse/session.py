@@ -88,6 +88,10 @@ class Session:
             return "FUSE (no kernel passthrough: it needs root and Linux 6.9)"
         return "kernel passthrough, traced where an automation listens"
 
+    async def drain(self) -> None:
+        """Let those who wait for events go, so that the mount is not busy with them."""
+        await self._tree.close()
+
     def stop(self) -> None:
         """Unmount; `run` returns."""
         self._scope.cancel()
