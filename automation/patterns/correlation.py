@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -18,7 +18,7 @@ from automation.globs import compile_globs
 from automation.patterns.assembly import type_check
 from automation.patterns.closures import Names, compile_value, compile_where
 from automation.patterns.detector import key_of
-from automation.patterns.interests import Interest
+from automation.patterns.interests import Concern
 from automation.patterns.model import Names as NameList
 from automation.patterns.model import Step, Window
 from automation.patterns.outcomes import Match, Outcome, Overflow, identity
@@ -156,9 +156,12 @@ class CorrelationDetector:
         """Partitions with values in the window."""
         return len(self._windows)
 
-    def interests(self) -> Iterable[Interest]:
-        """The kinds of events that can concern it."""
-        return [(tuple(series.event), tuple(series.path)) for series in self.definition.correlate]
+    def concern(self) -> Concern:
+        """Which events it needs to see."""
+        return Concern(tuple((tuple(series.event), tuple(series.path)) for series in self.definition.correlate))
+
+    def watch(self, seen: Callable[[Hashable, bool], None]) -> None:
+        """It needs to see the same events whatever its partitions; `seen` is never called."""
 
     def feed(self, event: SemanticEvent, now: int | None = None) -> Sequence[Outcome]:
         """Use one event; its time is its `ts`."""

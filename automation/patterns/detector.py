@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from automation.events import SemanticEvent
 from automation.patterns.assembly import assemble, type_check
 from automation.patterns.closures import compile_value
-from automation.patterns.interests import Interest, interests_of, stream_types
+from automation.patterns.interests import Concern, concern_of, stream_types
 from automation.patterns.matcher import Matcher, Partition
 from automation.patterns.model import Pattern
 from automation.patterns.ordering import Reorder
@@ -21,7 +21,8 @@ from automation.patterns.skipping import Skip
 
 RUN_BYTES: Final = 160  # a run and its place in the list
 NODE_BYTES: Final = 900  # a node, and the event that it keeps alive
-WEIGH_EVERY: Final = 1024  # events between two estimates of memory
+WEIGH_EVERY: Final = 1024  # events between two estimates of memory, or sooner:
+WEIGH_ABOVE: Final = 64  # when there are more partial matches than this, and twice as many as at the last
 _NOTHING: Final[tuple[Outcome, ...]] = ()
 
 
@@ -49,12 +50,20 @@ class Detector:
         self._partitions: dict[Hashable, Partition] = {}
         self._deadlines: list[tuple[int, int, Hashable]] = []
         self._begun: deque[tuple[int, Hashable]] = deque()
+        self._seen: Callable[[Hashable, bool], None] | None = None
         self._order = 0
+        self._weigh_at = WEIGH_ABOVE
         self._live = 0
 
-    def interests(self) -> list[Interest]:
-        """The kinds of events that can concern it: types and path globs."""
-        return interests_of(self.pattern)
+    def concern(self) -> Concern:
+        """Which events it needs to see."""
+        return concern_of(self.pattern)
+
+    def watch(self, seen: Callable[[Hashable, bool], None]) -> None:
+        """Have `seen(key, True)` called when a partition begins, `seen(key, False)` when it ends."""
+        self._seen = seen
+        for key in self._partitions:
+            seen(key, True)
 
     @property
     def live(self) -> int:
@@ -184,6 +193,8 @@ class Detector:
             if not self._matcher.begins(event):
                 return out
             partition = self._partitions[key] = Partition()
+            if self._seen is not None:
+                self._seen(key, True)
         self._order += 1
         before = partition.live
         matches = self._matcher.feed(partition, event, self._order)
@@ -194,7 +205,7 @@ class Detector:
         self._account(key, partition, before)
         if self._live > self.pattern.max_partials:
             out.extend(self._shed(self._live - self.pattern.max_partials, "partials"))
-        elif self._order % WEIGH_EVERY == 0:
+        elif self._live > self._weigh_at or self._order % WEIGH_EVERY == 0:
             out.extend(self._weigh())
         return out
 
@@ -203,6 +214,8 @@ class Detector:
         self._live += live - before
         if live == 0:
             del self._partitions[key]
+            if self._seen is not None:
+                self._seen(key, False)
         elif partition.runs:
             self._schedule(key, partition)
 
@@ -234,6 +247,7 @@ class Detector:
     def _weigh(self) -> list[Outcome]:
         """Compare an upper estimate of memory with the bound; shared events are counted once for each run."""
         total = self._bytes()
+        self._weigh_at = max(WEIGH_ABOVE, 2 * self._live)
         if total <= self.pattern.max_bytes:
             return []
         share = 1 - self.pattern.max_bytes / total

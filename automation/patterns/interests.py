@@ -1,8 +1,9 @@
-"""Which events a pattern is about: the types of its stream, and the types and paths that can change its state."""
+"""Which events a pattern is about: the types of its stream, and what an event must be to change its state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from automation.patterns.elements import Contiguity
 from automation.patterns.model import Pattern, Step
@@ -10,30 +11,55 @@ from automation.patterns.model import Pattern, Step
 Interest = tuple[tuple[str, ...], tuple[str, ...]]  # types (none: all) and path globs (none: all)
 
 
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """When an event concerns a detector: always if it is one of `always`; and if the detector has a partition for the
+    event's values of `by`, whenever its type is one of `types` (none: all). Without `by` the former is all.
+    """
+
+    always: tuple[Interest, ...]
+    by: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+def concern_of(pattern: Pattern) -> Concern:
+    """What a pattern needs to see. A partition begins with a first step; before, nothing else matters there."""
+    stream = stream_types(pattern)
+    if pattern.by and pattern.time == "arrival":
+        return Concern(_interests(starters(pattern.steps), stream), tuple(pattern.by), stream)
+    if any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps)):
+        return Concern(((stream, ()),))
+    return Concern(_interests(pattern.walk(), stream))
+
+
 def stream_types(pattern: Pattern) -> tuple[str, ...]:
     """The types that make up the pattern's stream; empty for all."""
     if pattern.over:
         return () if "*" in pattern.over else tuple(pattern.over)
     steps = list(pattern.walk())
-    if any(not step.event for step in steps):
+    if any(not step.event or "*" in step.event for step in steps):
         return ()
     return tuple(dict.fromkeys(name for step in steps for name in step.event))
 
 
-def interests_of(pattern: Pattern) -> list[Interest]:
-    """The kinds of events that can change the state of a pattern's partial matches."""
-    stream = stream_types(pattern)
-    if any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps)):
-        return [(stream, ())]
-    return list(dict.fromkeys((tuple(step.event) or stream, tuple(step.path)) for step in pattern.walk()))
+def starters(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps that can have the first event of a match."""
+    for step in steps:
+        if not step.parts:
+            yield step
+        for sequence in [step.group, *step.any_of, *([member] for member in step.all_of)]:
+            yield from starters(sequence)
+        if not step.optional:
+            return
+
+
+def _interests(steps: Iterable[Step], stream: tuple[str, ...]) -> tuple[Interest, ...]:
+    pairs = [(tuple(step.event) or stream, tuple(step.path)) for step in steps]
+    return tuple(dict.fromkeys(((() if "*" in types else types), globs) for types, globs in pairs))
 
 
 def _sees_all(step: Step, *, head: bool) -> bool:
     """Whether events that fit no step matter: they break what is strict, and `until` may be about them."""
     strict = step.inner is Contiguity.STRICT or (step.follows is Contiguity.STRICT and not head)
-    inner = [*_heads(step.group), *(pair for choice in step.any_of for pair in _heads(choice))]
+    inner = [(part, index == 0) for sequence in [step.group, *step.any_of] for index, part in enumerate(sequence)]
     return strict or bool(step.until) or any(_sees_all(part, head=first) for part, first in inner)
-
-
-def _heads(steps: Sequence[Step]) -> list[tuple[Step, bool]]:
-    return [(step, index == 0) for index, step in enumerate(steps)]

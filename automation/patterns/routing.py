@@ -1,19 +1,21 @@
 """Many patterns at once: which of them an event concerns, one clock for all, one bound over all.
 
-An event reaches a detector only if its type and the literal beginning or extension of its path could concern it. A
-pattern whose steps must follow one another strictly hears every event of its stream, since any of them breaks it.
+An event reaches a detector if its type and the literal beginning or extension of its path could begin a match there, or
+if the detector has a partition for the event's values of the fields that it is partitioned by: one look-up for all
+patterns that are partitioned alike. So what a thousand patterns cost is what the few that are concerned cost.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from automation.events import SemanticEvent, covers
+from automation.events import SemanticEvent
 from automation.globs import compile_globs
-from automation.patterns.interests import Interest
+from automation.patterns.detector import key_of
+from automation.patterns.interests import Concern, Interest
 from automation.patterns.outcomes import Failed, Outcome
 
 log: Final = logging.getLogger(__name__)
@@ -33,38 +35,50 @@ class Detecting(Protocol):
     def deadline(self) -> int | None: ...
     def shed(self, count: int) -> list[Outcome]: ...
     def status(self) -> dict[str, Any]: ...
-    def interests(self) -> Iterable[Interest]: ...
+    def concern(self) -> Concern: ...
+    def watch(self, seen: Callable[[Hashable, bool], None]) -> None: ...
 
 
 class _TypeRoute:
-    """Detectors for one event type, by what is literal about their paths."""
+    """Detectors that name one event type, by what is literal about their paths, and what they are partitioned by."""
 
-    __slots__ = ("_by_extension", "_by_head", "_everywhere", "_exact")
+    __slots__ = ("_by_extension", "_by_head", "_everywhere", "_exact", "lives")
 
     def __init__(self) -> None:
-        self._everywhere: list[_Entry] = []
-        self._exact: dict[str, list[_Entry]] = {}
-        self._by_head: dict[str, list[_Entry]] = {}
-        self._by_extension: dict[str, list[_Entry]] = {}
+        self.lives: Final[dict[_Live, int]] = {}
+        self._everywhere: Final[list[_Entry]] = []
+        self._exact: Final[dict[str, list[_Entry]]] = {}
+        self._by_head: Final[dict[str, list[_Entry]]] = {}
+        self._by_extension: Final[dict[str, list[_Entry]]] = {}
 
     def add(self, entry: _Entry, globs: tuple[str, ...]) -> None:
-        if not globs:
-            _insert(self._everywhere, entry)
-            return
-        for anchor in compile_globs(globs).anchors:
+        for entries in self._places(globs):
+            if entry not in entries:
+                entries.append(entry)
+
+    def remove(self, entry: _Entry, globs: tuple[str, ...]) -> None:
+        for entries in self._places(globs):
+            if entry in entries:
+                entries.remove(entry)
+
+    def _places(self, globs: tuple[str, ...]) -> list[list[_Entry]]:
+        places = []
+        for anchor in compile_globs(globs).anchors if globs else ():
             head = "/".join(anchor.head)
             if anchor.exact:
-                _insert(self._exact.setdefault(head, []), entry)
+                places.append(self._exact.setdefault(head, []))
             elif head:
-                _insert(self._by_head.setdefault(head, []), entry)
+                places.append(self._by_head.setdefault(head, []))
             elif anchor.extension:
-                _insert(self._by_extension.setdefault(anchor.extension, []), entry)
+                places.append(self._by_extension.setdefault(anchor.extension, []))
             else:
-                _insert(self._everywhere, entry)
+                places.append(self._everywhere)
+        return places if globs else [self._everywhere]
 
-    def find(self, path: str) -> Sequence[_Entry]:
-        """The entries that the path may concern, each once."""
-        lists = [self._everywhere] if self._everywhere else []
+    def find(self, path: str, lists: list[Sequence[_Entry]]) -> None:
+        """Append the lists of entries that the path may concern."""
+        if self._everywhere:
+            lists.append(self._everywhere)
         if self._exact and (found := self._exact.get(path)):
             lists.append(found)
         if self._by_head:
@@ -77,9 +91,42 @@ class _TypeRoute:
             dot = path.rfind(".")
             if dot >= 0 and (found := self._by_extension.get(path[dot:])):
                 lists.append(found)
-        if len(lists) == 1:
-            return lists[0]
-        return list({id(entry): entry for entries in lists for entry in entries}.values())
+
+
+class _Live:
+    """Detectors partitioned by the same fields: by key, those that have such a partition now."""
+
+    __slots__ = ("_entries", "_key")
+
+    def __init__(self, by: tuple[str, ...]) -> None:
+        self._key: Final = key_of(by)
+        self._entries: Final[dict[Hashable, list[_Entry]]] = {}
+
+    def watcher(self, entry: _Entry) -> Callable[[Hashable, bool], None]:
+        """What the detector tells about its partitions."""
+        entries = self._entries
+
+        def seen(key: Hashable, begun: bool) -> None:
+            if begun:
+                entries.setdefault(key, []).append(entry)
+                return
+            left = [other for other in entries[key] if other is not entry]
+            if left:
+                entries[key] = left  # a list that is being walked stays as it is
+            else:
+                del entries[key]
+
+        return seen
+
+    def find(self, event: SemanticEvent) -> Sequence[_Entry]:
+        """The detectors with a partition for the event."""
+        assert self._key is not None
+        return self._entries.get(self._key(event), ())
+
+    def forget(self, entry: _Entry) -> None:
+        """Take a removed detector out."""
+        for key in [key for key, entries in self._entries.items() if entry in entries]:
+            self.watcher(entry)(key, False)
 
 
 class _Entry:
@@ -94,11 +141,6 @@ class _Entry:
         self.live = 0
 
 
-def _insert(entries: list[_Entry], entry: _Entry) -> None:
-    if not entries or entries[-1] is not entry:
-        entries.append(entry)
-
-
 class PatternSet:
     """All detectors by name. A detector that raises is disabled and reported; the others are untouched.
 
@@ -109,7 +151,9 @@ class PatternSet:
         self.live = 0
         self._max_partials: Final = max_partials
         self._entries: Final[dict[str, _Entry]] = {}
-        self._routes: Final[dict[str, _TypeRoute]] = {}
+        self._routes: Final[dict[str, _TypeRoute]] = {}  # by the names that patterns give
+        self._lives: Final[dict[tuple[str, ...], _Live]] = {}  # by what patterns are partitioned by
+        self._known: Final[dict[str, tuple[list[_TypeRoute], list[_Live]]]] = {}  # by the types of events
         self._deadlines: Final[list[tuple[int, int, _Entry]]] = []
         self._count = 0
         for detector in detectors:
@@ -133,22 +177,44 @@ class PatternSet:
         """Add a detector, or put it in the place of its namesake; the state of the others stays."""
         self.remove(detector.name)
         entry = self._entries[detector.name] = _Entry(detector)
-        for name, route in self._routes.items():
-            self._file(entry, name, route)
+        concern = detector.concern()
+        for name, globs in _names(concern.always):
+            self._route(name).add(entry, globs)
+        if concern.by:
+            live = self._lives.setdefault(concern.by, _Live(concern.by))
+            for name, _ in _names(((concern.types, ()),)):
+                self._route(name).lives.setdefault(live, 0)
+                self._route(name).lives[live] += 1
+            detector.watch(live.watcher(entry))
+        self._known.clear()
 
     def remove(self, name: str) -> None:
         """Forget a detector and its partial matches; an unknown name is no error."""
         entry = self._entries.pop(name, None)
-        if entry is not None:
-            self.live -= entry.live
-            entry.failed = "removed"
-            self._routes.clear()
+        if entry is None:
+            return
+        self.live -= entry.live
+        entry.failed = "removed"
+        concern = entry.detector.concern()
+        for type_name, globs in _names(concern.always):
+            self._routes[type_name].remove(entry, globs)
+        if concern.by:
+            live = self._lives[concern.by]
+            live.forget(entry)
+            for type_name, _ in _names(((concern.types, ()),)):
+                route = self._routes[type_name]
+                route.lives[live] -= 1
+                if not route.lives[live]:
+                    del route.lives[live]
+        self._known.clear()
+
+    def _route(self, name: str) -> _TypeRoute:
+        return self._routes.setdefault(name, _TypeRoute())
 
     def feed(self, event: SemanticEvent, now: int | None = None) -> list[Outcome]:
         """Give the event to the detectors that it may concern."""
-        route = self._routes.get(event.type)
         out: list[Outcome] = []
-        for entry in (self._route(event.type) if route is None else route).find(event.path):
+        for entry in self._concerned(event):
             if not entry.failed:
                 self._call(entry, entry.detector.feed, event, out)
         if self.live > self._max_partials:
@@ -208,16 +274,34 @@ class PatternSet:
         count = min(entry.live, self.live - self._max_partials + self._max_partials // 100)
         self._call(entry, entry.detector.shed, count, out)
 
-    def _route(self, type: str) -> _TypeRoute:
-        if len(self._routes) > _MOST_TYPES:  # users may invent types without end
-            self._routes.clear()
-        route = self._routes[type] = _TypeRoute()
-        for entry in self._entries.values():
-            self._file(entry, type, route)
-        return route
+    def _concerned(self, event: SemanticEvent) -> Sequence[_Entry]:
+        """The detectors that the event may concern, each once."""
+        routes, lives = self._known.get(event.type) or self._learn(event.type)
+        lists: list[Sequence[_Entry]] = []
+        for route in routes:
+            route.find(event.path, lists)
+        for live in lives:
+            if found := live.find(event):
+                lists.append(found)
+        if not lists:
+            return ()
+        if len(lists) == 1:
+            return lists[0]
+        return list(dict.fromkeys(entry for entries in lists for entry in entries))
 
-    @staticmethod
-    def _file(entry: _Entry, type: str, route: _TypeRoute) -> None:
-        for types, globs in entry.detector.interests():
-            if not types or any(covers(name.removesuffix(".*"), type) for name in types):
-                route.add(entry, globs)
+    def _learn(self, type: str) -> tuple[list[_TypeRoute], list[_Live]]:
+        """The routes of a type: its own, and those of the names that stand for it."""
+        if len(self._known) > _MOST_TYPES:  # users may invent types without end
+            self._known.clear()
+        parts = type.split(".")
+        names = ["*", *(".".join(parts[:count]) for count in range(1, len(parts) + 1))]
+        routes = [self._routes[name] for name in names if name in self._routes]
+        lives = list(dict.fromkeys(live for route in routes for live in route.lives))
+        self._known[type] = (routes, lives)
+        return routes, lives
+
+
+def _names(interests: Iterable[Interest]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for types, globs in interests:
+        for name in types or ("*",):
+            yield name if name == "*" else name.removesuffix(".*"), globs

@@ -80,7 +80,9 @@ class _Parser:
             "timeouts": lambda: {"timeouts": True},
             "skip": lambda: {"skip": self._skip_clause()},
             "event": self._event_time,
-            "confidence": lambda: {"min_confidence": float(self._in.pattern(re.compile(r"\d*\.?\d+"), "a number"))},
+            "confidence": lambda: {
+                "min_confidence": float(self._in.pattern(re.compile(r"\d*\.?\d+(?:[eE]-?\d+)?"), "a number"))
+            },
             "limit": self._limit,
         }
 
