@@ -1,4 +1,4 @@
-"""Rules for every test: mounts need root and /dev/fuse, and a run that leaves a mount, process or thread behind fails."""
+"""Rules for every test: mounts need root and /dev/fuse; a run that leaves a mount, process or thread behind fails."""
 
 import ctypes
 import os

@@ -128,7 +128,7 @@ def check_insert_range(directory: Path) -> object:
 
 
 def check_bad_ranges(directory: Path) -> object:
-    """A negative start, a length of zero or less are EINVAL; too large is EFBIG, or ENOSPC where that is looked at first."""
+    """A negative start, a length of zero or less are EINVAL; too large is EFBIG, or ENOSPC if that comes first."""
     with opened(letters(directory), os.O_RDWR) as fd:
         cases = ((-1, PAGE), (0, 0), (0, -1), (0, (1 << 63) - 1), ((1 << 63) - 10, 100))
         result = [attempt(fallocate, fd, 0, *where) for where in cases]

@@ -55,7 +55,18 @@ DIFFERENCES: Final = (
             "orphans.allocated",
         ),
         FALLBACK,
-        "pyfuse3 has no fallocate: without the native library it is EOPNOTSUPP, and posix_fallocate writes zeros instead",
+        "pyfuse3 has no fallocate: without the native library it is EOPNOTSUPP; posix_fallocate writes zeros instead",
+    ),
+    Difference(
+        (
+            "inheriting.default_acl_is_inherited",
+            "inheriting.default_acl_beats_the_umask",
+            "inheriting.inherited_acl_allows",
+            "inheriting.acl_and_set_gid_directory",
+        ),
+        FALLBACK,
+        "pyfuse3 cannot ask for FUSE_DONT_MASK: without the native library the kernel takes the umask off before a"
+        " default ACL could override it",
     ),
     Difference(
         (

@@ -88,7 +88,7 @@ def check_directories_and_links(directory: Path) -> object:
 
 
 def check_running_program_cannot_be_written(directory: Path) -> object:
-    """A running program is ETXTBSY to writers, but can be unlinked and replaced; one that is written is ETXTBSY to run."""
+    """A running program is ETXTBSY to writers but can be replaced; one that is being written is ETXTBSY to run."""
     path = directory / "sleep"
     shutil.copy("/bin/sleep", path)
     pid = os.fork()

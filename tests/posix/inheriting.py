@@ -204,7 +204,7 @@ def check_only_the_owner_sets(directory: Path) -> object:
 
 
 def check_bad_acls(directory: Path) -> object:
-    """An ACL that makes no sense is EINVAL, a default one on a file EACCES, any on a link or fifo as the system says."""
+    """An ACL that makes no sense is EINVAL, a default one on a file EACCES, one on a link as the system says."""
     path = make(directory / "file")
     (directory / "link").symlink_to("file")
     missing_mask = acl((USER_OBJ, 6, ANY), (USER, 4, 5), (GROUP_OBJ, 4, ANY), (OTHER, 4, ANY))
@@ -225,7 +225,7 @@ def check_bad_acls(directory: Path) -> object:
 
 
 def check_default_acl_is_inherited(directory: Path) -> object:
-    """A default ACL goes to new files, with the asked mode as its limit, and to directories as their default as well."""
+    """A default ACL goes to new files, limited by the asked mode, and to directories as their default as well."""
     value = extended(7, 5, 0, 7, (USER, 6, BOB.uid), (GROUP, 7, STAFF))
     (directory / "dir").mkdir()
     (directory / "dir").chmod(0o777)

@@ -311,7 +311,7 @@ def check_flock_conversion(directory: Path) -> object:
 
 
 def check_flock_is_the_descriptions(directory: Path) -> object:
-    """A duplicate or a forked child shares the flock; it ends with the last of them, or with an explicit unlock by any."""
+    """A duplicate or a forked child shares the flock; it ends with the last of them, or when any unlocks."""
     path = make(directory / "file")
     one = os.open(path, os.O_RDONLY)
     twin = os.dup(one)
@@ -367,7 +367,7 @@ def check_flock_and_fcntl_are_strangers(directory: Path) -> object:
 
 
 def check_description_locks(directory: Path) -> object:
-    """Open-file-description locks conflict between descriptions, even of one process, and with fcntl locks of others."""
+    """Description locks conflict between descriptions, even of one process, and with fcntl locks of others."""
     path = make(directory / "file")
     with opened(path, os.O_RDWR) as one, opened(path, os.O_RDWR) as other:
         result = [ofd(one, WRITE, 0, 10), ofd(other, WRITE, 5, 1), ofd(other, WRITE, 10, 5)]

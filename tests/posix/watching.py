@@ -91,6 +91,6 @@ def check_writes(directory: Path) -> object:
 def check_removal_of_the_watched(directory: Path) -> object:
     """Removal of a watched directory is seen."""
     (directory / "dir").mkdir()
-    result = watch(directory / "dir", lambda: (directory / "dir").rmdir(), 0xC00)
+    result = watch(directory / "dir", (directory / "dir").rmdir, 0xC00)
     assert result == [("delete_self", "")]
     return result

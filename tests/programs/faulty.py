@@ -1,6 +1,6 @@
 """The mount with a fault in one handler at a time: `python faulty.py FAULTS mount.py's arguments`.
 
-Every handler of the data tree raises a RuntimeError whenever the file FAULTS holds its name: what a bug in VexFS would do.
+Every handler of the data tree raises a RuntimeError while the file FAULTS holds its name: what a bug in VexFS would do.
 """
 
 import sys
@@ -10,12 +10,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-import mount  # noqa: E402 - the repository is only now on the path
-from vexfs_fuse import native, passthrough  # noqa: E402, F401 - native comes before pyfuse3
-from vexfs_fuse.attributes import Attributes  # noqa: E402
-from vexfs_fuse.directories import Directories  # noqa: E402
-from vexfs_fuse.files import Files  # noqa: E402
-from vexfs_fuse.namespace import Namespace  # noqa: E402
+import mount
+from vexfs_fuse import native, passthrough  # noqa: F401 - native comes before pyfuse3
+from vexfs_fuse.attributes import Attributes
+from vexfs_fuse.directories import Directories
+from vexfs_fuse.files import Files
+from vexfs_fuse.namespace import Namespace
 
 FAULTS = Path(sys.argv[1])
 
