@@ -116,6 +116,7 @@ _TABLE: Final = (
     ("pattern.expired", 0x0681, "a partial match ran out of time"),
     ("rule.fired", 0x0682, "a rule fired"),
     ("rule.denied", 0x0683, "a guard refused an operation"),
+    ("machine.changed", 0x0684, "an instance of a machine changed its states"),
     ("user", 0x06F0, "an event that a user, script or workflow emitted"),
     ("workflow.started", 0x0880, "a run began"),
     ("workflow.step", 0x0881, "a step ended"),

@@ -10,7 +10,7 @@ import trio
 
 from automation.admission import Admission, Decision
 from automation.announcements import Announcements
-from automation.definitions import Workflow
+from automation.definitions import Concurrency, Workflow
 from automation.runner import Plan, Run, Runner
 from automation.triggers.firing import Firing
 
@@ -36,8 +36,16 @@ class Launcher:
 
     def install(self, workflow: Workflow) -> None:
         """Use this version of a workflow for whatever starts from now on."""
-        self._plans[workflow.name] = (Plan.of(workflow), _PRIORITY[workflow.priority])
-        self._admissions.setdefault(workflow.name, Admission(workflow.concurrency)).form = workflow.concurrency
+        self.install_plan(Plan.of(workflow), workflow.concurrency, _PRIORITY[workflow.priority])
+
+    def install_plan(self, plan: Plan, concurrency: Concurrency, priority: int = _PRIORITY["normal"]) -> None:
+        """`install` for what is no workflow; its firings may bring their own actions."""
+        self._plans[plan.name] = (plan, priority)
+        self._admissions.setdefault(plan.name, Admission(concurrency)).form = concurrency
+
+    def knows(self, name: str) -> bool:
+        """Whether a workflow of that name is installed."""
+        return name in self._plans
 
     def remove(self, name: str) -> int:
         """Start no run of a workflow any more; how many firings waited for one."""
@@ -93,7 +101,7 @@ class Launcher:
             self._next(firing)
         elif len(self._runner.active) >= self._max_runs:
             heapq.heappush(self._late, (priority, next(self._tie), firing))
-        elif self._runner.start(plan, firing).firing is not firing:
+        elif self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing).firing is not firing:
             self._next(firing)  # it has had its run before
 
     def _finished(self, run: Run) -> None:

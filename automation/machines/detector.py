@@ -270,6 +270,7 @@ class Detector:
             tuple(faults),
             not instance.running,
             result,
+            instance.moves,
             now,
         )
 

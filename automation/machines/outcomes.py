@@ -14,7 +14,7 @@ class Moved(NamedTuple):
     `before` and `after` are the names of its active states, outermost first (`before` is empty when it began).
     `actions` are to be carried out in this order: mappings as in a definition, rendered. `event` is what happened on
     the mount, `trigger` the name of what moved the machine. `finished` says that the instance has ended, with `result`.
-    `faults` are expressions that failed. `at` is in ns.
+    `faults` are expressions that failed. `number` counts the moves of the instance; `at` is in ns.
     """
 
     machine: str
@@ -28,6 +28,7 @@ class Moved(NamedTuple):
     faults: tuple[str, ...]
     finished: bool
     result: Any
+    number: int
     at: int
 
 

@@ -7,7 +7,7 @@ Measurements move it by thresholds. A person or a workflow moves it by setting `
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -52,7 +52,7 @@ class SystemState:
     `reason` and `by`. Keeps the last 256 transitions. `clock` is asked only for changes that come by hand or workflow.
     """
 
-    def __init__(self, state: State, clock: Any, thresholds: Sequence[Threshold] = DEFAULTS) -> None:
+    def __init__(self, state: State, clock: Callable[[], int], thresholds: Sequence[Threshold] = DEFAULTS) -> None:
         self.history: Final[deque[SystemTransition]] = deque(maxlen=HISTORY)
         self.current = SystemStateType.NORMAL
         self.held = False
@@ -76,7 +76,7 @@ class SystemState:
         if self.held:
             if self._until is None or now < self._until:
                 return None
-            self._release(now)
+            self._release()
             return self._go(*self._measured, "time", now)
         return self._go(*self._measured, "measurement", now)
 
@@ -85,7 +85,7 @@ class SystemState:
     ) -> SystemTransition | None:
         """Move by hand or by a workflow, and stay there, for `seconds` or until `auto`; CallerError for no state."""
         if to == AUTO:
-            self._release(now)
+            self._release()
             return self._go(self._measured[0], reason or self._measured[1], by, now, cause)
         state = named(to)
         self.held = True
@@ -133,7 +133,7 @@ class SystemState:
             self._state.keep(f"system.{name}", value, quiet=True)
         self._state.keep("system.state", str(self.current), cause, quiet=made is None, reason=reason, by=by)
 
-    def _release(self, now: int) -> None:
+    def _release(self) -> None:
         self.held, self._until = False, None
         self._state.keep("system.held", False, quiet=True)
         self._state.keep("system.until", None, quiet=True)

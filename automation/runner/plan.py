@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from automation.definitions import Retry, Step, Workflow, action_template
@@ -48,6 +49,10 @@ class Plan:
             Template(workflow.let),
         )
 
+    def doing(self, actions: Iterable[Mapping[str, Any]]) -> Plan:
+        """The same plan with these actions for its steps; they are rendered: braces in them are no templates."""
+        return replace(self, steps=tuple(_literal(i, action) for i, action in enumerate(actions, 1)))
+
     @property
     def undoes(self) -> bool:
         """Whether there is anything to compensate with."""
@@ -65,6 +70,12 @@ def _planned(step: Step) -> PlannedStep:
         compensate=tuple(map(action_template, step.compensate)),
         continues=step.on_error == "continue",
     )
+
+
+def _literal(number: int, action: Mapping[str, Any]) -> PlannedStep:
+    kind = str(action.get("type", ""))
+    template = Template(dict(action), tuple(action))
+    return PlannedStep(f"{kind}{number}", kind, template, None, 300.0, Retry(attempts=1), (), continues=False)
 
 
 def delay_before(retry: Retry, attempt: int, dice: random.Random) -> float:

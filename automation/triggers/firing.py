@@ -17,7 +17,7 @@ class Firing:
     """One reason to start a run: the events that made it (the last one speaks for all), and the key of the run.
 
     `events` holds at most `MOST_EVENTS`; `count` is how many there were. `depth` is the longest chain of automations
-    behind them, 0 when people and programs did it all.
+    behind them, 0 when people and programs did it all. `actions`, rendered, stand in for the workflow's steps.
     """
 
     workflow: str
@@ -27,6 +27,7 @@ class Firing:
     events: tuple[SemanticEvent, ...]
     count: int = 1
     input: Mapping[str, Any] = field(default_factory=dict)
+    actions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def event(self) -> SemanticEvent:
