@@ -62,6 +62,8 @@ def check(source, run=None):
         "steps.a.size == 3 && event.pid == 42",
         "event.attrs.written > 5 ? true : false",
         'a.path == "p"',
+        "size == 5M and 1h30m == 90m and 1.5s == 1500ms and 64KiB == 65536 and 1e3 == 1000",
+        'count("a") == 3 and "a".size == 3 and "a"[0].size == 1 and steps.a.size == 3',
     ],
 )
 def test_true(source):

@@ -157,6 +157,9 @@ def settle(start: State, labels: tuple[str, ...], within: int) -> Automaton:
     return Automaton(start, labels, within, gaps)
 
 
+MOST_WAYS: Final = 20_000
+
+
 def _moves(state: State) -> list[Move]:
     """Taking and ignoring edges of the state and of those that it proceeds to, nearest first."""
     out = []
@@ -171,6 +174,8 @@ def _moves(state: State) -> list[Move]:
                 if id(edge.target) not in passed:
                     stack.append((edge.target, test, passed | {id(edge.target)}))
                 continue
+            if len(out) + len(stack) > MOST_WAYS:
+                raise ValueError(f"{state.name!r}: there are too many ways on from here; use fewer optional parts")
             action = Action.STOP if edge.target.kind is Kind.STOP else edge.action
             final = _finishes(edge.target) if action is Action.TAKE else False
             out.append(Move(test.check, action, edge.target, edge.label, final))

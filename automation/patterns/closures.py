@@ -90,7 +90,7 @@ def _cel(source: str, names: Names) -> Check:
             variables["steps"] |= {name: event_variables(events[-1]) for name, events in aliases.items() if events}
         try:
             return condition(variables) is True
-        except EvaluationError:
+        except (EvaluationError, TypeError, RuntimeError):  # values that CEL does not know, in attributes
             return False
 
     return check

@@ -31,10 +31,11 @@ _METHODS: Final = {
 _METHODS_ALL: Final = {**_METHODS, "endswith": "endswith", "glob": "glob"}
 _COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">")
 _DEEPEST: Final = 60
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|min|h|d|w))+")
 _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
-    | (?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?P<unit>[A-Za-z]*))
+    | (?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])|\d+(?:\.\d+)?[A-Za-z]+(?:\d+[A-Za-z]+)*)
     | (?P<name>[A-Za-z_]\w*)
     | (?P<sign>==|!=|<=|>=|&&|\|\||[-+*/%<>!()\[\],.])
     )""",
@@ -173,7 +174,9 @@ class _Parser:
         token = self._next()
         match token.kind:
             case "text":
-                return Literal(_text(token.text))
+                text = _text(token.text)
+                step = text in self._steps | self._own and self._peek().text in (".", "[")
+                return self._reference(text) if step else Literal(text)
             case "number":
                 return Literal(self._number(token))
             case "name":
@@ -198,7 +201,8 @@ class _Parser:
 
     def _aggregate(self, name: str) -> Node:
         self._expect("(")
-        reference = self._reference(self._next().text, whole=True)
+        token = self._next()
+        reference = self._reference(_text(token.text) if token.kind == "text" else token.text, whole=True)
         extra = []
         while self._take(","):
             extra.append(self._sum())
@@ -264,15 +268,18 @@ class _Parser:
         return Literal(tuple(items))
 
     def _number(self, token: _Token) -> int | float:
-        digits = re.match(r"[\d.]+(?:[eE][-+]?\d+)?", token.text)
-        if digits is not None and digits[0] == token.text:
-            return float(token.text) if re.search(r"[.eE]", token.text) else int(token.text)
-        for convert in (lambda text: round(parse_duration(text) * 1e9), parse_size):
-            try:
-                return convert(token.text)
-            except ValueError:
-                continue
-        raise self._wrong(f"{token.text!r} is neither a duration (5s, 10m) nor a size (64KiB, 10MB)", token)
+        if re.fullmatch(r"\d+", token.text):
+            return int(token.text)
+        if re.fullmatch(r"[\d.]+(?:[eE][-+]?\d+)?", token.text):
+            return float(token.text)
+        if _DURATION.fullmatch(token.text):  # small letters: 5m is five minutes, 5M five million
+            return round(parse_duration(token.text) * 1e9)
+        try:
+            return parse_size(token.text)
+        except ValueError:
+            raise self._wrong(
+                f"{token.text!r} is neither a duration (5s, 10m) nor a size (64KiB, 10MB)", token
+            ) from None
 
     def _peek(self) -> _Token:
         return self._tokens[self._at]

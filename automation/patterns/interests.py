@@ -23,13 +23,17 @@ class Concern:
 
 
 def concern_of(pattern: Pattern) -> Concern:
-    """What a pattern needs to see. A partition begins with a first step; before, nothing else matters there."""
+    """What a pattern needs to see. A partition begins with a first step; before, nothing else matters there, so
+    later steps that could be anywhere are looked for by partition, those with globs by their paths.
+    """
     stream = stream_types(pattern)
-    if pattern.by and pattern.time == "arrival":
-        return Concern(_interests(starters(pattern.steps), stream), tuple(pattern.by), stream)
-    if any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps)):
-        return Concern(((stream, ()),))
-    return Concern(_interests(pattern.walk(), stream))
+    all_matters = any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps))
+    interests = ((stream, ()),) if all_matters else _interests(pattern.walk(), stream)
+    begin = _interests(starters(pattern.steps), stream)
+    later = [globs for types, globs in interests if (types, globs) not in begin]
+    if pattern.by and pattern.time == "arrival" and (all_matters or not all(later)):
+        return Concern(begin, tuple(pattern.by), stream)
+    return Concern(interests)
 
 
 def stream_types(pattern: Pattern) -> tuple[str, ...]:
