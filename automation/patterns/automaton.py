@@ -14,6 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from automation.patterns.closures import Check
 
+MOST_MOVES: Final = 100_000  # of an automaton
+MOST_WAYS: Final = 20_000  # on from one state
+
 
 class Kind(IntEnum):
     """What it means to be in a state."""
@@ -144,7 +147,7 @@ def settle(start: State, labels: tuple[str, ...], within: int) -> Automaton:
     """Work out the moves of every state that can be reached."""
     seen: set[int] = set()
     stack: list[State] = [start]
-    gaps = False
+    gaps, total = False, 0
     while stack:
         state = stack.pop()
         if id(state) in seen:
@@ -152,17 +155,17 @@ def settle(start: State, labels: tuple[str, ...], within: int) -> Automaton:
         seen.add(id(state))
         gaps = gaps or state.gap > 0
         state.moves = tuple(_moves(state))
+        total += len(state.moves)
+        if total > MOST_MOVES:
+            raise ValueError("the pattern is too large; use smaller counts, or fewer optional and repeated parts")
         state.waits_for = _plain_wait(state)
         stack.extend(edge.target for edge in state.edges)
     return Automaton(start, labels, within, gaps)
 
 
-MOST_WAYS: Final = 20_000
-
-
 def _moves(state: State) -> list[Move]:
     """Taking and ignoring edges of the state and of those that it proceeds to, nearest first."""
-    out = []
+    out: list[Move] = []
     stack: list[tuple[State, Test, frozenset[int]]] = [(state, ALWAYS, frozenset((id(state),)))]
     while stack:
         at, guard, passed = stack.pop()
@@ -196,6 +199,8 @@ def _finishes(state: State) -> Check | bool:
                 ways.append(test)
             else:
                 stack.append((edge.target, test, passed | {id(edge.target)}))
+            if len(ways) + len(stack) > MOST_WAYS:
+                raise ValueError(f"{state.name!r}: there are too many ways on from here; use fewer optional parts")
     way = either(ways)
     return way.constant if way.check is None else way.check
 

@@ -60,7 +60,7 @@ def compile_where(source: str, names: Names) -> Check:
     except ConditionSyntaxError as error:
         try:
             return _cel(source, names)
-        except ValueError as other:
+        except (ValueError, TypeError) as other:
             raise ValueError(f"{error}; as CEL: {other}") from None
     return _check(tree, names)
 

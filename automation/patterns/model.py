@@ -18,6 +18,7 @@ from automation.quantities import parse_duration, parse_size
 
 MOST_ANY_ORDER: Final = 8
 MOST_REPEATS: Final = 10_000
+MOST_STEPS: Final = 100
 RESERVED: Final = frozenset(("event", "steps", "attrs", "true", "false", "null", "and", "or", "not", "in"))
 _TYPE: Final = re.compile(r"\*|[\w-]+(\.[\w-]+)*(\.\*)?")
 _UNITS: Final = (("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000))
@@ -171,7 +172,7 @@ class Step(BaseModel):
         if not 2 <= len(self.all_of) <= MOST_ANY_ORDER:
             raise ValueError(f"all_of takes 2 to {MOST_ANY_ORDER} steps")
         for step in self.all_of:
-            if step.parts or step.absent or step.optional or step.repeat or not step.heads:
+            if step.parts or step.absent or step.optional or step.repeat or step.gap or not step.heads:
                 raise ValueError("all_of takes plain steps: no groups, absences, repetitions or gaps inside")
 
     @property
@@ -182,7 +183,7 @@ class Step(BaseModel):
     @property
     def heads(self) -> bool:
         """Whether it says nothing about what came before, as the first step of a sequence must."""
-        return self.follows is Contiguity.RELAXED and (self.gap is None or (self.repeat is not None and not self.parts))
+        return self.follows is Contiguity.RELAXED  # a gap is harmless there, and bounds the repetitions
 
     def walk(self) -> Iterator[Step]:
         """The steps that are events (or absences), outermost first, left to right."""
@@ -199,7 +200,7 @@ def check_sequence(steps: list[Step], first: str) -> None:
     if steps[0].absent:
         raise ValueError(f"{first} cannot be an absence")
     if not steps[0].heads:
-        raise ValueError(f"{first} follows nothing: leave out follows and gap")
+        raise ValueError(f"{first} follows nothing: leave out follows")
     for before, step in pairwise(steps):
         if step.absent and before.optional:
             raise ValueError(f"{step.step!r}: an absence after an optional step is ambiguous; write two patterns")
@@ -251,6 +252,8 @@ class Pattern(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Pattern:
         check_sequence(self.steps, "the first step of a pattern")
+        if sum(1 for _ in self.walk()) > MOST_STEPS:
+            raise ValueError(f"a pattern has at most {MOST_STEPS} steps")
         seen: set[str] = set()
         for step in self.walk():
             for name in {step.step, step.alias} - {""}:
