@@ -1,7 +1,8 @@
 """The workflows directory: loads every definition, follows changes, keeps the last good version of each.
 
-Files `*.yaml`, `*.yml`, `*.json` hold one workflow each, a `*.lua` file declares one; other names and hidden files
-are not ours. Changes are taken whole: a file is read once it is written, and all that changed goes live in one step.
+Files `*.yaml`, `*.yml`, `*.json` hold one workflow or one book of rules each, a `*.lua` file declares a workflow; other
+names and hidden files are not ours. Changes are taken whole: a file is read once it is written, and all that changed
+goes live in one step.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import hashlib
 import logging
 import os
 import time
+import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -22,15 +25,20 @@ from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError, WorldError
 from automation.events import SemanticEvent
 from automation.inotify import DirectoryWatch
-from automation.loading import examine, examine_source, most_telling
+from automation.loading import examine_source, most_telling
+from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
-from automation.sources import MOST_BYTES, Source
+from automation.sources import MOST_BYTES, Source, read_source
 
 log: Final = logging.getLogger(__name__)
 
 SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
+LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
+VERSIONS: Final = 10
+MOST_KEPT: Final = 10_000  # names whose versions are kept
+Definition = Workflow | Book
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -44,7 +52,7 @@ class Entry:
     name: str
     file: str
     text: str
-    definition: Workflow | None
+    definition: Definition | None
     error: DefinitionError | None
     version: int
     loaded_ns: int
@@ -73,6 +81,8 @@ class Library:
 
     def __init__(self, bus: Bus, directory_fd: int, declare: Declare, shown: str = "workflows") -> None:
         self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
+        self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
+        self.prepare_book: Callable[[Book], Awaitable[None]] = _prepared
         self.directory: Final = shown
         self._bus: Final = bus
         self._fd: Final = directory_fd
@@ -81,6 +91,7 @@ class Library:
         self._by_file: dict[str, str] = {}
         self._digests: Final[dict[str, bytes]] = {}
         self._enabled: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._versions: Final[dict[str, deque[_Version]]] = {}
         self._lock: Final = trio.Lock()
 
     @property
@@ -112,13 +123,17 @@ class Library:
         """Read what changed; the errors of all files as they are now."""
         async with self._lock:
             texts = await trio.to_thread.run_sync(self._read_changed)
-            news: list[tuple[str, str, Workflow | None, DefinitionError | None]] = []
+            news: list[tuple[str, str, Definition | None, DefinitionError | None]] = []
             for file in sorted(texts.changed):
                 text = texts.changed[file]
                 if isinstance(text, DefinitionError):
                     news.append((file, "", None, text))
                 else:
                     news.append((file, text, *await self._examine(file, text)))
+            books = [one for _, _, one, error in news if error is None and isinstance(one, Book)]
+            for i, (file, text, definition, error) in enumerate(news):
+                if error is None and isinstance(definition, Book):
+                    news[i] = (file, text, definition, await self._ready(definition, books))
             for file in texts.gone:
                 self._drop(file)
             for one in news:
@@ -132,10 +147,12 @@ class Library:
         if not is_definition(filename) or "/" in filename:
             raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json or .lua")
         async with self._lock:
-            workflow, error = await self._examine(filename, text)
-            if error is None and workflow is not None:
-                error = self._conflict(filename, workflow)
-            if error is not None or workflow is None:
+            definition, error = await self._examine(filename, text)
+            if error is None and definition is not None:
+                error = self._conflict(filename, definition)
+            if error is None and isinstance(definition, Book):
+                error = await self._ready(definition, [])
+            if error is not None or definition is None:
                 raise self._refused(filename, error or DefinitionError(filename, None, "", "holds no workflow"))
             data = text.encode("utf-8", "surrogateescape")
             try:
@@ -143,8 +160,29 @@ class Library:
             except OSError as failure:
                 raise WorldError(f"cannot write {filename} to {self.directory}: {failure.strerror}") from failure
             self._digests[filename] = _digest(data)
-            self._take(filename, text, workflow, None)
-            return self._entries[workflow.name]
+            self._take(filename, text, definition, None)
+            return self._entries[definition.name]
+
+    async def rollback(self, name: str, version: int | None = None) -> Entry:
+        """Write an earlier version of a definition's file anew, by default the one before the present; a file that is
+        refused as it is, or gone, gets its last good version. It becomes a new version. CallerError when it is not
+        kept.
+        """
+        kept = self._versions.get(name, deque())
+        present = self._entries.get(name)
+        good = present is not None and present.error is None
+        below = present.version if present is not None and good else 1 << 62
+        earlier = [v for v in kept if (v.number < below if version is None else v.number == version)]
+        if not earlier:
+            shown = ", ".join(str(v.number) for v in kept) or "none"
+            wanted = "an earlier version" if version is None else f"version {version}"
+            raise CallerError(f"{wanted} of {name!r} is not kept; the versions are: {shown}")
+        chosen = earlier[-1]
+        return await self.install(chosen.file, zlib.decompress(chosen.text).decode("utf-8", "surrogateescape"))
+
+    def versions(self, name: str) -> dict[int, int]:
+        """The versions that can be rolled back to, and when each was loaded (ns): the last 10 of this mount."""
+        return {version.number: version.loaded_ns for version in self._versions.get(name, ())}
 
     async def uninstall(self, name: str) -> None:
         """Remove the file of a workflow; CallerError when there is none of that name."""
@@ -187,12 +225,29 @@ class Library:
 
     # One file
 
-    async def _examine(self, file: str, text: str) -> tuple[Workflow | None, DefinitionError | None]:
+    async def _ready(self, book: Book, others: list[Book]) -> DefinitionError | None:
+        """Check a book beside the others that come with it, and prepare it; the first error."""
+        try:
+            if book.size > LARGE:
+                errors = await trio.to_thread.run_sync(self.check_book, book, others)
+            else:
+                errors = self.check_book(book, others)
+            if not errors:
+                await self.prepare_book(book)
+        except Exception as error:
+            log.exception("checking %s met a bug", book.file)
+            return DefinitionError(book.file, None, "", f"cannot be checked: {error!r}")
+        return errors[0] if errors else None
+
+    async def _examine(self, file: str, text: str) -> tuple[Definition | None, DefinitionError | None]:
+        workflow: Definition | None
         try:
             if file.endswith(".lua"):
                 workflow, errors = examine_source(Source(file, await self._declare(file, text), {}))
+            elif len(text) > LARGE:
+                workflow, errors = await trio.to_thread.run_sync(_examined, file, text)
             else:
-                workflow, errors = examine(file, text)
+                workflow, errors = _examined(file, text)
         except DefinitionError as error:
             return None, error
         except Exception as error:
@@ -200,7 +255,7 @@ class Library:
             return None, DefinitionError(file, None, "", f"cannot be examined: {error!r}")
         return workflow, most_telling(errors) if errors else None
 
-    def _take(self, file: str, text: str, workflow: Workflow | None, error: DefinitionError | None) -> None:
+    def _take(self, file: str, text: str, workflow: Definition | None, error: DefinitionError | None) -> None:
         """Let the new version of a file take effect, or show why it cannot."""
         old = self._entries.get(self._by_file.get(file, ""))
         if workflow is not None and error is None:
@@ -219,12 +274,21 @@ class Library:
             text=text,
             definition=workflow,
             error=None,
-            version=(old.version if old else 0) + 1,
+            version=max([old.version if old else 0, *self.versions(workflow.name)]) + 1,
             loaded_ns=time.time_ns(),
             enabled=self._enabled.get(workflow.name, workflow.enabled),
         )
         self._by_file[file] = new.name
+        self._keep(new)
         self._swap(old, new, "loaded" if old is None or old.definition is None else "changed")
+
+    def _keep(self, entry: Entry) -> None:
+        """Remember a version; a file that was away takes its numbers up where they were."""
+        kept = self._versions.setdefault(entry.name, deque(maxlen=VERSIONS))
+        text = zlib.compress(entry.text.encode("utf-8", "surrogateescape"))
+        kept.append(_Version(entry.version, entry.file, text, entry.loaded_ns))
+        while len(self._versions) > MOST_KEPT:
+            del self._versions[next(iter(self._versions))]
 
     def _note_error(self, file: str, text: str, old: Entry | None, error: DefinitionError) -> None:
         log.warning("%s", error)
@@ -244,7 +308,7 @@ class Library:
             self._publish(os.path.splitext(file)[0], file, 0, "refused", str(error))
         return error
 
-    def _conflict(self, file: str, workflow: Workflow) -> DefinitionError | None:
+    def _conflict(self, file: str, workflow: Definition) -> DefinitionError | None:
         other = self._entries.get(workflow.name)
         if other is None or other.file == file or other.definition is None:
             return None
@@ -316,6 +380,14 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
+class _Version:
+    number: int
+    file: str
+    text: bytes
+    loaded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Changes:
     changed: dict[str, str | DefinitionError]
     gone: list[str]
@@ -324,6 +396,19 @@ class _Changes:
 def is_definition(name: str) -> bool:
     """Whether a file of this name belongs to the library."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
+    """A file by what it holds: a book of rules, or a workflow."""
+    try:
+        source = read_source(file, text)
+    except DefinitionError as error:
+        return None, [error]
+    return examine_book(source, text) if is_book(source) else examine_source(source)
+
+
+async def _prepared(book: Book) -> None:
+    """Nothing to prepare where nobody keeps rules."""
 
 
 def _read(directory_fd: int, name: str) -> bytes:
@@ -346,17 +431,20 @@ def check(paths: Iterable[str]) -> list[DefinitionError]:
 async def _check(paths: list[str]) -> list[DefinitionError]:
     errors: list[DefinitionError] = []
     names: dict[tuple[str, str], str] = {}
+    books: list[Book] = []
     async with ScriptPool() as pool:
         for path in paths:
             for file in _files(path):
                 workflow, found = await _check_file(file, lambda p, t: declare(pool, p, t))
                 errors += found
+                if isinstance(workflow, Book):
+                    books.append(workflow)
                 if workflow is not None:
                     other = names.setdefault((os.path.dirname(file), workflow.name), file)
                     if other != file:
                         reason = f"{other} holds a workflow called {workflow.name!r} already"
                         errors.append(DefinitionError(file, None, "name", reason))
-    return errors
+    return errors + check_books(books)
 
 
 def _files(path: str) -> list[str]:
@@ -371,11 +459,11 @@ def _files(path: str) -> list[str]:
     return [path]
 
 
-async def _check_file(file: str, declare: Declare) -> tuple[Workflow | None, list[DefinitionError]]:
+async def _check_file(file: str, declare: Declare) -> tuple[Definition | None, list[DefinitionError]]:
     try:
         text = await trio.Path(file).read_text(encoding="utf-8")
         if not file.endswith(".lua"):
-            return examine(file, text)
+            return _examined(file, text)
         return examine_source(Source(file, await declare(file, text), {}))
     except DefinitionError as error:
         return None, [error]

@@ -22,9 +22,12 @@ from automation.bus import Bus
 from automation.dispatcher import Dispatcher
 from automation.errors import CallerError
 from automation.events import SemanticEvent
+from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
 from automation.library import Entry, Library
 from automation.metrics import Measurements
+from automation.rules.book import Book
+from automation.rules.desk import RuleDesk
 from automation.runner import Runner
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -88,6 +91,12 @@ class Service:
         shown = shown or (workflows if isinstance(workflows, str) else "workflows")
         self.library: Final = Library(bus, directory_fd, lambda p, t: declare(self.scripts, p, t), shown)
         self.library.on_change = self._changed
+        self.guards: Final = Guards(bus, self.state.view, wall=wall)
+        self.rules: Final = RuleDesk(
+            bus, self.dispatcher.launcher, self.state, self.guards, depth_limit=limits.depth, wall=wall
+        )
+        self.library.check_book = self.rules.check
+        self.library.prepare_book = self.rules.prepare
         self.dispatcher.on_fault = self.library.fail
         self.registry: Final = prometheus_client.CollectorRegistry()
         self.registry.register(Measurements(self))
@@ -128,6 +137,7 @@ class Service:
         with scope:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.dispatcher.run)
+                await nursery.start(self.rules.run)
                 await nursery.start(self.library.run)
                 task_status.started()
 
@@ -135,10 +145,16 @@ class Service:
         """An entry of the library changed: the dispatcher follows. The last good version goes on when a file broke."""
         was = old.definition if old is not None and old.active else None
         now = new.definition if new is not None and new.active else None
-        if was is not None and (now is None or now.name != was.name):
-            self.dispatcher.remove(was.name)
+        if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
+            if isinstance(was, Book):
+                self.rules.remove(was)
+            else:
+                self.dispatcher.remove(was.name)
         if now is not None and now is not was:
-            self.dispatcher.install(now)
+            if isinstance(now, Book):
+                self.rules.install(now)
+            else:
+                self.dispatcher.install(now)
 
     # For people
 
@@ -151,12 +167,14 @@ class Service:
         """Start nothing new; runs that go on, go on."""
         if not self.paused:
             self.dispatcher.pause()
+            self.rules.paused = True
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": False, "new": True}))
 
     def resume(self) -> None:
         """React again."""
         if self.paused:
             self.dispatcher.resume()
+            self.rules.resume()
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": True, "new": False}))
 
     async def command(self, line: str, uid: int) -> str:
@@ -193,6 +211,7 @@ class Service:
                 "broken": sum(entry.error is not None for entry in entries),
                 "entries": [entry.as_dict() for entry in entries],
             },
+            "rules": {"loaded": len(self.rules.set.rules), "guards": len(self.guards.guards)},
             "runs": {"active": len(self.runner.active), **runs},
             "queues": dict(self.dispatcher.queues()),
             "ignored": dict(self.dispatcher.ignored),
@@ -226,13 +245,19 @@ async def _reload(service: Service, rest: str) -> str:
 
 
 async def _enable(service: Service, rest: str) -> str:
-    service.library.enable(_one_name(rest))
+    if _one_name(rest) not in service.library.entries:
+        service.rules.enable(rest, True)
+        return f"enabled {rest}"
+    service.library.enable(rest)
     entry = service.library.entry(rest)
     return f"enabled {rest}" + ("" if entry.active else ", which has no working definition yet")
 
 
 async def _disable(service: Service, rest: str) -> str:
-    service.library.disable(_one_name(rest))
+    if _one_name(rest) in service.library.entries:
+        service.library.disable(rest)
+    else:
+        service.rules.enable(rest, False)
     return f"disabled {rest}"
 
 
@@ -252,6 +277,14 @@ async def _run(service: Service, rest: str) -> str:
 async def _cancel(service: Service, rest: str) -> str:
     run = service.runner.cancel(_one_name(rest))
     return f"cancelling the run {run.id} of {run.workflow}"
+
+
+async def _rollback(service: Service, rest: str) -> str:
+    name, _, number = _one_name(rest).rpartition(" ")
+    if not name or not number.isdecimal():
+        name, number = rest, ""
+    entry = await service.library.rollback(name, int(number) if number else None)
+    return f"rolled {entry.name} back; what it says now is version {entry.version}"
 
 
 async def _quit(service: Service, rest: str) -> str:
@@ -280,6 +313,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Service, str], Awaitable[str]]]] = Mappi
         "disable": _disable,
         "run": _run,
         "cancel": _cancel,
+        "rollback": _rollback,
         "quit": _quit,
     }
 )

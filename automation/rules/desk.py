@@ -1,0 +1,369 @@
+"""From the bus to firings: keeps the books, feeds the detector, starts what rules ask for.
+
+    bus ─► accept (index, in `publish`) ─► queue ─► rule set ─► rule.fired ─► launcher
+                       proactive rules' deadlines ─►┘
+
+The queue holds 65,536 events of those that some rule could want; a full one drops the oldest, which the bus counts and
+announces. Books change in one step: what is new is filed beforehand, a few hundred rules at a time, and what is old is
+taken out afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import trio
+
+from automation.announcements import Announcements
+from automation.bus import Bus
+from automation.errors import CallerError, DefinitionError
+from automation.events import Cause, SemanticEvent
+from automation.guards.guard import Guard
+from automation.guards.guards import Guards
+from automation.launcher import Launcher
+from automation.rules.book import Book, check_book, vocabulary
+from automation.rules.checks import Moment
+from automation.rules.rule import Rule, Shelf
+from automation.rules.rule_set import Fired, RuleSet
+from automation.rules.vocabulary import Vocabulary, names_in
+from automation.state import State
+from automation.triggers.firing import Firing
+from automation.triggers.pending import Pending
+
+log: Final = logging.getLogger(__name__)
+
+QUEUE: Final = 65_536
+BATCH: Final = 256
+PORTION: Final = 200  # rules filed or taken out between two looks at requests: about 2 ms
+
+
+class RuleDesk:
+    """Owns time for the rules. `wall` is seconds since the epoch. An event at the end of a chain of `depth_limit`
+    automations fires nothing and is announced once as `system.overload`.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        launcher: Launcher,
+        state: State,
+        guards: Guards,
+        *,
+        depth_limit: int = 8,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.paused = False
+        self.guards: Final = guards
+        self.set: Final = RuleSet()
+        self.books: Final[dict[str, Book]] = {}
+        self.words = Vocabulary()
+        self._bus: Final = bus
+        self._launcher: Final = launcher
+        self._state: Final = state
+        self._depth_limit: Final = depth_limit
+        self._wall: Final = wall
+        self._shelf: Final = Shelf()
+        self._by_book: Final[dict[str, list[Rule]]] = {}
+        self._prepared: dict[str, list[Rule]] = {}
+        self._gone: Final[deque[Rule]] = deque()
+        self._deadlines: Final[Pending[Rule]] = Pending(10_000_000)
+        self._announcements: Final = Announcements(bus)
+        self._signal = trio.Event()
+        self._switched: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self.set.index.reroute = bus.reroute
+        self.set.on_fault = self._faulty
+        self.subscription: Final = bus.subscribe(
+            "rules", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
+        )
+
+    # Books
+
+    def check(self, book: Book, pending: Iterable[Book] = ()) -> list[DefinitionError]:
+        """Everything that is wrong with a book beside those that are loaded, and those that come with it."""
+        files = {one.file: one for one in (*self.books.values(), *pending)}
+        others = [one for one in files.values() if one.file != book.file]
+        words, errors = vocabulary([*others, book])
+        own = [error for error in errors if error.path == book.file]
+        taken = {name: one.file for one in others for name in (*one.rule_names, *one.guard_names)}
+        return own or check_book(book, words, taken)
+
+    async def prepare(self, book: Book) -> None:
+        """File what is new in a book, letting requests pass in between; `install` makes it take effect."""
+        words, _ = vocabulary([*(one for one in self.books.values() if one.file != book.file), book])
+        prepared: list[Rule] = []
+        present = {rule.name: rule for rule in self._by_book.get(book.file, ())}
+        source, _ = book.contents()
+        try:
+            for number, raw in enumerate(source.value.get("rules", ()), 1):
+                prepared.append(self._filed(book.file, raw, words, present))
+                if number % PORTION == 0:
+                    await trio.lowlevel.checkpoint()
+        except ValueError:  # what it needs may come with the next file; `install` will see
+            self._gone.extend(rule for rule in prepared if rule not in present.values())
+        else:
+            self._prepared[book.file] = prepared
+
+    def install(self, book: Book) -> None:
+        """Let a book take effect, in place of what its file held before. Rules that say the same as before go on as
+        they are, with all that they remember.
+        """
+        old = self.books.get(book.file)
+        self.books[book.file] = book
+        self._refresh(book)
+        self._follow(old, book)
+
+    def remove(self, book: Book) -> None:
+        """Let what a file holds take effect no more."""
+        old = self.books.pop(book.file, None)
+        if old is None:
+            return
+        self._retire(self._by_book.pop(book.file, []), [])
+        self.guards.switch([g for g in self.guards.guards.values() if g.file == book.file], [])
+        self._follow(old, None)
+
+    def _use(self, book: Book) -> None:
+        self.words, _ = vocabulary(self.books.values())
+        source, form = book.contents()
+        rules = self._prepared.pop(book.file, None)
+        if rules is None:
+            present = {rule.name: rule for rule in self._by_book.get(book.file, ())}
+            rules = [self._filed(book.file, raw, self.words, present) for raw in source.value.get("rules", ())]
+        old, self._by_book[book.file] = self._by_book.get(book.file, []), rules
+        for rule in rules:
+            rule.enabled = self._switched.get(rule.name, rule.enabled)
+        self._retire(old, rules)
+        forms = [*form.guards, *form.system.guards(book.name)]
+        guards = [Guard(one, book.file, self.words) for one in forms]
+        for guard in guards:
+            guard.enabled = self._switched.get(guard.name, guard.enabled)
+        self.guards.switch([g for g in self.guards.guards.values() if g.file == book.file], guards)
+
+    def _filed(self, file: str, raw: Mapping[str, Any], words: Vocabulary, present: Mapping[str, Rule]) -> Rule:
+        rule = self._shelf.rule(file, raw, words)
+        old = present.get(rule.name)
+        if old is not None and old.same(rule):
+            old.enabled = rule.enabled
+            return old
+        self.set.file(rule)
+        return rule
+
+    def _retire(self, old: list[Rule], new: list[Rule]) -> None:
+        kept = set(new)
+        gone = [rule for rule in old if rule not in kept]
+        self.set.switch(gone, new)
+        for rule in gone:
+            self._launcher.remove(rule.workflow)
+            self._launcher.remove(f"{rule.workflow}/otherwise")
+            self._deadlines.pop(rule.name)
+        now = trio.current_time()
+        known = set(old)
+        for rule in new:
+            if rule not in known:
+                self._schedule(rule, now)
+        self._gone.extend(gone)
+        if len(self._gone) <= PORTION:
+            self._sweep()
+        self._signal.set()
+
+    def _sweep(self) -> None:
+        for _ in range(min(PORTION, len(self._gone))):
+            self.set.discard(self._gone.popleft())
+
+    def _follow(self, old: Book | None, new: Book | None) -> None:
+        """Lists or macros changed: the books that use them are filed anew."""
+        names: set[str] = set()
+        for book in (old, new):
+            if book is not None:
+                names |= book.lists.keys() | book.macros.keys()
+        changed = {name for name in names if old is None or new is None or _meaning(old, name) != _meaning(new, name)}
+        if not changed:
+            return
+        self.words, _ = vocabulary(self.books.values())
+        related = self._related(changed)
+        for book in self.books.values():
+            if book is not new and book.words_used & related:
+                self._refresh(book)
+
+    def _refresh(self, book: Book) -> None:
+        try:
+            self._use(book)
+        except (ValueError, DefinitionError) as error:
+            reason = f"what {book.file} says rests on another file: {error}"
+            log.warning("%s", reason)
+            for rule in self._by_book.get(book.file, []):
+                rule.fault, rule.live = reason, False
+            self._publish(book.name, book.file, "refused", reason)
+        book.forget()
+
+    def _related(self, changed: set[str]) -> set[str]:
+        """The changed names, and those whose meaning rests on them."""
+        related = set(changed)
+        for _ in range(16):
+            more = {name for name, items in self.words.lists.items() if names_in(list(items)) & related}
+            more |= {name for name, text in self.words.macros.items() if names_in(text) & related}
+            if more <= related:
+                break
+            related |= more
+        return related
+
+    # Single rules and guards
+
+    def enable(self, name: str, enabled: bool) -> None:
+        """Let a rule or guard act (again), or no more, until the mount ends; CallerError when there is none."""
+        self._switched[name] = enabled
+        one = self.find(name)
+        if isinstance(one, Rule):
+            self.set.enable(one, enabled)
+        else:
+            self.guards.enable(one, enabled)
+        self._publish(name, one.file, "enabled" if enabled else "disabled")
+
+    def find(self, name: str) -> Rule | Guard:
+        """The rule or guard of that name."""
+        found = self.set.rules.get(name) or self.guards.guards.get(name)
+        if found is None:
+            raise CallerError(f"there is no rule or guard called {name!r}")
+        return found
+
+    def names(self) -> list[str]:
+        """Of all rules, then of all guards."""
+        return [*self.set.rules, *self.guards.guards]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Plain values about a rule or guard."""
+        one = self.find(name)
+        return self.set.status(one) if isinstance(one, Rule) else one.status()
+
+    def definition(self, name: str) -> Mapping[str, Any]:
+        """What its file says of a rule or guard."""
+        one = self.find(name)
+        try:
+            return self.books[one.file].definition_of(name)
+        except KeyError:  # a guard that a system state has
+            return one.form.model_dump(exclude_defaults=True) if isinstance(one, Guard) else {}
+
+    def _faulty(self, rule: Rule) -> None:
+        self._publish(rule.name, rule.file, "failed", rule.fault)
+
+    def _publish(self, name: str, file: str, status: str, reason: str = "") -> None:
+        attrs = {"name": name, "file": file, "kind": "rule", "status": status}
+        self._bus.publish(SemanticEvent("system.definition", attrs=attrs | ({"reason": reason} if reason else {})))
+
+    # Events and time
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        task_status.started()
+        while True:
+            await self._wait()
+            try:
+                self.step()
+            except Exception:  # a bug of ours must not end the mount
+                log.exception("the rules met a bug")
+            await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+
+    def step(self) -> None:
+        """Take a batch of events and everything that is due; for tests that drive the desk by hand."""
+        self._sweep()
+        batch = self.subscription.receive_nowait(BATCH)
+        if self.paused:
+            return
+        now = trio.current_time()
+        for event in batch:
+            self._feed(event, now)
+        self._due(now)
+
+    def _feed(self, event: SemanticEvent, now: float) -> None:
+        if event.cause is not None and event.cause.depth >= self._depth_limit:
+            self._too_deep(event)
+            return
+        for fired in self.set.feed(event, Moment(self._state.view(), self._wall()), now):
+            self._fire(fired)
+
+    def _fire(self, fired: Fired) -> None:
+        rule, event = fired.rule, fired.event
+        form = rule.body.program.form
+        path = event.path if event.dest is None else event.dest
+        depth = (event.cause.depth if event.cause is not None else 0) + 1
+        attrs: dict[str, Any] = {"rule": rule.name, "type": form.type, "priority": form.priority, "event": event.seq}
+        attrs |= {"trigger": event.type} | ({"key": fired.key} if fired.key else {})
+        attrs |= {"otherwise": True} if fired.otherwise else {}
+        cause = Cause(f"rule {event.seq}", rule.workflow, depth)
+        self._bus.publish(
+            SemanticEvent(
+                "rule.fired",
+                path,
+                pid=event.pid,
+                uid=event.uid,
+                gid=event.gid,
+                comm=event.comm,
+                cause=cause,
+                attrs=attrs,
+            )
+        )
+        key = fired.key or path
+        if form.workflow is not None:
+            self._launcher.admit(Firing(form.workflow, 0, "rule", key, (event,)))
+            return
+        workflow = rule.plan(otherwise=fired.otherwise)
+        if workflow is not None:
+            if not self._launcher.knows(workflow.name):
+                self._launcher.install(workflow)
+            self._launcher.admit(Firing(workflow.name, 0, "rule", key, (event,)))
+
+    def _schedule(self, rule: Rule, now: float) -> None:
+        if rule.body.every is not None:
+            self._deadlines.put(rule.name, rule, now + rule.body.every)
+
+    def _due(self, now: float) -> None:
+        for _, rule in list(self._deadlines.due(now)):
+            self._schedule(rule, now)
+            if rule.live:
+                event = SemanticEvent("system.schedule", attrs={"rule": rule.name, "every": rule.body.every})
+                fired = self.set.ask(rule, event, "", Moment(self._state.view(), self._wall()), now)
+                if fired is not None:
+                    self._fire(fired)
+
+    async def _wait(self) -> None:
+        if self.subscription.ready or self._gone:
+            return
+        self._signal = trio.Event()
+        self.subscription.on_ready(self._signal.set)
+        deadline = None if self.paused else self._deadlines.deadline
+        with trio.move_on_at(float("inf") if deadline is None else deadline):
+            await self._signal.wait()
+
+    def resume(self) -> None:
+        """Fire again, for what happens from now on."""
+        self.paused = False
+        self._signal.set()
+
+    def _wants(self, type_name: str, path: str) -> bool:
+        """Whether a rule may ask for such events here, whoever makes them."""
+        return any(rule.live and rule.test(path) for rule in self.set.index.at(type_name, path))
+
+    def _hears(self, type_name: str) -> bool:
+        return self.set.index.wants(type_name)
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        """Called in `publish`: whether any rule could want the event. About 1 µs when none does."""
+        path = event.path if event.dest is None else event.dest
+        return not self.paused and bool(self.set.index.find(event.type, path, event))
+
+    def _too_deep(self, event: SemanticEvent) -> None:
+        assert event.cause is not None
+        attrs = {
+            "reason": "depth",
+            "limit": self._depth_limit,
+            "run": event.cause.run,
+            "workflow": event.cause.workflow,
+        }
+        self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
+
+
+def _meaning(book: Book, name: str) -> Any:
+    return book.lists.get(name), book.macros.get(name)
