@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from automation.errors import VexError
-from automation.events import Cause, SemanticEvent
+from automation.event_lines import MS, EventLineError, is_whole, read_event, read_time
 from automation.patterns.loading import Definition, detect, load_definitions
 from automation.patterns.outcomes import Expired, Failed, Late, Match, Outcome, Overflow, as_plain
 from automation.patterns.routing import PatternSet
 
-MS: Final = 1_000_000
-END_OF_TIME: Final = (1 << 63) - 1
-_WHOLE: Final = ("inode", "size", "offset", "length", "pid", "uid", "gid")
-_TEXTS: Final = ("path", "dest", "comm", "tenant", "errno")
-_OTHER: Final = frozenset(("type", "ts", "ts_ms", "ts_ns", "seq", "cause", "attrs", "code", "category"))
 _CONTROLS: Final = ("watermark", "watermark_ns", "advance_to", "advance_to_ns")
-
-
-class ReplayInputError(ValueError):
-    """A line of the input is neither an event nor a statement about time."""
 
 
 def replay(
@@ -59,7 +49,7 @@ class _Replay:
         try:
             value = dict(line) if isinstance(line, Mapping) else _parse(line)
             outcomes = self._apply(value)
-        except ReplayInputError as error:
+        except EventLineError as error:
             self._invalid += 1
             yield {"kind": "invalid", "at": self._at, "reason": str(error)}
             return
@@ -74,13 +64,13 @@ class _Replay:
     def _apply(self, value: dict[str, Any]) -> list[Outcome]:
         for control in _CONTROLS:
             if control in value and "type" not in value:
-                ts = _time(value[control], control)
+                ts = read_time(value[control], control)
                 if control.startswith("watermark"):
                     return self._patterns.watermark(ts)
                 return [*self._patterns.advance(ts), *self._patterns.watermark(ts)]
         event = read_event(value, self._ts)
         self._seq += 1
-        event.seq = value["seq"] if _is_whole(value.get("seq")) else self._seq
+        event.seq = value["seq"] if is_whole(value.get("seq")) else self._seq
         self._ts = event.ts
         return [*self._patterns.advance(event.ts), *self._patterns.feed(event, event.ts)]
 
@@ -89,58 +79,10 @@ def _parse(line: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ReplayInputError(f"this is no JSON: {error}") from None
+        raise EventLineError(f"this is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ReplayInputError('a line is an object: an event, {"watermark": ms} or {"advance_to": ms}')
+        raise EventLineError('a line is an object: an event, {"watermark": ms} or {"advance_to": ms}')
     return value
-
-
-def read_event(value: Mapping[str, Any], before: int = 0) -> SemanticEvent:
-    """The event of one line; `before` (ns) is its time if it states none. ReplayInputError if it is none.
-
-    What is no field of an event, or does not have a field's type, becomes an attribute.
-    """
-    kind = value.get("type", "user")
-    attrs = value.get("attrs", {})
-    if not isinstance(kind, str) or not kind:
-        raise ReplayInputError("the type of an event is text")
-    if not isinstance(attrs, Mapping):
-        raise ReplayInputError("attrs is an object")
-    fields: dict[str, Any] = {}
-    attributes = dict(attrs)
-    for name, item in value.items():
-        if (name in _WHOLE and _is_whole(item)) or (name in _TEXTS and isinstance(item, str)):
-            fields[name] = item
-        elif name not in _OTHER and not (name in (*_WHOLE, *_TEXTS) and item is None):
-            attributes.setdefault(name, item)
-    cause = value.get("cause")
-    if isinstance(cause, Mapping):
-        depth = cause["depth"] if _is_whole(cause.get("depth")) else 1
-        fields["cause"] = Cause(str(cause.get("run", "")), str(cause.get("workflow", "")), depth)
-    return SemanticEvent(kind, attrs=attributes, ts=_event_time(value, before), **fields)
-
-
-def _event_time(value: Mapping[str, Any], before: int) -> int:
-    for name in ("ts", "ts_ns"):
-        if name in value:
-            return _time(value[name], "ts_ns")
-    return _time(value["ts_ms"], "ts_ms") if "ts_ms" in value else before
-
-
-def _time(value: Any, name: str) -> int:
-    """Nanoseconds of a time in milliseconds, or in nanoseconds if its name ends so."""
-    if value == "max":
-        return END_OF_TIME
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ReplayInputError(f"{name} is a number, not {json.dumps(value, default=str)[:50]}")
-    scaled = value if name.endswith("_ns") else value * MS
-    if not -END_OF_TIME <= scaled <= END_OF_TIME:
-        raise ReplayInputError(f"{name} is out of range")
-    return round(scaled)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def describe(outcome: Outcome, at: int) -> dict[str, Any]:

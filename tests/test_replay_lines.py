@@ -8,8 +8,9 @@ import json
 import pytest
 
 from automation.errors import DefinitionError
+from automation.event_lines import read_event
 from automation.patterns.loading import load_definitions, read_definition
-from automation.replay import main, read_event, replay
+from automation.replay import main, replay
 
 PAIR = "a(user.a) -> b(user.b) within 5s timeouts"
 

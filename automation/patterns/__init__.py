@@ -11,6 +11,7 @@ In the order in which an event travels:
     routing, interests          which of many patterns it may concern
     detector                    one pattern: its stream, partitions, time (`ordering`) and bounds
     matcher, skipping           one partition: partial matches, and what a match rules out
+    snapshots                   partial matches as JSON values, to survive a restart
     outcomes                    matches, timeouts, late events, what was dropped
     correlation                 beside all that: two streams whose values move together
 """

@@ -141,18 +141,19 @@ class Automaton:
     labels: tuple[str, ...]
     within: int
     has_gaps: bool
+    states: tuple[State, ...]  # in an order that depends on the pattern alone
 
 
 def settle(start: State, labels: tuple[str, ...], within: int) -> Automaton:
     """Work out the moves of every state that can be reached."""
-    seen: set[int] = set()
+    states: dict[int, State] = {}
     stack: list[State] = [start]
     gaps, total = False, 0
     while stack:
         state = stack.pop()
-        if id(state) in seen:
+        if id(state) in states:
             continue
-        seen.add(id(state))
+        states[id(state)] = state
         gaps = gaps or state.gap > 0
         state.moves = tuple(_moves(state))
         total += len(state.moves)
@@ -160,7 +161,7 @@ def settle(start: State, labels: tuple[str, ...], within: int) -> Automaton:
             raise ValueError("the pattern is too large; use smaller counts, or fewer optional and repeated parts")
         state.waits_for = _plain_wait(state)
         stack.extend(edge.target for edge in state.edges)
-    return Automaton(start, labels, within, gaps)
+    return Automaton(start, labels, within, gaps, tuple(states.values()))
 
 
 def _moves(state: State) -> list[Move]:

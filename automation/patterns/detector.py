@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from automation.events import SemanticEvent
@@ -18,6 +18,7 @@ from automation.patterns.ordering import Reorder
 from automation.patterns.outcomes import Expired, Late, Match, Outcome, Overflow, confidence, identity
 from automation.patterns.runs import Run, events_by_step
 from automation.patterns.skipping import Skip
+from automation.patterns.snapshots import read_numbered, read_partitions, write_partitions
 
 RUN_BYTES: Final = 160  # a run and its place in the list
 NODE_BYTES: Final = 900  # a node, and the event that it keeps alive
@@ -141,6 +142,33 @@ class Detector:
             "late": self.late,
             "dropped": self.dropped,
         }
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that it remembers, as JSON values; `resume` of a detector of the same pattern goes on from there."""
+        counters = {"order": self._order, "matched": self.matched, "expired": self.expired, "dropped": self.dropped}
+        out = {"pattern": self.pattern.as_dict(), **counters, **write_partitions(self._partitions, self._automaton)}
+        if self._reorder is not None:
+            out |= {"watermark": self._reorder.watermark, "late": self._reorder.late}
+            out["waiting"] = [event.as_dict() for event in self._reorder.waiting]
+        return out
+
+    def resume(self, snapshot: Mapping[str, Any]) -> bool:
+        """Take over a snapshot, before the first event. False, and nothing is taken, if it is of another pattern."""
+        if snapshot.get("pattern") != self.pattern.as_dict():
+            return False
+        self._order, self.matched = int(snapshot["order"]), int(snapshot["matched"])
+        self.expired, self.dropped = int(snapshot["expired"]), int(snapshot["dropped"])
+        for key, partition in read_partitions(snapshot, self._automaton):
+            self._partitions[key] = partition
+            if self._seen is not None:
+                self._seen(key, True)
+            self._account(key, partition, 0)
+        begun = {(run.order, key) for key, partition in self._partitions.items() for run in partition.runs}
+        self._begun.extend(sorted(begun, key=lambda entry: entry[0]))
+        if self._reorder is not None:
+            waiting = [read_numbered(event) for event in snapshot["waiting"]]
+            self._reorder.resume(int(snapshot["watermark"]), int(snapshot["late"]), waiting)
+        return True
 
     # --- time ---
 

@@ -51,6 +51,18 @@ class Reorder:
         """Nothing with this `ts` or an older one comes any more; an older promise changes nothing."""
         self.watermark = max(self.watermark, ts)
 
+    @property
+    def waiting(self) -> list[SemanticEvent]:
+        """The events that wait for the watermark, in order."""
+        return [event for _, _, event in sorted(self._heap, key=lambda entry: entry[:2])]
+
+    def resume(self, watermark: int, late: int, waiting: list[SemanticEvent]) -> None:
+        """Go on from what an earlier one held."""
+        for event in waiting:
+            self._count += 1
+            heapq.heappush(self._heap, (event.ts, self._count, event))
+        self.watermark, self.late = max(self.watermark, watermark), self.late + late
+
     def ready(self) -> list[SemanticEvent]:
         """The events that the watermark has passed, in order of time, equal ones in order of arrival."""
         out = []

@@ -186,6 +186,7 @@ class PatternSet:
                 self._route(name).lives.setdefault(live, 0)
                 self._route(name).lives[live] += 1
             detector.watch(live.watcher(entry))
+        self._account(entry)  # it may bring partial matches along
         self._known.clear()
 
     def remove(self, name: str) -> None:
@@ -253,14 +254,17 @@ class PatternSet:
             outcomes = method(argument)
             if outcomes:
                 out.extend(outcomes)
-            live, due = detector.live, detector.deadline()
+            self._account(entry)
         except Exception as error:
             log.warning("pattern %s raised and is disabled", detector.name, exc_info=True)
             entry.failed = f"{type(error).__name__}: {error}"
             self.live -= entry.live
             entry.live = 0
             out.append(Failed(detector.name, entry.failed))
-            return
+
+    def _account(self, entry: _Entry) -> None:
+        """Note how much the detector holds now, and what it waits for."""
+        live, due = entry.detector.live, entry.detector.deadline()
         self.live += live - entry.live
         entry.live = live
         if due is not None and (entry.due is None or due < entry.due):
