@@ -241,8 +241,11 @@ class _Compiler:
             within = state.parent if state.is_history else state
             assert within is not None
             for target in begin.targets:
-                if not target.is_below(within) or (state.kind is Kind.SHALLOW and target.parent is not within):
+                if not target.is_below(within):
                     raise ChartError(form.initial.place, f"{target.name!r} does not lie in {within.name!r}")
+                if state.kind is Kind.SHALLOW and target.parent is not within:
+                    reason = f"{target.name!r} lies too deep in {within.name!r} for shallow history; name its child"
+                    raise ChartError(form.initial.place, reason)
             self._compatible(begin, form.initial.place)
         for transition, source in zip(state.transitions, form.transitions, strict=True):
             self._compatible(transition, source.place)

@@ -4,7 +4,8 @@
     equal  := less {("==" | "!=" | "===" | "!==") less}
     less   := sum {("<" | "<=" | ">" | ">=" | "in" | "instanceof") sum}
     sum    := term {("+" | "-") term}         term := unary {("*" | "/" | "%") unary}
-    unary  := ("!" | "-" | "+" | "typeof") unary | value {"." name | "[" choice "]" | "(" choices ")"}
+    unary  := ("!" | "-" | "+" | "typeof") unary | ("++" | "--") name | value {part}
+    part   := "." name | "[" choice "]" | "(" choices ")"
     value  := number | text | true | false | null | undefined | name | list | object | "(" choice ")"
 
 Names are variables, or `_event _name _sessionid _ioprocessors _x`. Functions are `In(state)` and the methods in
@@ -31,7 +32,7 @@ _TOKEN: Final = re.compile(
       (?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
     | (?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
     | (?P<name>[A-Za-z_$][\w$]*)
-    | (?P<sign>===|!==|==|!=|<=|>=|&&|\|\||[-+*/%<>!()\[\]{},.?:])
+    | (?P<sign>===|!==|==|!=|<=|>=|&&|\+\+|--|\|\||[-+*/%<>!()\[\]{},.?:])
     )""",
     re.VERBOSE,
 )
@@ -166,6 +167,9 @@ class _Parser:
         return left
 
     def _unary(self) -> Value:
+        step = self._take("++", "--")
+        if step is not None:
+            return _stepped(self._name(), 1 if step == "++" else -1)
         sign = self._take("!", "-", "+", "typeof")
         if sign is None:
             return self._postfix()
@@ -313,6 +317,19 @@ def _name(name: str) -> Value:
             return scope.instance.vars[name]
         except KeyError:
             raise _UnboundError(f"there is no variable {name!r}") from None
+
+    return value
+
+
+def _stepped(name: str, by: int) -> Value:
+    """`++name`: the only expression that changes a variable."""
+    read = _name(name)
+
+    def value(scope: Scope) -> Any:
+        new = number(read(scope)) + by
+        if name not in SYSTEM:
+            scope.instance.vars[name] = new
+        return new
 
     return value
 

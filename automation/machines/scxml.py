@@ -132,7 +132,11 @@ class _Reader:
         out = StateOutline((self._lines[element], "id"), element.get("id") or self._new_name(), kind)
         for child in self._children(element):
             self._part(out, child, late=self._late and element is not self._root)
-        if kind is Kind.COMPOUND and not any(c.kind not in (Kind.SHALLOW, Kind.DEEP) for c in out.children):
+        if (
+            element is not self._root
+            and kind is Kind.COMPOUND
+            and not any(c.kind not in (Kind.SHALLOW, Kind.DEEP) for c in out.children)
+        ):
             out.kind = Kind.ATOMIC
         names = (element.get("initial") or "").split()
         if names:
