@@ -71,15 +71,25 @@ def mounted(
     mountpoint: Path | None = None,
     environment: Mapping[str, str] | None = None,
     exit_code: int | None = 0,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Mount]:
     """Mount `source` with `-o options` and further command-line `arguments`; yields a `Mount` that answers.
 
-    `mountpoint` defaults to a new directory; pass `source` itself for an in-place mount. At the end it is unmounted and
+    `mountpoint` defaults to a new directory; pass `source` itself for an in-place mount. `prefix` is a program that
+    starts the mount in its own place (prlimit, strace). At the end it is unmounted and
     the process must be gone with `exit_code` (None: any), the mount too, and the log must hold no traceback.
     """
     point = mountpoint or Path(tempfile.mkdtemp(prefix=MOUNT_PREFIX))
     point.chmod(0o755)
-    command = [sys.executable, str(REPOSITORY / "mount.py"), "--foreground", str(source), str(point), *arguments]
+    command = [
+        *prefix,
+        sys.executable,
+        str(REPOSITORY / "mount.py"),
+        "--foreground",
+        str(source),
+        str(point),
+        *arguments,
+    ]
     command += ["-o", ",".join(options)] if options else []
     try:
         with serving(command, source, point, point / ".vexfs" / "README", environment) as mount:
@@ -194,7 +204,7 @@ def filesystem(kind: str) -> Iterator[Path]:
             image = directory / "image"
             with image.open("wb") as file:
                 file.truncate(4 << 30)
-            run("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(image))
+            run("mkfs.ext4", "-q", "-F", "-N", "400000", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(image))
             run("mount", "-o", "loop", str(image), str(root))
         else:
             run("mount", "-t", "tmpfs", "-o", "size=2g,mode=755", "vexfs-test", str(root))

@@ -18,6 +18,7 @@ FAMILIES: Final = (
     "sparse",
     "mapping",
     "locking",
+    "flocking",
     "orphans",
     "specials",
     "large",

@@ -109,8 +109,8 @@ class Child:
 class Steps:
     """A forked child that does one step each time it is told to: two processes in a fixed interleaving.
 
-    `with Steps([lock, unlock]) as other: other.step()`. State between the steps lives in the child's closures. At the end
-    of the block the child ends, with what it has open.
+    `with Steps([lock, unlock]) as other: other.step()`. State between the steps lives in the child's closures; the
+    child ends with the block, and so does what it has open.
     """
 
     def __init__(self, works: Sequence[Callable[[], object]], user: User | None = None) -> None:

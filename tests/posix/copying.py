@@ -91,11 +91,14 @@ def check_seen_by_readers(directory: Path) -> object:
     """A reader that has the target in its page cache sees the copy at once."""
     path = make(directory / "from", b"new" * 4000)
     make(directory / "to", b"old" * 4000)
-    with opened(path, os.O_RDONLY) as source, opened(directory / "to", os.O_RDWR) as target:
-        with opened(directory / "to", os.O_RDONLY) as reader:
-            before = os.pread(reader, 3, 6000)
-            os.copy_file_range(source, target, 12_000, 0, 0)
-            result = before, os.pread(reader, 3, 6000)
+    with (
+        opened(path, os.O_RDONLY) as source,
+        opened(directory / "to", os.O_RDWR) as target,
+        opened(directory / "to", os.O_RDONLY) as reader,
+    ):
+        before = os.pread(reader, 3, 6000)
+        os.copy_file_range(source, target, 12_000, 0, 0)
+        result = before, os.pread(reader, 3, 6000)
     assert result == (b"old", b"new")
     return result
 

@@ -229,15 +229,18 @@ def check_synced_store_is_on_the_file(directory: Path) -> object:
 
 def check_inherited_by_fork(directory: Path) -> object:
     """A child's stores through an inherited shared mapping are the parent's too; through a private one not."""
-    with opened(pages(directory), os.O_RDWR) as fd:
-        with mmap.mmap(fd, PAGE, SHARED, READ | WRITE) as shared, mmap.mmap(fd, PAGE, PRIVATE, READ | WRITE) as private:
+    with (
+        opened(pages(directory), os.O_RDWR) as fd,
+        mmap.mmap(fd, PAGE, SHARED, READ | WRITE) as shared,
+        mmap.mmap(fd, PAGE, PRIVATE, READ | WRITE) as private,
+    ):
 
-            def work() -> None:
-                shared[0:5] = b"child"
-                private[0:5] = b"CHILD"
+        def work() -> None:
+            shared[0:5] = b"child"
+            private[0:5] = b"CHILD"
 
-            together([work])
-            result = shared[0:5]
+        together([work])
+        result = shared[0:5]
     assert result == b"child"
     return result
 

@@ -1,0 +1,1 @@
+"""What the tests of real programs share, and programs that the tests run."""
