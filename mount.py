@@ -140,6 +140,7 @@ def _serve(
         bus=bus,
         tree=tree,
         commands=commands,
+        guards=service.guards,
         options=SessionOptions(
             fuse=options.for_libfuse(place.source),
             entry_timeout=settings.entry_timeout,

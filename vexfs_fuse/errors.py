@@ -43,6 +43,12 @@ def name_of(code: int) -> str:
     return errno.errorcode.get(code, str(code))
 
 
+def code_named(name: str) -> int:
+    """2 for `ENOENT`; EPERM for a name that the system does not know."""
+    code: int = getattr(errno, name, errno.EPERM)
+    return code
+
+
 def code_of(error: Exception) -> int:
     """The errno that the kernel gets for `error`; what nobody foresaw is EIO, logged with its traceback."""
     if isinstance(error, pyfuse3.FUSEError | OSError) and error.errno is not None:

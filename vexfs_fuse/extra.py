@@ -18,6 +18,7 @@ from vexfs_fuse.backing import Backing
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.errors import EXDEV, code_of
+from vexfs_fuse.guarding import REQUESTS, Guarding
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.native import Native
 
@@ -30,10 +31,13 @@ Later = Callable[[], Awaitable[None]]
 class Extra:
     """Registers itself with the library. `control` lists a directory of `/.vexfs` (handle, position) likewise."""
 
-    def __init__(self, backing: Backing, directories: Directories, native: Native, control: Names) -> None:
+    def __init__(
+        self, backing: Backing, directories: Directories, native: Native, control: Names, guarding: Guarding | None
+    ) -> None:
         self._backing: Final = backing
         self._directories: Final = directories
         self._control: Final = control
+        self._guarding: Final = guarding
         self._emit: Final = backing.observer.emit
         self._libfuse: Final = ctypes.PyDLL("libfuse3.so.3")
         self.nursery: trio.Nursery | None = None
@@ -66,8 +70,10 @@ class Extra:
     def _fallocate(self, request: int, fh: int, mode: int, offset: int, length: int) -> None:
         def work() -> Later:
             file, who = self._file(fh)
+            wait = self._judged(fh, who)
 
             async def later() -> None:
+                await trio.sleep(wait)
                 await trio.to_thread.run_sync(passthrough.fallocate, file.fd, mode, offset, length)
                 self._change(file, who, "file.allocated", offset, length, mode=mode)
                 self._libfuse.fuse_reply_err(ctypes.c_void_p(request), 0)
@@ -92,8 +98,10 @@ class Extra:
         def work() -> Later:
             (source, _), (target, who) = self._file(source_fh), self._file(target_fh)
             args = (source.fd, target.fd, min(size, _COPY_MOST), source_at, target_at)
+            wait = self._judged(target_fh, who)
 
             async def later() -> None:
+                await trio.sleep(wait)
                 count = await trio.to_thread.run_sync(os.copy_file_range, *args)
                 origin = {"from": source.inode.path(), "from_offset": source_at}
                 self._change(target, who, "file.copied", target_at, count, **origin)
@@ -109,6 +117,12 @@ class Extra:
         file.who = who
         inode = file.inode
         self._emit(type, inode, who, inode=inode.ino, offset=offset, length=length, attrs=attrs)
+
+    def _judged(self, fh: int, who: Opener) -> float:
+        """How long to wait before the file is written to; raises the error of a guard that denies it."""
+        if self._guarding is None or not self._guarding.active:
+            return 0.0
+        return self._guarding.judge(REQUESTS["write"](self._backing, (fh,)), who)[0]
 
     def _file(self, fh: int) -> tuple[OpenFile, Opener]:
         """The file, and who asks."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 from automation.bus import Bus
 from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.callers import Callers, Who
 from vexfs_fuse.inodes import Inode
+
+
+MARK: Final[ContextVar[str]] = ContextVar("mark", default="")  # what a guard says of the request in hand
 
 
 class Observer:
@@ -19,6 +23,7 @@ class Observer:
         self.callers: Final = callers
         self.failures: Final = failures
         self.before: Callable[[], None] | None = None  # does what was put off and must be published first
+        self.marking = False  # whether a guard has marked any request yet
 
     def emit(
         self,
@@ -43,8 +48,16 @@ class Observer:
         if not self.bus.heard(type):
             self.bus.skip(type)
             return
+        mark = MARK.get() if self.marking else ""
         if self.before is not None:
-            self.before()
+            if mark:  # what was put off is of other requests
+                token = MARK.set("")
+                self.before()
+                MARK.reset(token)
+            else:
+                self.before()
+        if mark:
+            attrs = {**attrs, "mark": mark}
         path = place if isinstance(place, str) else place.path(name)
         tid = who.pid
         caller = self.callers.at(tid) if fresh else self.callers.seen(tid)

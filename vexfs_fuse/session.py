@@ -25,6 +25,7 @@ from vexfs_fuse.directories import Directories
 from vexfs_fuse.errors import code_of
 from vexfs_fuse.extra import Extra
 from vexfs_fuse.files import Files
+from vexfs_fuse.guarding import Guarding, Guards
 from vexfs_fuse.inodes import Inodes
 from vexfs_fuse.interest import Interest
 from vexfs_fuse.namespace import Namespace
@@ -62,6 +63,7 @@ class Session:
         bus: Bus,
         tree: Any,
         commands: Commands | None = None,
+        guards: Guards | None = None,
         options: SessionOptions = SessionOptions(),
     ) -> None:
         self.mountpoint: Final = mountpoint
@@ -70,6 +72,7 @@ class Session:
         self._tree: Final = tree
         self.inodes: Final = Inodes(root_fd, _descriptor_budget(), self._absent_names())
         self.cache: Final = KernelCache(self.inodes)
+        self._guards: Final = guards
         self._callers: Final = Callers(commands)
         observer = Observer(bus, self._callers, failures=options.failed_events)
         self.backing: Final = Backing(
@@ -148,7 +151,8 @@ class Session:
 
     def _operations(self) -> Operations:
         directories = Directories(self.backing, self._tree.entry if self.options.show_control else None)
-        self._files = Files(self.backing, Interest(self._bus, self.options.io))
+        self._files = Files(self.backing, Interest(self._bus, self.options.io, self._guards))
+        guarding = None if self._guards is None else Guarding(self._guards, self.backing)
         families: Sequence[object] = (
             Namespace(self.backing),
             Attributes(self.backing),
@@ -157,8 +161,8 @@ class Session:
         )
         if NATIVE is not None:
             self.backing.observer.before = self._catch_up
-            self._extra = Extra(self.backing, directories, NATIVE, self._tree.names)
-        return Operations(self.backing, families, self._tree)
+            self._extra = Extra(self.backing, directories, NATIVE, self._tree.names, guarding)
+        return Operations(self.backing, families, self._tree, guarding)
 
     def _catch_up(self) -> None:
         """Do the releases and forgets that the native library has answered already."""
