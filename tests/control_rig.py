@@ -71,6 +71,31 @@ class FakeLibrary:
         del self.entries[name]
 
 
+class FakeRules:
+    """Rules as the tree sees them: one, called `watch`."""
+
+    def __init__(self):
+        self.rule = SimpleNamespace(live=True)
+
+    def names(self):
+        return ["watch"]
+
+    def knows(self, name: str):
+        return name == "watch"
+
+    def find(self, name: str):
+        return self.rule
+
+    def status(self, name: str):
+        return {"name": name, "fired": 3}
+
+    def definition(self, name: str):
+        return {"name": name, "paths": ["in/**"]}
+
+    def enable(self, name: str, enabled: bool):
+        self.rule.live = enabled
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
@@ -78,6 +103,7 @@ class FakeService:
         self.bus = Bus()
         self.state = State(self.bus)
         self.library = FakeLibrary()
+        self.rules = FakeRules()
         self.runner = SimpleNamespace(runs={})
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()

@@ -229,6 +229,10 @@ class RuleDesk:
             raise CallerError(f"there is no rule or guard called {name!r}")
         return found
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a rule or guard of that name."""
+        return name in self.set.rules or name in self.guards.guards
+
     def names(self) -> list[str]:
         """Of all rules, then of all guards."""
         return [*self.set.rules, *self.guards.guards]

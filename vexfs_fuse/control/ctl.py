@@ -19,10 +19,11 @@ Write one command a line, for instance: echo pause > ctl
 pause             stop reacting to events; runs that have begun go on
 resume            react again
 reload            read the workflow definitions again
-enable NAME       let a workflow be triggered
-disable NAME      stop it from being triggered
+enable NAME       let a workflow, rule or guard act
+disable NAME      stop it from acting
 run NAME [JSON]   start a run now, with that input
 cancel ID         cancel a run
+rollback NAME [N] put an earlier version of a definition back
 quit              unmount
 
 A command that cannot be done fails the write with "Invalid argument"; error says why.

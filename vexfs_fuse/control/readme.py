@@ -33,6 +33,11 @@ workflows/     definition files, and a directory for each workflow
   NAME/trigger     what starts it; echo '{"size": 10}' > NAME/trigger starts it
   NAME/enabled     1 or 0; write it to change it
 
+rules/         each rule and guard
+  NAME/definition  what its file says of it
+  NAME/status      what it did, what kept it from firing, why it is disabled
+  NAME/enabled     1 or 0; write it to change it
+
 runs/          recent runs of workflows, newest first
   ID/status        a screen about the run
   ID/trace         its record as JSON: event, steps, results, errors

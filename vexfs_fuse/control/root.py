@@ -13,6 +13,7 @@ from vexfs_fuse.control.events import EventStream, EventTypes
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.readme import Readme
+from vexfs_fuse.control.rules import Rules
 from vexfs_fuse.control.runs import Runs
 from vexfs_fuse.control.state import StateFile
 from vexfs_fuse.control.status import Status
@@ -48,6 +49,7 @@ class Root:
             "error": ErrorFile(refusals, service),
             "state": StateFile(service.state),
             "workflows": Workflows(service),
+            "rules": Rules(service.rules),
             "runs": Runs(service),
         }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from automation.library import Entry
     from automation.service import Service
 
-_ON: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+ON: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class Subject:
@@ -120,7 +120,7 @@ class Enabled:
         """A snapshot to read, lines to write."""
 
         async def change(line: str) -> None:
-            wanted = _ON.get(line.lower())
+            wanted = ON.get(line.lower())
             if wanted is None:
                 raise CallerError(f"write 1 or 0, not {line!r}")
             library = self._subject.service.library
