@@ -42,7 +42,7 @@ states:
 """
 
 MISTAKES = [
-    ("    after:\n", "    aftr:\n", 18, "states.busy.aftr", "did you mean 'after'?"),
+    ("    after:\n", "    aftr:\n", 19, "states.busy.aftr", "did you mean 'after'?"),
     ("file.closed:", "file.clsed:", 16, "states.busy.on.file.clsed", "did you mean 'file.closed'?"),
     ("vars.writes + 1", "vars.writes +", 15, "states.busy.on.file.written.do.0.assign.writes", "is no expression"),
     ('{writes: "', '{wrtes: "', 15, "states.busy.on.file.written.do.0.assign.wrtes", "did you mean 'writes'?"),

@@ -15,7 +15,7 @@ from automation.errors import DefinitionError
 from automation.expressions import nearest
 from automation.machines.chart import Chart, compile_chart
 from automation.machines.machine import Machine
-from automation.machines.model import MachineForm, action_name
+from automation.machines.model import Doing, MachineForm, action_name
 from automation.machines.notation import outline_of
 from automation.machines.outline import ChartError
 from automation.machines.scxml import VEXFS, Fetch, read_scxml, wrong
@@ -211,7 +211,7 @@ def _names_at(loc: Place) -> list[str]:
         ]
         models = inner or models
     names = [_spellings(name, info)[0] for model in models for name, info in model.model_fields.items()]
-    return [name for name in names if name != "action"]
+    return [name for name in names if name != "action"] + (list(ACTIONS) if Doing in models else [])
 
 
 def _spellings(name: str, info: Any) -> list[str]:

@@ -38,7 +38,9 @@ def _when(source: str) -> str:
 
 def _event_names(text: str) -> str:
     """Descriptors apart by spaces. A name of VexFS's own groups must be one that exists; others are the machine's."""
-    for name in text.split() or [""]:
+    if not text.split():
+        raise ValueError("the name of an event is missing; '*' stands for all")
+    for name in text.split():
         bare = name.removesuffix(".*") or "*"
         if bare == "*":
             continue
