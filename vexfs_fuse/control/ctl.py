@@ -23,7 +23,7 @@ enable NAME       let a workflow, rule or guard act
 disable NAME      stop it from acting
 run NAME [JSON]   start a run now, with that input
 cancel ID         cancel a run
-rollback NAME [N] put an earlier version of a definition back
+rollback NAME [N]  put an earlier version of a definition back
 quit              unmount
 
 A command that cannot be done fails the write with "Invalid argument"; error says why.
