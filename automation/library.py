@@ -1,8 +1,8 @@
 """The workflows directory: loads every definition, follows changes, keeps the last good version of each.
 
-Files `*.yaml`, `*.yml`, `*.json` hold one workflow or one book of rules each, a `*.lua` file declares a workflow; other
-names and hidden files are not ours. Changes are taken whole: a file is read once it is written, and all that changed
-goes live in one step.
+Files `*.yaml`, `*.yml`, `*.json` hold a workflow, a book of rules or a machine each, a `*.lua` file declares a workflow,
+a `*.scxml` file is a machine; other names and hidden files are not ours. Changes are taken whole: a file is read once
+it is written, and all that changed goes live in one step.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from automation.errors import CallerError, DefinitionError, WorldError
 from automation.events import SemanticEvent
 from automation.inotify import DirectoryWatch
 from automation.loading import examine_source, most_telling
+from automation.machines import loading as machines
+from automation.machines.machine import Machine
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -33,12 +35,12 @@ from automation.sources import MOST_BYTES, Source, read_source
 
 log: Final = logging.getLogger(__name__)
 
-SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua")
+SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua", ".scxml")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
 VERSIONS: Final = 10
 MOST_KEPT: Final = 10_000  # names whose versions are kept
-Definition = Workflow | Book
+Definition = Workflow | Book | Machine
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -145,7 +147,7 @@ class Library:
         changes but the entry of that file, which shows the error.
         """
         if not is_definition(filename) or "/" in filename:
-            raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json or .lua")
+            raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json, .lua or .scxml")
         async with self._lock:
             definition, error = await self._examine(filename, text)
             if error is None and definition is not None:
@@ -399,11 +401,15 @@ def is_definition(name: str) -> bool:
 
 
 def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
-    """A file by what it holds: a book of rules, or a workflow."""
+    """A file by what it holds: a book of rules, a machine, or a workflow."""
+    if file.endswith(".scxml"):
+        return machines.examine(file, text)
     try:
         source = read_source(file, text)
     except DefinitionError as error:
         return None, [error]
+    if machines.is_machine(source.value):
+        return machines.examine_source(source)
     return examine_book(source, text) if is_book(source) else examine_source(source)
 
 
@@ -455,7 +461,7 @@ def _files(path: str) -> list[str]:
     except OSError as error:
         raise CallerError(f"cannot read {path}: {error.strerror}") from error
     if not is_definition(os.path.basename(path)):
-        raise CallerError(f"{path} is no definition; its name must end in .yaml, .yml, .json or .lua")
+        raise CallerError(f"{path} is no definition; its name must end in .yaml, .yml, .json, .lua or .scxml")
     return [path]
 
 

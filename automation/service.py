@@ -25,6 +25,10 @@ from automation.events import SemanticEvent
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
 from automation.library import Entry, Library
+from automation.machines.host import Machines
+from automation.machines.load import Load, Sampler
+from automation.machines.machine import Machine
+from automation.machines.system_state import SystemState
 from automation.metrics import Measurements
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
@@ -97,7 +101,16 @@ class Service:
         )
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
+        self.machines: Final = Machines(
+            bus,
+            self.dispatcher.launcher,
+            state=self.state.view,
+            runs=lambda: self.runner.runs,
+            depth_limit=limits.depth,
+        )
+        self.system: Final = SystemState(self.state, time.time_ns)
         self.dispatcher.on_fault = self.library.fail
+        self.machines.on_fault = self.library.fail
         self.registry: Final = prometheus_client.CollectorRegistry()
         self.registry.register(Measurements(self))
         self._stop: Final = trio.Event()
@@ -110,6 +123,7 @@ class Service:
             async with self.scripts, trio.open_nursery() as nursery:
                 await nursery.start(self.heartbeat.run)
                 await nursery.start(self.runner.run)
+                await nursery.start(Sampler(self.system, self._load()).run)
                 reacting = trio.CancelScope()
                 await nursery.start(self._react, reacting)
                 task_status.started()
@@ -138,8 +152,20 @@ class Service:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.dispatcher.run)
                 await nursery.start(self.rules.run)
+                await nursery.start(self.machines.run)
                 await nursery.start(self.library.run)
                 task_status.started()
+
+    def _load(self) -> Load:
+        """What the system state is judged by."""
+        own = (self.dispatcher.subscription, self.machines.subscription)
+        return Load(
+            queues=lambda: own,
+            waiting=self.dispatcher.launcher.waiting,
+            lag=lambda: self.heartbeat.p99,
+            runs=lambda: self.runner.counts,
+            root_fd=self.workspace.root_fd,
+        )
 
     def _changed(self, old: Entry | None, new: Entry | None) -> None:
         """An entry of the library changed: the dispatcher follows. The last good version goes on when a file broke."""
@@ -148,11 +174,15 @@ class Service:
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
             if isinstance(was, Book):
                 self.rules.remove(was)
+            elif isinstance(was, Machine):
+                self.machines.remove(was.name)
             else:
                 self.dispatcher.remove(was.name)
         if now is not None and now is not was:
             if isinstance(now, Book):
                 self.rules.install(now)
+            elif isinstance(now, Machine):
+                self.machines.install(now)
             else:
                 self.dispatcher.install(now)
 
@@ -168,6 +198,7 @@ class Service:
         if not self.paused:
             self.dispatcher.pause()
             self.rules.paused = True
+            self.machines.pause()
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": False, "new": True}))
 
     def resume(self) -> None:
@@ -175,6 +206,7 @@ class Service:
         if self.paused:
             self.dispatcher.resume()
             self.rules.resume()
+            self.machines.resume()
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": True, "new": False}))
 
     async def command(self, line: str, uid: int) -> str:
@@ -212,6 +244,8 @@ class Service:
                 "entries": [entry.as_dict() for entry in entries],
             },
             "rules": {"loaded": len(self.rules.set.rules), "guards": len(self.guards.guards)},
+            "machines": [self.machines.status(name) for name in self.machines.names],
+            "system": self.system.as_dict(),
             "runs": {"active": len(self.runner.active), **runs},
             "queues": dict(self.dispatcher.queues()),
             "ignored": dict(self.dispatcher.ignored),

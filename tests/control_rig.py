@@ -15,6 +15,9 @@ import pyfuse3
 from automation.bus import Bus
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
+from automation.machines.host import Machines
+from automation.machines.loading import load as load_machine
+from automation.machines.system_state import SystemState
 from automation.runner import Run, StepRecord
 from automation.state import State
 from automation.triggers.firing import Firing
@@ -96,6 +99,16 @@ class FakeRules:
         self.rule.live = enabled
 
 
+GATE = "kind: machine\nkey: none\nstates: {shut: {on: {user.open: open}}, open: {on: {user.shut: shut}}}"
+
+
+class FakeLauncher:
+    """Takes no firing: the machine `gate` has no actions."""
+
+    def install_plan(self, plan, concurrency):
+        assert plan.name == "gate"
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
@@ -104,6 +117,9 @@ class FakeService:
         self.state = State(self.bus)
         self.library = FakeLibrary()
         self.rules = FakeRules()
+        self.machines = Machines(self.bus, FakeLauncher(), state=self.state.view, runs=dict)
+        self.machines.install(load_machine("gate.yaml", GATE))
+        self.system = SystemState(self.state, time.time_ns)
         self.runner = SimpleNamespace(runs={})
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()

@@ -59,6 +59,11 @@ class Workspace:
         self._cache: Final = forget
         self._limiter: Final = trio.CapacityLimiter(_THREADS)
 
+    @property
+    def root_fd(self) -> int:
+        """The directory that everything is beneath."""
+        return self._root
+
     async def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         """The content of a file of at most `limit` bytes; a larger one is an error."""
         async with self.reading(path) as file:

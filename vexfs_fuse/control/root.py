@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
+from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.readme import Readme
@@ -50,6 +51,7 @@ class Root:
             "state": StateFile(service.state),
             "workflows": Workflows(service),
             "rules": Rules(service.rules),
+            "machines": MachinesDirectory(service),
             "runs": Runs(service),
         }
 

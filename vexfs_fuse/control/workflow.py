@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from automation.definitions import Workflow
 from automation.errors import CallerError
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.handles import CommandLines, Snapshot
@@ -90,7 +91,7 @@ class WorkflowStatus:
             ("about", definition.description if definition else ""),
             ("file", entry.file),
             ("loaded", f"version {entry.version}, {clock(entry.loaded_ns)}"),
-            ("steps", ", ".join(definition.step_names) if definition else "none"),
+            ("steps", ", ".join(definition.step_names) if isinstance(definition, Workflow) else "none"),
             *_numbers(self._subject.service.workflow_status(entry.name)),
         ]
         lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
@@ -156,7 +157,8 @@ class Trigger:
 
     def _render(self) -> bytes:
         definition = self._subject.entry.definition
-        triggers = [t.model_dump(mode="json", exclude_none=True) for t in definition.triggers] if definition else []
+        found = definition.triggers if isinstance(definition, Workflow) else []
+        triggers = [t.model_dump(mode="json", exclude_none=True) for t in found]
         return f"{json.dumps(triggers, indent=2, default=str)}\n".encode()
 
 
