@@ -38,12 +38,14 @@ class Subscription:
         accept: Callable[[SemanticEvent], bool] | None,
         wants: Callable[[str, str], bool] | None,
         hears: Callable[[str], bool] | None,
+        takes: Callable[[str, str, str | None], bool] | None,
         capacity: int,
         overflow: Overflow,
     ) -> None:
         self.name: Final = name
         self.wants: Final = wants
         self.hears: Final = hears
+        self.takes: Final = takes
         self.types: Final = types
         self.capacity: Final = capacity
         self.overflow: Final = overflow
@@ -171,15 +173,17 @@ class Bus:
         accept: Callable[[SemanticEvent], bool] | None = None,
         wants: Callable[[str, str], bool] | None = None,
         hears: Callable[[str], bool] | None = None,
+        takes: Callable[[str, str, str | None], bool] | None = None,
         capacity: int = 65_536,
         overflow: Overflow = Overflow.DROP_OLDEST,
     ) -> Subscription:
         """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap.
 
         `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it all of `types` may.
-        `hears(type)` narrows `types` further; call `reroute` when its answers change.
+        `hears(type)` narrows `types` further; call `reroute` when its answers change. `takes(type, path, dest)` says no
+        where `accept` would not take such an event (see `taken`).
         """
-        subscription = Subscription(self, name, tuple(types), accept, wants, hears, capacity, overflow)
+        subscription = Subscription(self, name, tuple(types), accept, wants, hears, takes, capacity, overflow)
         self._subscriptions.append(subscription)
         self._routes.clear()
         return subscription
@@ -188,6 +192,14 @@ class Bus:
         """Whether an event of this type would go to anybody."""
         routes = self._routes.get(type)
         return bool(self._route(type) if routes is None else routes)
+
+    def taken(self, type: str, path: str, dest: str | None) -> bool:
+        """Whether such an event would go to anybody: asked before it is made, which costs more than the question."""
+        routes = self._routes.get(type)
+        for subscription in self._route(type) if routes is None else routes:
+            if subscription.takes is None or subscription.takes(type, path, dest):
+                return True
+        return False
 
     def skip(self, type: str) -> None:
         """Accept an event that nobody hears: numbered and counted, but never made."""

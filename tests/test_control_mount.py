@@ -1,5 +1,6 @@
 """The control tree through the kernel: the tools that people use, on a real mount in a child process."""
 
+import contextlib
 import json
 import os
 import select
@@ -69,14 +70,17 @@ class Reader:
     def __init__(self, control: Path, script: str):
         self._control, self._before = control, readers(control)
         pipe = subprocess.PIPE  # unbuffered, so that select sees what is left
-        self.process = subprocess.Popen(["bash", "-c", script], cwd=control, stdout=pipe, stderr=pipe, bufsize=0)
+        self.process = subprocess.Popen(
+            ["bash", "-c", script], cwd=control, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+        )
 
     def __enter__(self):
         until(lambda: readers(self._control) > self._before)
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # a pipe's later members may wait for one more event
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
         until(lambda: readers(self._control) == self._before)
 

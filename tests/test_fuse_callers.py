@@ -29,8 +29,9 @@ class Commands:
 @pytest.fixture
 def child():
     process = subprocess.Popen(
-        ["sh", "-c", "read x; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", "echo; read x; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
+    process.stdout.readline()  # Popen returns before the new program has its name
     yield process
     process.kill()
     process.communicate()
@@ -79,7 +80,10 @@ def test_a_commands_session_gives_the_cause(child):
 def test_a_child_that_left_the_session_is_known_by_its_environment(run, expected):
     """But only for a run that exists: nobody hides from rules by setting a variable."""
     environment = {"VEXFS_CAUSE": f"{run}:flow:7"}
-    process = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    command = ["sh", "-c", "echo; exec cat"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    process.stdout.readline()
     callers = Callers(Commands(runs=["run-1"]))
     assert callers.at(process.pid).cause == expected
     callers.close()

@@ -61,10 +61,12 @@ def test_beyond_the_budget_inodes_live_without_descriptors(table, tmp_path):
     if renamed:
         for i in range(100):
             os.rename(tmp_path / f"f{i}", tmp_path / f"g{i}")
+    links = passthrough.open_links()
     for i, inode in enumerate(inodes):
-        fd = passthrough.reopen(table.fd(inode), os.O_RDONLY)
+        fd = passthrough.reopen(links, table.fd(inode), os.O_RDONLY)
         assert os.read(fd, 10) == str(i).encode()
         os.close(fd)
+    os.close(links)
     assert table.reopened >= 84
 
 
