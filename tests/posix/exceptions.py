@@ -37,6 +37,11 @@ DIFFERENCES: Final = (
         "FUSE_STATX came after libfuse 3.14: no birth time; all else of statx is answered",
     ),
     Difference(
+        ("badcalls.inode_flags",),
+        EVERYWHERE,
+        "pyfuse3 has no ioctl: chattr and lsattr are ENOTTY, as on tmpfs before Linux 6.6 and on most network filesystems",
+    ),
+    Difference(
         ("allocation.collapse_range", "allocation.insert_range"),
         ("ext4",),
         "the kernel's FUSE passes neither mode on: EOPNOTSUPP, as on tmpfs",
