@@ -108,6 +108,9 @@ class FakeLauncher:
     def install_plan(self, plan, concurrency):
         assert plan.name == "gate"
 
+    def remove(self, name):
+        return 0
+
 
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
@@ -117,9 +120,9 @@ class FakeService:
         self.state = State(self.bus)
         self.library = FakeLibrary()
         self.rules = FakeRules()
-        self.machines = Machines(self.bus, FakeLauncher(), state=self.state.view, runs=dict)
+        self.machines = Machines(Bus(), FakeLauncher(), state=dict, runs=dict)
         self.machines.install(load_machine("gate.yaml", GATE))
-        self.system = SystemState(self.state, time.time_ns)
+        self.system = SystemState(State(Bus()), time.time_ns)
         self.runner = SimpleNamespace(runs={})
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()

@@ -93,7 +93,7 @@ async def test_changing_the_file_keeps_the_instances_and_a_bad_change_keeps_the_
 async def test_an_scxml_file_is_a_machine(tmp_path):
     """Dropped into the directory as it comes from an editor."""
     text = (
-        '<scxml datamodel="null"><state id="a"><transition event="user.x" target="b"/></state><state id="b"/></scxml>'
+        '<scxml><state id="a"><transition event="user.x" target="b"/></state><state id="b"/></scxml>'
     )
     async with rig(tmp_path) as one:
         await one.service.library.install("gate.scxml", text)
@@ -200,7 +200,7 @@ def test_a_machine_that_raises_is_switched_off_with_its_reason(service):
     reasons = []
     service.machines.on_fault = lambda name, reason: reasons.append((name, reason))
     service.machines.hosted("gate").detector.engine.chart.states[1].transitions[0].condition = lambda scope: 1 / 0
-    service.bus.publish(SemanticEvent("user.open"))
+    service.machines.subscription.offer(SemanticEvent("user.open"))
     service.machines.step()
     assert reasons == [("gate", "it raised ZeroDivisionError('division by zero')")]
     assert service.machines.names == ()

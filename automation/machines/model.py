@@ -179,8 +179,8 @@ Transitions = Annotated[
 ]
 
 
-class Within(Form):
-    """What a machine and each of its states have."""
+class State(Form):
+    """One state. Its type follows from what it has, but for parallel and final ones."""
 
     description: str = ""
     initial: Targets = Field(default_factory=list)
@@ -189,11 +189,6 @@ class Within(Form):
     always: Transitions = Field(default_factory=list)
     entry: Doings = Field(default_factory=list)
     exit: Doings = Field(default_factory=list)
-
-
-class State(Within):
-    """One state. Its type follows from what it has, but for parallel and final ones."""
-
     type: Literal["atomic", "compound", "parallel", "final", "history"] | None = None
     history: Literal["shallow", "deep"] | None = None
     target: Targets = Field(default_factory=list)
@@ -232,11 +227,18 @@ class State(Within):
         return self
 
 
-class MachineForm(Within):
+class MachineForm(Form):
     """A whole definition of kind `machine`: `states`, or an SCXML document as `scxml`."""
 
     kind: Literal["machine"] = "machine"
     name: Name
+    description: str = ""
+    initial: Targets = Field(default_factory=list)
+    states: dict[StateName, State] = Field(default_factory=dict)
+    on: dict[Annotated[str, AfterValidator(_event_names)], Transitions] = Field(default_factory=dict)
+    always: Transitions = Field(default_factory=list)
+    entry: Doings = Field(default_factory=list)
+    exit: Doings = Field(default_factory=list)
     key: Annotated[str | None, AfterValidator(_key)] = "path"
     path: Globs | None = None
     where: Condition | None = None

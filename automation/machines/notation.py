@@ -45,7 +45,7 @@ class _Reader:
         early = [content.declare(name, _constant(value)) for name, value in form.vars.items()]
         return Outline(root, early)
 
-    def _fill(self, out: StateOutline, form: model.Within, place: Place) -> None:
+    def _fill(self, out: StateOutline, form: model.State | model.MachineForm, place: Place) -> None:
         """What a machine and its states have in common."""
         out.children = [self._state(name, one, (*place, "states", name)) for name, one in form.states.items()]
         if form.initial:

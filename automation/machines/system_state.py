@@ -95,6 +95,20 @@ class SystemState:
             self._note(None, reason or f"set by {by}", by, now)
         return made
 
+    def set(self, value: Any, by: str, cause: Cause | None = None) -> None:
+        """Move to a state by its name, or by an object with `state`, `reason` and `for`; CallerError for neither."""
+        values = value if isinstance(value, dict) else {"state": value}
+        odd = values.keys() - {"state", "reason", "for"}
+        if odd or not isinstance(values.get("state"), str) or not isinstance(values.get("reason", ""), str):
+            raise CallerError(
+                'write the name of a state, or for instance {"state": "Maintenance", "reason": "backup", "for": "2h"}'
+            )
+        try:
+            seconds = parse_duration(values["for"]) if "for" in values else None
+        except ValueError as error:
+            raise CallerError(str(error)) from None
+        self.change(values["state"], values.get("reason", ""), by, self._clock(), seconds=seconds, cause=cause)
+
     def as_dict(self) -> dict[str, Any]:
         """What `system` holds in the shared state."""
         found: dict[str, Any] = self._state.get("system", {})
@@ -142,25 +156,12 @@ class SystemState:
         """Somebody sets `system.…` in the shared state."""
         name = path.partition(".")[2]
         if name == "state":
-            self._set_state(value, f"workflow {cause.workflow}" if cause is not None else "hand", cause)
+            self.set(value, f"workflow {cause.workflow}" if cause is not None else "hand", cause)
         elif not name or name.partition(".")[0] in OWN:
             shown = path if name else "system"
             raise CallerError(f"{shown!r} is VexFS's own; set 'system.state', or names of your own below 'system'")
         else:
             self._state.keep(path, value, cause)
-
-    def _set_state(self, value: Any, by: str, cause: Cause | None) -> None:
-        values = value if isinstance(value, dict) else {"state": value}
-        odd = values.keys() - {"state", "reason", "for"}
-        if odd or not isinstance(values.get("state"), str) or not isinstance(values.get("reason", ""), str):
-            raise CallerError(
-                'write the name of a state, or for instance {"state": "Maintenance", "reason": "backup", "for": "2h"}'
-            )
-        try:
-            seconds = parse_duration(values["for"]) if "for" in values else None
-        except ValueError as error:
-            raise CallerError(str(error)) from None
-        self.change(values["state"], values.get("reason", ""), by, self._clock(), seconds=seconds, cause=cause)
 
 
 def named(text: str) -> str:

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from automation.errors import CallerError
-from automation.state import State
 from vexfs_fuse.control.handles import CommandLines, Snapshot
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
@@ -113,7 +112,6 @@ class SystemDirectory:
 
     def __init__(self, service: Service) -> None:
         self._system: Final = service.system
-        self._state: Final = service.state
 
     def describe(self) -> Description:
         """Fixed entries."""
@@ -126,19 +124,19 @@ class SystemDirectory:
     def child(self, name: str) -> Node | None:
         """Each file."""
         if name == "state":
-            return Written(lambda: [self._system.as_dict()], lambda line: _set_system(self._state, line))
+            return Written(lambda: [self._system.as_dict()], lambda line: _set_system(self._system, line))
         return Lines(lambda: _transitions(self._system)) if name == "history" else None
 
 
-def _set_system(state: State, line: str) -> None:
+def _set_system(system: SystemState, line: str) -> None:
     """`Maintenance`, `auto`, or `{"state": …, "reason": …, "for": …}`."""
     if line.lstrip().startswith("{"):
         try:
-            state.set("system.state", json.loads(line))
+            system.set(json.loads(line), "hand")
         except (json.JSONDecodeError, RecursionError) as error:
             raise CallerError(f"this is no JSON object: {error}") from None
     else:
-        state.set("system.state", line.strip())
+        system.set(line.strip(), "hand")
 
 
 def _transitions(system: SystemState) -> Iterable[Any]:

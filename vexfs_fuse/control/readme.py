@@ -38,6 +38,14 @@ rules/         each rule and guard
   NAME/status      what it did, what kept it from firing, why it is disabled
   NAME/enabled     1 or 0; write it to change it
 
+machines/      each statechart, and the state of the system
+  NAME/state       its instances: which states, since when, variables, timers
+  NAME/event       events it waits for; echo 'approve in/a.pdf' > NAME/event
+  NAME/history     its last moves
+  system/state     Normal, HighLoad ...: echo Maintenance > system/state holds
+                   it there, echo auto releases it
+  system/history   how it got there
+
 runs/          recent runs of workflows, newest first
   ID/status        a screen about the run
   ID/trace         its record as JSON: event, steps, results, errors
