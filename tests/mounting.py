@@ -122,8 +122,10 @@ def serving(
     try:
         wait_until_ready(mount, ready)
         yield mount
-    except BaseException:
+    except BaseException as error:
         _abandon(mount)
+        error.add_note(f"the log of the mount ends with:\n{mount.text()[-4000:]}")
+        mount.log.unlink()
         raise
     _stop(mount)
 

@@ -39,7 +39,7 @@ DIFFERENCES: Final = (
     Difference(
         ("badcalls.inode_flags",),
         EVERYWHERE,
-        "pyfuse3 has no ioctl: chattr and lsattr are ENOTTY, as on tmpfs before Linux 6.6 and on most network filesystems",
+        "pyfuse3 has no ioctl: chattr and lsattr are ENOTTY, as on most network filesystems",
     ),
     Difference(
         ("allocation.collapse_range", "allocation.insert_range"),
