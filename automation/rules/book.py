@@ -1,4 +1,4 @@
-"""A definition file with any of `rules:`, `guards:`, `lists:`, `macros:` and `system:`, validated as a whole."""
+"""A definition file with any of `rules:`, `guards:`, `lists:`, `macros:`, `system:`, and beside them `patterns:`."""
 
 # ruff: noqa: RUF012 - pydantic copies its models' defaults
 from __future__ import annotations
@@ -14,6 +14,8 @@ from automation.errors import DefinitionError
 from automation.guards.forms import GuardForm, SystemForm
 from automation.guards.guard import Guard
 from automation.loading import long_step, problem, problems
+from automation.patterns.loading import Definition as PatternDefinition
+from automation.patterns.table import PatternTable
 from automation.rules.checks import compile_key, compile_tree, silences
 from automation.rules.forms import ListForm, MacroForm, RuleForm, Tree
 from automation.rules.paths import path_test
@@ -44,6 +46,7 @@ class BookForm(Form):
     lists: dict[Name, Annotated[ListForm, BeforeValidator(_items)]] = {}
     macros: dict[Name, Annotated[MacroForm, BeforeValidator(_macro)]] = {}
     system: SystemForm = SystemForm()
+    patterns: PatternTable = {}
     metadata: dict[str, Any] = {}
 
 
@@ -63,6 +66,7 @@ class Book:
         self.enabled: Final = form.enabled
         self.lists: Final[Mapping[str, ListForm]] = form.lists
         self.macros: Final[Mapping[str, MacroForm]] = form.macros
+        self.every_pattern: Final[Mapping[str, PatternDefinition]] = form.patterns
         self.rule_names: Final = tuple(rule.name for rule in form.rules)
         self.guard_names: Final = tuple(guard.name for guard in form.guards)
         self.words_used: Final = frozenset(names_in([source.value.get("rules", ()), source.value.get("guards", ())]))

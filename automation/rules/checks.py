@@ -44,6 +44,7 @@ class Moment:
 Check = Callable[[SemanticEvent, Moment], bool]
 Read = Callable[[SemanticEvent, Moment], Any]
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_NUMBERS: Final = (int, float)
 _ORDER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -71,10 +72,8 @@ def compile_tree(tree: Tree, words: Vocabulary) -> Check:
         return _state_check(tree.state)
     if tree.all is not None:
         return conjunction([compile_tree(node, words) for node in tree.all])
-    checks = [compile_tree(node, words) for node in (tree.any or tree.none or ())]
-    if tree.any is not None:
-        return lambda event, moment: any(check(event, moment) for check in checks)
-    return lambda event, moment: not any(check(event, moment) for check in checks)
+    either = disjunction([compile_tree(node, words) for node in (tree.any or tree.none or ())])
+    return either if tree.any is not None else lambda event, moment: not either(event, moment)
 
 
 def conjunction(checks: list[Check]) -> Check:
@@ -85,6 +84,21 @@ def conjunction(checks: list[Check]) -> Check:
         first, second = checks
         return lambda event, moment: first(event, moment) and second(event, moment)
     return lambda event, moment: all(check(event, moment) for check in checks)
+
+
+def disjunction(checks: list[Check]) -> Check:
+    """Any of them."""
+    if len(checks) == 2:
+        first, second = checks
+        return lambda event, moment: first(event, moment) or second(event, moment)
+
+    def check(event: SemanticEvent, moment: Moment) -> bool:
+        for one in checks:  # noqa: SIM110 - half the time of any()
+            if one(event, moment):
+                return True
+        return False
+
+    return check
 
 
 def compile_check(source: str) -> Check:
@@ -138,7 +152,13 @@ def silences(exception: RuleException, words: Vocabulary) -> Check:
 
     def check(event: SemanticEvent, moment: Moment) -> bool:
         values = [read(event) for read in reads]
-        return any(all(test(value) for test, value in zip(tests, values, strict=True)) for tests in tuples)
+        for tests in tuples:
+            for test, value in zip(tests, values, strict=True):
+                if not test(value):
+                    break
+            else:
+                return True
+        return False
 
     return check
 
@@ -218,8 +238,7 @@ def _check(node: Node) -> Check:
         case Operation("and", operands):
             return conjunction([_check(operand) for operand in operands])
         case Operation("or", operands):
-            checks = [_check(operand) for operand in operands]
-            return lambda event, moment: any(check(event, moment) for check in checks)
+            return disjunction([_check(operand) for operand in operands])
         case Operation("not", (operand,)):
             inner = _check(operand)
             return lambda event, moment: not inner(event, moment)
@@ -281,7 +300,7 @@ def _order(compare: Callable[[Any, Any], Any], constant: float) -> Callable[[Any
     def test(value: Any) -> bool:
         if value is None:
             return False
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
             raise _Unsure
         return bool(compare(value, constant))
 

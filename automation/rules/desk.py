@@ -70,6 +70,7 @@ class RuleDesk:
         self._by_book: Final[dict[str, list[Rule]]] = {}
         self._prepared: dict[str, list[Rule]] = {}
         self._gone: Final[deque[Rule]] = deque()
+        self._candidates: Final[dict[int, list[Rule]]] = {}  # of the events that wait, by number
         self._deadlines: Final[Pending[Rule]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
         self._signal = trio.Event()
@@ -285,7 +286,8 @@ class RuleDesk:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             self._too_deep(event)
             return
-        for fired in self.set.feed(event, Moment(self._state.view(), self._wall()), now):
+        moment = Moment(self._state.view(), self._wall())
+        for fired in self.set.feed(event, moment, now, self._candidates.pop(event.seq, None)):
             self._fire(fired)
 
     def _fire(self, fired: Fired) -> None:
@@ -355,8 +357,15 @@ class RuleDesk:
 
     def _accepts(self, event: SemanticEvent) -> bool:
         """Called in `publish`: whether any rule could want the event. About 1 µs when none does."""
-        path = event.path if event.dest is None else event.dest
-        return not self.paused and bool(self.set.index.find(event.type, path, event))
+        if self.paused:
+            return False
+        candidates = self.set.candidates(event)
+        if not candidates:
+            return False
+        if len(self._candidates) > 2 * QUEUE:  # what the queue dropped is never asked for
+            self._candidates.clear()
+        self._candidates[event.seq] = candidates
+        return True
 
     def _too_deep(self, event: SemanticEvent) -> None:
         assert event.cause is not None

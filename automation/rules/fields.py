@@ -17,6 +17,11 @@ def _target(event: SemanticEvent) -> str:
     return event.path if event.dest is None else event.dest
 
 
+def _name(event: SemanticEvent) -> str:
+    target = event.path if event.dest is None else event.dest
+    return target[target.rfind("/") + 1 :]
+
+
 def _cause(event: SemanticEvent) -> Any:
     cause = event.cause
     return None if cause is None else {"run": cause.run, "workflow": cause.workflow, "depth": cause.depth}
@@ -29,7 +34,7 @@ _GETTERS: Final[Mapping[str, Getter]] = {
     "errno": lambda event: event.errno or "",
     "target": _target,
     "dir": lambda event: split_path(_target(event))[0],
-    "name": lambda event: split_path(_target(event))[1],
+    "name": _name,
     "stem": lambda event: split_path(_target(event))[2],
     "suffix": lambda event: split_path(_target(event))[3],
     "category": lambda event: event.category.value,

@@ -26,6 +26,8 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 Read = Callable[[Any], Any]
 _MOST_ROUTES: Final = 10_000
+_FILED: Final = (str, int, float)  # a union made anew for each event would cost 0.1 µs
+_NUMBERS: Final = (int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +120,14 @@ class _Shelf(Generic[M]):
         if self.values:
             for read, table in self.values.values():
                 value = read(subject)
-                if isinstance(value, str | int | float):
-                    some = table.get(value)  # type: ignore[arg-type]  # 1.0 finds 1
+                if isinstance(value, _FILED):
+                    some = table.get(value)  # 1.0 finds 1
                     if some:
                         found += some
         if self.bounds:
             for (_, above), (read, limits) in self.bounds.items():
                 value = read(subject)
-                if isinstance(value, int | float):
+                if isinstance(value, _NUMBERS):
                     value = value if above else -value
                     for limit, _, member in limits:
                         if limit > value:
@@ -155,6 +157,8 @@ class Index(Generic[M]):
         self.reroute: Callable[[], None] = lambda: None  # told when the set of wanted types changed
         self._tables: Final[dict[str, _Table[M]]] = {}
         self._routes: Final[dict[str, tuple[_Table[M], ...]]] = {}
+        self._depths: Final[set[int]] = set()  # of directories under which anything was ever filed
+        self._deepest = -1
 
     def add(self, member: M, types: Iterable[str], anchors: Iterable[Anchor] = ANYWHERE, key: Key = None) -> None:
         """File a member under dotted type names, each standing for all below it. Remove it by the same arguments."""
@@ -169,6 +173,9 @@ class Index(Generic[M]):
                     continue
                 places = table.exact if anchor.exact else table.heads
                 name = "/".join(anchor.head)
+                if not anchor.exact:
+                    self._depths.add(len(anchor.head) - 1)
+                    self._deepest = max(self._deepest, len(anchor.head) - 1)
                 there = places.get(name)
                 if there is None:
                     places[name] = member
@@ -205,25 +212,35 @@ class Index(Generic[M]):
         if routes is None:
             routes = self._route(type_name)
         found: list[M] = []
+        if not routes:
+            return found
+        dot = path.rfind(".")
+        extension = path[dot:] if dot > path.rfind("/") else ""
+        heads = self._heads_of(path) if self._depths else ()
         for table in routes:
-            shelves: list[_Shelf[M]] = []
             if table.exact:
                 there = table.exact.get(path)
                 if there is not None:
-                    (shelves if type(there) is _Shelf else found).append(there)  # type: ignore[arg-type]
-            heads = table.heads
-            if heads:
-                at = path.find("/")
-                while at >= 0:
-                    there = heads.get(path[:at])
+                    _gather(there, extension, subject, found)
+            if table.heads:
+                places = table.heads
+                for head in heads:
+                    there = places.get(head)
                     if there is not None:
-                        (shelves if type(there) is _Shelf else found).append(there)  # type: ignore[arg-type]
-                    at = path.find("/", at + 1)
-            shelves.append(table.everywhere)
-            extension = _extension(path)
-            for shelf in shelves:
-                shelf.collect(extension, subject, found)
+                        _gather(there, extension, subject, found)
+            table.everywhere.collect(extension, subject, found)
         return found if len(found) < 2 else list(dict.fromkeys(found))
+
+    def _heads_of(self, path: str) -> list[str]:
+        """The directories above a path, of those depths only at which anything is filed."""
+        out, depth, deepest, depths = [], 0, self._deepest, self._depths
+        at = path.find("/")
+        while at >= 0 and depth <= deepest:
+            if depth in depths:
+                out.append(path[:at])
+            depth += 1
+            at = path.find("/", at + 1)
+        return out
 
     def at(self, type_name: str, path: str) -> Iterator[M]:
         """The members that some event of this type at this path could concern, whatever their keys; some twice."""
@@ -264,10 +281,11 @@ class Index(Generic[M]):
         return routes
 
 
-def _extension(path: str) -> str:
-    last = path[path.rfind("/") + 1 :]
-    dot = last.rfind(".")
-    return last[dot:] if dot >= 0 else ""
+def _gather(there: Any, extension: str, subject: Any, found: list[Any]) -> None:
+    if type(there) is _Shelf:
+        there.collect(extension, subject, found)
+    else:
+        found.append(there)
 
 
 def _take_out(table: Any, name: Any, member: Any) -> None:

@@ -45,7 +45,10 @@ class _Any:
         self._tests: Final = tests
 
     def __call__(self, path: str) -> bool:
-        return any(test(path) for test in self._tests)
+        for test in self._tests:  # noqa: SIM110 - half the time of any()
+            if test(path):
+                return True
+        return False
 
 
 def path_test(patterns: Iterable[str], exclude: Iterable[str] = ()) -> Test:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import fnmatch
 import grp
 import json
+import operator
 import pwd
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,9 +36,14 @@ _PRIORITIES: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A body compiled: `form`, the checks of its fields and its conditions, the key of cooldown and rate."""
+    """A body compiled: `form`, the checks of its fields and its conditions, the key of cooldown and rate. `own` is
+    whether it sees its own effects.
+    """
 
     form: RuleForm
+    own: bool
+    failed: bool
+    feedback: bool
     fields: Check | None
     check: Check | None
     exceptions: tuple[tuple[str, Check], ...]
@@ -75,7 +82,10 @@ class Body:
         fields = _field_check(form, words) if _has_fields(form) else None
         check = compile_tree(form.conditions, words) if form.conditions is not None else None
         exceptions = tuple((one.name, silences(one, words)) for one in form.exceptions)
-        return Program(form, fields, check, exceptions, compile_key(form.key), _PRIORITIES[form.priority])
+        feedback = form.type == "feedback_loop"
+        priority = _PRIORITIES[form.priority]
+        key = compile_key(form.key)
+        return Program(form, form.own or feedback, form.failed, feedback, fields, check, exceptions, key, priority)
 
 
 class Record:
@@ -239,10 +249,17 @@ def name_test(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     barred = [p[1:] for p in patterns if p.startswith("!")]
     if not wanted and not barred:
         return None
-    return lambda name: (
-        not any(fnmatch.fnmatchcase(name, p) for p in barred)
-        and (not wanted or any(fnmatch.fnmatchcase(name, p) for p in wanted))
-    )
+    include, exclude = _one_of(wanted), _one_of(barred)
+    if not barred:
+        return include
+    return lambda name: not exclude(name) and (not wanted or include(name))
+
+
+def _one_of(patterns: list[str]) -> Callable[[str], bool]:
+    if not any(set(pattern) & set("*?[") for pattern in patterns):
+        return frozenset(patterns).__contains__
+    match = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
+    return lambda name: match(name) is not None
 
 
 def _key(form: RuleForm, words: Vocabulary) -> Key:
@@ -262,8 +279,5 @@ def _key(form: RuleForm, words: Vocabulary) -> Key:
 
 
 _READS: Final[Mapping[str, Callable[[SemanticEvent], Any]]] = {
-    "tenant": lambda event: event.tenant,
-    "comm": lambda event: event.comm,
-    "uid": lambda event: event.uid,
-    "size": lambda event: event.size,
+    name: operator.attrgetter(name) for name in ("tenant", "comm", "uid", "size")
 }

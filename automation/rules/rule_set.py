@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from automation.events import SemanticEvent
 from automation.rules.checks import Moment
-from automation.rules.forms import RuleForm
 from automation.rules.index import Index
 from automation.rules.rule import Program, Record, Rule
 
@@ -94,10 +93,19 @@ class RuleSet:
 
     # What happens
 
-    def feed(self, event: SemanticEvent, moment: Moment, now: float) -> list[Fired]:
-        """The firings that an event brings about, the highest priority first; `now` in seconds of any steady clock."""
+    def candidates(self, event: SemanticEvent) -> list[Rule]:
+        """The rules that could fire for an event."""
+        return self.index.find(event.type, event.path if event.dest is None else event.dest, event)
+
+    def feed(
+        self, event: SemanticEvent, moment: Moment, now: float, candidates: list[Rule] | None = None
+    ) -> list[Fired]:
+        """The firings that an event brings about, the highest priority first; `now` in seconds of any steady clock.
+        `candidates` are given where they have been asked for before.
+        """
         path = event.path if event.dest is None else event.dest
-        candidates = self.index.find(event.type, path, event)
+        if candidates is None:
+            candidates = self.index.find(event.type, path, event)
         if not candidates:
             return []
         fired = [
@@ -113,18 +121,17 @@ class RuleSet:
             if (rule.paths or rule.exclude) and not rule.test(path):
                 return None
             program = rule.body.program
-            form = program.form
-            if event.cause is not None and not form.own and self._own(rule, form, event.cause.workflow):
+            if event.cause is not None and not program.own and self._own(rule, event.cause.workflow):
                 rule.recorded().suppressed["own"] += 1
                 return None
-            if event.errno is not None and not form.failed:
+            if event.errno is not None and not program.failed:
                 return None
             if program.fields is not None and not program.fields(event, moment):
                 return None
             holds = program.check is None or program.check(event, moment)
-            if form.type == "feedback_loop":
+            if program.feedback:
                 return self._feed_back(rule, program, event, moment, now, holds)
-            if not holds or self._silenced(rule, program, event, moment):
+            if not holds or (program.exceptions and self._silenced(rule, program, event, moment)):
                 return None
             key = program.key(event, moment)
             return Fired(rule, event, key) if self._admitted(rule, program, key, event, now) else None
@@ -133,9 +140,9 @@ class RuleSet:
             return None
 
     @staticmethod
-    def _own(rule: Rule, form: RuleForm, workflow: str) -> bool:
-        """Whether a workflow that caused an event acts for the rule; feedback loops see what they do."""
-        return form.type != "feedback_loop" and workflow in (rule.workflow, form.workflow)
+    def _own(rule: Rule, workflow: str) -> bool:
+        """Whether a workflow that caused an event acts for the rule."""
+        return workflow in (rule.workflow, rule.body.program.form.workflow)
 
     def _feed_back(
         self, rule: Rule, program: Program, event: SemanticEvent, moment: Moment, now: float, holds: bool
