@@ -48,7 +48,7 @@ def _compile(value: Any, place: tuple[str | int, ...]) -> Any:
         if "{{" not in value:
             return value
         try:
-            return tuple(_pieces(value))
+            return tuple(pieces(value))
         except ValueError as error:
             raise TemplateError(place, str(error)) from None
     if isinstance(value, dict):
@@ -58,18 +58,19 @@ def _compile(value: Any, place: tuple[str | int, ...]) -> Any:
     return value
 
 
-def _pieces(text: str) -> list[str | Expression]:
-    pieces: list[str | Expression] = []
+def pieces(text: str) -> list[str | Expression]:
+    """A text apart: what stands for itself, and its expressions; ValueError for a malformed one."""
+    out: list[str | Expression] = []
     at = 0
     while (start := text.find("{{", at)) >= 0:
         if start > at:
-            pieces.append(text[at:start])
+            out.append(text[at:start])
         end = _end(text, start + 2)
-        pieces.append(compile_expression(text[start + 2 : end].strip()))
+        out.append(compile_expression(text[start + 2 : end].strip()))
         at = end + 2
     if at < len(text):
-        pieces.append(text[at:])
-    return pieces
+        out.append(text[at:])
+    return out
 
 
 def _end(text: str, at: int) -> int:

@@ -7,14 +7,14 @@ too (`automation.machines.closures`), for speed; where those are not sure, CEL a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from automation.expressions import EvaluationError, Expression, compile_condition, compile_expression
 from automation.machines.closures import Unsure, closure_of
 from automation.machines.outline import Condition, Value
 from automation.machines.scope import ExecutionError, Scope
-from automation.templates import Template
+from automation.templates import Template, pieces, write_out
 
 VARIABLES: Final = ("event", "vars", "state", "machine")
 _IN: Final = re.compile(
@@ -72,23 +72,34 @@ def compile_value(source: str) -> Value:
     return value
 
 
-def compile_template(source: Any, literal: frozenset[str] | tuple[str, ...] = ()) -> Value:
-    """A JSON value whose texts may hold `{{ expression }}`; TemplateError says where and why one is wrong."""
-    if isinstance(source, str):
-        bare = source.strip()
-        if bare == source and bare[:2] == "{{" and bare.find("}}") == len(bare) - 2 > 0:
-            return compile_value(bare[2:-2].strip())
+def compile_template(source: Any, literal: Collection[str] = ()) -> Value:
+    """A JSON value whose texts may hold `{{ expression }}`, but for the keys `literal` of a mapping; TemplateError says
+    where and why one is wrong.
+    """
     template = Template(source, literal)
     if template.constant:
         return lambda scope: source
+    return _rendering(source, literal)
 
-    def render(scope: Scope) -> Any:
-        try:
-            return template.render(_all(scope))
-        except EvaluationError as error:
-            raise ExecutionError(str(error)) from None
 
-    return render
+def _rendering(source: Any, literal: Collection[str] = ()) -> Value:
+    if isinstance(source, str) and "{{" in source:
+        return _text(source)
+    if isinstance(source, dict):
+        parts = {key: _rendering(value) for key, value in source.items() if key not in literal}
+        rest = {key: source[key] for key in literal if key in source}
+        return lambda scope: {**{key: part(scope) for key, part in parts.items()}, **rest}
+    if isinstance(source, list):
+        items = [_rendering(value) for value in source]
+        return lambda scope: [item(scope) for item in items]
+    return lambda scope: source
+
+
+def _text(text: str) -> Value:
+    parts = [piece if isinstance(piece, str) else compile_value(piece.source) for piece in pieces(text)]
+    if len(parts) == 1 and not isinstance(parts[0], str):
+        return parts[0]
+    return lambda scope: "".join(part if isinstance(part, str) else write_out(part(scope)) for part in parts)
 
 
 def _with_states(source: str) -> str:
@@ -109,10 +120,6 @@ def _cel(expression: Expression) -> Value:
             raise ExecutionError(str(error)) from None
 
     return value
-
-
-def _all(scope: Scope) -> dict[str, Any]:
-    return {name: read(scope) for name, read in _READ.items()}
 
 
 _READ: Final[Mapping[str, Callable[[Scope], Any]]] = {
