@@ -28,6 +28,8 @@ from automation.actions.table import LITERAL, check_action
 from automation.events import EVENT_TYPES, known
 from automation.expressions import compile_condition, compile_expression, nearest
 from automation.globs import compile_globs
+from automation.patterns.loading import Definition as PatternDefinition
+from automation.patterns.table import Inline, PatternTable, checked, is_inline
 from automation.quantities import Duration, SizeTest
 from automation.templates import Template, TemplateError
 
@@ -192,6 +194,21 @@ class ScheduleTrigger(Form):
         return self
 
 
+class PatternTrigger(Form):
+    """Fires on the matches of a pattern, given by name or in full, that are at least so sure."""
+
+    type: Literal["pattern"] = "pattern"
+    pattern: Inline
+    confidence_threshold: float = Field(default=0.0, ge=0, le=1)
+    cooldown: Duration | None = None
+    key: Annotated[str, AfterValidator(checked_key)] = KEYS["path"]
+    own: bool = False
+
+    def pattern_name(self, workflow: str, number: int) -> str:
+        """The pattern's name; what is given in full is called after the workflow and the trigger's number."""
+        return f"{workflow}#{number}" if is_inline(self.pattern) else str(self.pattern)
+
+
 class ManualTrigger(Form):
     """Fires only by `run NAME`; `input` are the defaults that the command's JSON overrides."""
 
@@ -200,7 +217,13 @@ class ManualTrigger(Form):
 
 
 def _with_type(value: object) -> object:
-    """A trigger that does not say its type is a schedule when it has a pace, otherwise on events."""
+    """A trigger that does not say its type is a schedule when it has a pace, one on a pattern when it names one,
+    otherwise on events.
+    """
+    if isinstance(value, dict) and value.get("type") == "event_pattern":
+        return {**value, "type": "pattern"}
+    if isinstance(value, dict) and "type" not in value and "pattern" in value:
+        return {"type": "pattern", **value}
     if isinstance(value, dict) and "type" not in value:
         paced = value.keys() & {"cron", "cron_expression", "every"}
         return {"type": "schedule" if paced else "event", **value}
@@ -208,7 +231,8 @@ def _with_type(value: object) -> object:
 
 
 Trigger = Annotated[
-    Annotated[EventTrigger | ScheduleTrigger | ManualTrigger, Field(discriminator="type")], BeforeValidator(_with_type)
+    Annotated[EventTrigger | PatternTrigger | ScheduleTrigger | ManualTrigger, Field(discriminator="type")],
+    BeforeValidator(_with_type),
 ]
 
 
@@ -255,11 +279,12 @@ class Workflow(Form):
     name: Name
     description: str = ""
     workflow_type: Literal["linear"] = "linear"
-    triggers: Annotated[
-        list[Trigger], BeforeValidator(one_or_more, json_schema_input_type=Trigger | list[Trigger])
-    ] = also("triggers", "trigger_patterns", default=[])
+    triggers: Annotated[list[Trigger], BeforeValidator(one_or_more, json_schema_input_type=Trigger | list[Trigger])] = (
+        also("triggers", "trigger_patterns", default=[])
+    )
     steps: list[Step] = Field(min_length=1, max_length=1000)
     compensation_steps: list[Step] = []
+    patterns: PatternTable = {}
     concurrency: Annotated[
         Concurrency,
         BeforeValidator(lambda v: {"policy": v} if isinstance(v, str) else v, json_schema_input_type=str | Concurrency),
@@ -286,6 +311,18 @@ class Workflow(Form):
                     for i, step in enumerate(out[field], 1)
                 ]
         return out
+
+    @property
+    def every_pattern(self) -> dict[str, PatternDefinition]:
+        """Its patterns by name, and those that its triggers give in full."""
+        named = enumerate(self.triggers)
+        inline = {
+            name: checked(name, trigger.pattern)
+            for i, trigger in named
+            if isinstance(trigger, PatternTrigger) and is_inline(trigger.pattern)
+            for name in (trigger.pattern_name(self.name, i),)
+        }
+        return {**self.patterns, **inline}
 
     @property
     def step_names(self) -> list[str]:

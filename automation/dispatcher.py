@@ -23,7 +23,7 @@ import trio
 from automation.announcements import Announcements
 from automation.backfill import existing
 from automation.bus import Bus
-from automation.definitions import EventTrigger, ManualTrigger, ScheduleTrigger, Workflow
+from automation.definitions import EventTrigger, ManualTrigger, PatternTrigger, ScheduleTrigger, Workflow
 from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
@@ -34,7 +34,9 @@ from automation.triggers import writers
 from automation.triggers.firing import Firing
 from automation.triggers.index import Index
 from automation.triggers.on_event import OnEvent
+from automation.triggers.on_pattern import OnPattern
 from automation.triggers.on_schedule import OnSchedule
+from automation.triggers.pattern_desk import PatternDesk
 from automation.triggers.pending import Pending
 from automation.workspace import Workspace
 
@@ -45,12 +47,15 @@ BATCH: Final = 256
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 
 
+_Trigger = OnEvent | OnPattern | OnSchedule
+
+
 @dataclass(slots=True)
 class _Installed:
     """A workflow that reacts: `triggers` by their number, None for manual ones."""
 
     workflow: Workflow
-    triggers: list[OnEvent | OnSchedule | None]
+    triggers: list[_Trigger | None]
 
 
 class Dispatcher:
@@ -86,6 +91,7 @@ class Dispatcher:
         self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
         self.launcher: Final = Launcher(runner, self._announcements, max_runs)
+        self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall)
         self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
         self._signal = trio.Event()
@@ -117,6 +123,8 @@ class Dispatcher:
                 self._begin_backfill(trigger)
             elif isinstance(trigger, OnSchedule):
                 self._schedules[trigger] = None
+            elif isinstance(trigger, OnPattern) and i not in kept:
+                self.patterns.attach(trigger)
         self._signal.set()
 
     def remove(self, name: str) -> None:
@@ -143,6 +151,7 @@ class Dispatcher:
         """How much waits where."""
         return {
             "events": len(self.subscription),
+            "patterns": len(self.patterns.subscription),
             "deadlines": len(self._deadlines),
             "firings": self.launcher.waiting(),
             "runs": len(self._runner.active),
@@ -158,6 +167,7 @@ class Dispatcher:
                 for trigger in installed.triggers:
                     if isinstance(trigger, OnEvent):
                         self._begin_backfill(trigger)
+            await nursery.start(self.patterns.run)
             task_status.started()
             try:
                 while True:
@@ -182,11 +192,12 @@ class Dispatcher:
 
     def pause(self) -> None:
         """Start nothing new; events are let pass unseen, what waits goes on waiting."""
-        self.paused = True
+        self.paused = self.patterns.paused = True
 
     def resume(self) -> None:
         """React again, to what happens from now on."""
         self.paused = False
+        self.patterns.resume()
         self._signal.set()
 
     async def run_by_hand(self, name: str, input: Mapping[str, Any]) -> Run:
@@ -329,7 +340,7 @@ class Dispatcher:
 
     # Installing
 
-    def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, OnEvent | OnSchedule]:
+    def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, _Trigger]:
         """The triggers that the new definition does not change, by number."""
         if old is None or old.workflow.vars != new.vars:
             return {}
@@ -337,21 +348,19 @@ class Dispatcher:
         found = {i: old.triggers[i] for i, (before, after) in pairs if before == after}
         return {i: trigger for i, trigger in found.items() if trigger is not None}
 
-    def _trigger(self, workflow: Workflow, number: int) -> OnEvent | OnSchedule | None:
+    def _trigger(self, workflow: Workflow, number: int) -> _Trigger | None:
         form = workflow.triggers[number]
         if isinstance(form, EventTrigger):
-            return OnEvent(
-                workflow.name,
-                number,
-                form,
-                variables=workflow.vars,
-                state=self._state.view,
-                busy=self.writers.busy,
-            )
+            view, busy = self._state.view, self.writers.busy
+            return OnEvent(workflow.name, number, form, variables=workflow.vars, state=view, busy=busy)
+        if isinstance(form, PatternTrigger):
+            return OnPattern(workflow.name, number, form, variables=workflow.vars, state=self._state.view)
         return OnSchedule(workflow.name, number, form, self._wall()) if isinstance(form, ScheduleTrigger) else None
 
-    def _withdraw(self, old: _Installed, kept: Mapping[int, OnEvent | OnSchedule]) -> None:
+    def _withdraw(self, old: _Installed, kept: Mapping[int, _Trigger]) -> None:
         for i, trigger in enumerate(old.triggers):
+            if isinstance(trigger, OnPattern) and i not in kept:
+                self.patterns.detach(trigger)
             if isinstance(trigger, OnSchedule) and i not in kept:
                 del self._schedules[trigger]
             if isinstance(trigger, OnEvent) and i not in kept:

@@ -28,6 +28,7 @@ from automation.inotify import DirectoryWatch
 from automation.loading import examine_source, most_telling
 from automation.machines import loading as machines
 from automation.machines.machine import Machine
+from automation.patterns.collection import Collection, examine_collection, is_collection, patterns_of
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -40,7 +41,7 @@ QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
 VERSIONS: Final = 10
 MOST_KEPT: Final = 10_000  # names whose versions are kept
-Definition = Workflow | Book | Machine
+Definition = Workflow | Book | Machine | Collection
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -313,8 +314,18 @@ class Library:
     def _conflict(self, file: str, workflow: Definition) -> DefinitionError | None:
         other = self._entries.get(workflow.name)
         if other is None or other.file == file or other.definition is None:
-            return None
+            return self._pattern_conflict(file, workflow)
         return DefinitionError(file, None, "name", f"{other.file} holds a workflow called {workflow.name!r} already")
+
+    def _pattern_conflict(self, file: str, new: Definition) -> DefinitionError | None:
+        names = patterns_of(new).keys()
+        for other in self._entries.values() if names else ():
+            shared = names & patterns_of(other.definition).keys() if other.file != file else None
+            if shared:
+                name = min(shared)
+                reason = f"{other.file} holds a pattern called {name!r} already"
+                return DefinitionError(file, None, f"patterns.{name}", reason)
+        return None
 
     def _free_name(self, file: str) -> str:
         stem = os.path.splitext(file)[0]
@@ -401,7 +412,7 @@ def is_definition(name: str) -> bool:
 
 
 def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
-    """A file by what it holds: a book of rules, a machine, or a workflow."""
+    """A file by what it holds: a machine, a book of rules, patterns alone, or a workflow."""
     if file.endswith(".scxml"):
         return machines.examine(file, text)
     try:
@@ -410,7 +421,9 @@ def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionE
         return None, [error]
     if machines.is_machine(source.value):
         return machines.examine_source(source)
-    return examine_book(source, text) if is_book(source) else examine_source(source)
+    if is_book(source):
+        return examine_book(source, text)
+    return examine_collection(source) if is_collection(source) else examine_source(source)
 
 
 async def _prepared(book: Book) -> None:

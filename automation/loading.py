@@ -17,7 +17,7 @@ from automation.expressions import nearest
 from automation.sources import Place, Source, read_source
 
 _REQUIRED: Final = "this field is required"
-_TAGS: Final = ("event", "schedule", "manual")
+_TAGS: Final = ("event", "pattern", "schedule", "manual")
 _STEP_REFERENCE: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
 _FIELDS: Final = frozenset(
     name

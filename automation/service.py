@@ -19,6 +19,7 @@ import trio
 
 from automation.actions import Commands, new_client
 from automation.bus import Bus
+from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
 from automation.errors import CallerError
 from automation.events import SemanticEvent
@@ -30,12 +31,14 @@ from automation.machines.load import Load, Sampler
 from automation.machines.machine import Machine
 from automation.machines.system_state import SystemState
 from automation.metrics import Measurements
+from automation.patterns.collection import patterns_of
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import Runner
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
 from automation.state import State
+from automation.triggers.pattern_desk import PatternDesk
 from automation.workspace import Workspace
 
 log: Final = logging.getLogger(__name__)
@@ -172,21 +175,28 @@ class Service:
         was = old.definition if old is not None and old.active else None
         now = new.definition if new is not None and new.active else None
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
+            self.patterns.remove(was.name)
             if isinstance(was, Book):
                 self.rules.remove(was)
             elif isinstance(was, Machine):
                 self.machines.remove(was.name)
-            else:
+            elif isinstance(was, Workflow):
                 self.dispatcher.remove(was.name)
         if now is not None and now is not was:
+            self.patterns.install(now.name, patterns_of(now))
             if isinstance(now, Book):
                 self.rules.install(now)
             elif isinstance(now, Machine):
                 self.machines.install(now)
-            else:
+            elif isinstance(now, Workflow):
                 self.dispatcher.install(now)
 
     # For people
+
+    @property
+    def patterns(self) -> PatternDesk:
+        """The patterns of all definitions."""
+        return self.dispatcher.patterns
 
     @property
     def paused(self) -> bool:
@@ -243,6 +253,7 @@ class Service:
                 "broken": sum(entry.error is not None for entry in entries),
                 "entries": [entry.as_dict() for entry in entries],
             },
+            "patterns": {"loaded": len(self.patterns.names()), "partial_matches": self.patterns.set.live},
             "rules": {"loaded": len(self.rules.set.rules), "guards": len(self.guards.guards)},
             "machines": [self.machines.status(name) for name in self.machines.names],
             "system": self.system.as_dict(),
@@ -280,7 +291,7 @@ async def _reload(service: Service, rest: str) -> str:
 
 async def _enable(service: Service, rest: str) -> str:
     if _one_name(rest) not in service.library.entries:
-        service.rules.enable(rest, True)
+        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, True)
         return f"enabled {rest}"
     service.library.enable(rest)
     entry = service.library.entry(rest)
@@ -291,7 +302,7 @@ async def _disable(service: Service, rest: str) -> str:
     if _one_name(rest) in service.library.entries:
         service.library.disable(rest)
     else:
-        service.rules.enable(rest, False)
+        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, False)
     return f"disabled {rest}"
 
 

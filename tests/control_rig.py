@@ -18,6 +18,7 @@ from automation.events import SemanticEvent
 from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
+from automation.patterns.text import parse_pattern
 from automation.runner import Run, StepRecord
 from automation.state import State
 from automation.triggers.firing import Firing
@@ -112,6 +113,31 @@ class FakeLauncher:
         return 0
 
 
+class FakePatterns:
+    """Patterns as the tree sees them: one, called `pair`."""
+
+    def __init__(self):
+        self.on = True
+
+    def names(self):
+        return ["pair"]
+
+    def knows(self, name: str):
+        return name == "pair"
+
+    def definition(self, name: str):
+        return parse_pattern(name, "a(user.a) -> b(user.b)")
+
+    def status(self, name: str):
+        return {"name": name, "matched": 3}
+
+    def enabled(self, name: str):
+        return self.on
+
+    def enable(self, name: str, enabled: bool):
+        self.on = enabled
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
@@ -120,6 +146,7 @@ class FakeService:
         self.state = State(self.bus)
         self.library = FakeLibrary()
         self.rules = FakeRules()
+        self.patterns = FakePatterns()
         self.machines = Machines(Bus(), FakeLauncher(), state=dict, runs=dict)
         self.machines.install(load_machine("gate.yaml", GATE))
         self.system = SystemState(State(Bus()), time.time_ns)

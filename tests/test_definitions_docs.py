@@ -14,6 +14,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "definitions.md").read_text()
 MODELS = [
     definitions.Workflow,
     definitions.EventTrigger,
+    definitions.PatternTrigger,
     definitions.ScheduleTrigger,
     definitions.ManualTrigger,
     definitions.Step,

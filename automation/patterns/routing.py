@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from automation.events import SemanticEvent
@@ -212,11 +212,13 @@ class PatternSet:
     def _route(self, name: str) -> _TypeRoute:
         return self._routes.setdefault(name, _TypeRoute())
 
-    def feed(self, event: SemanticEvent, now: int | None = None) -> list[Outcome]:
-        """Give the event to the detectors that it may concern."""
+    def feed(
+        self, event: SemanticEvent, now: int | None = None, *, without: Container[str] | None = None
+    ) -> list[Outcome]:
+        """Give the event to the detectors that it may concern, but not to those named in `without`."""
         out: list[Outcome] = []
         for entry in self._concerned(event):
-            if not entry.failed:
+            if not entry.failed and (without is None or entry.detector.name not in without):
                 self._call(entry, entry.detector.feed, event, out)
         if self.live > self._max_partials:
             self._shed(out)

@@ -55,6 +55,7 @@ class Run:
     output: Any = None
     results: dict[str, Any] = field(default_factory=dict)
     vars: dict[str, Any] = field(default_factory=dict)
+    match: dict[str, Any] | None = None
 
     @property
     def trigger(self) -> str:

@@ -27,6 +27,7 @@ from automation.scripts.pool import ScriptPool
 from automation.state import State
 from automation.templates import Template
 from automation.triggers.firing import Firing
+from automation.triggers.on_pattern import match_facts
 from automation.workspace import Workspace
 
 log: Final = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Runner:
             raise CallerError("the automations are not running")
         steps = [StepRecord(step.name, step.kind) for step in plan.steps]
         run = Run(run_id, plan.name, firing, dict(firing.input), steps)
+        run.match = None if firing.match is None else match_facts(firing.match)
         self._runs[run_id] = self.active[run_id] = run
         self._scopes[run_id] = trio.CancelScope()
         self._nursery.start_soon(self._whole_run, plan, run, name=f"run {run_id} of {plan.name}")
@@ -271,6 +273,7 @@ class Runner:
             "vars": run.vars,
             "input": dict(run.input),
             "run": run.facts() | {"error": run.error},
+            "match": run.match,
         }
 
     def _finish(self, run: Run) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from automation.events import SemanticEvent
+from automation.patterns.outcomes import Match
 
 MOST_EVENTS: Final = 1000
 
@@ -18,6 +19,7 @@ class Firing:
 
     `events` holds at most `MOST_EVENTS`; `count` is how many there were. `depth` is the longest chain of automations
     behind them, 0 when people and programs did it all. `actions`, rendered, stand in for the workflow's steps.
+    `match` is what a pattern found; then its identity is that of the firing.
     """
 
     workflow: str
@@ -28,6 +30,7 @@ class Firing:
     count: int = 1
     input: Mapping[str, Any] = field(default_factory=dict)
     actions: tuple[Mapping[str, Any], ...] = ()
+    match: Match | None = None
 
     @property
     def event(self) -> SemanticEvent:
@@ -42,6 +45,9 @@ class Firing:
     def run_id(self, mounted_ns: int) -> str:
         """The identity of the run: the same firing of the same mount is the same run. 16 hexadecimal digits."""
         parts = [self.workflow, str(self.trigger), self.key, str(mounted_ns), str(self.count)]
+        if self.match is not None:
+            parts = [self.workflow, str(self.trigger), str(mounted_ns), self.match.id]
+            return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         # a file that was there before the mount has no number; its name and time stand for it
         parts += [str(e.seq) if e.seq else f"{e.path}:{e.ts}" for e in self.events]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

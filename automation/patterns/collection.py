@@ -1,0 +1,75 @@
+"""A definition file that holds patterns and nothing that acts: `patterns:` by name, or one `pattern:`."""
+
+# ruff: noqa: RUF012 - pydantic copies its models' defaults
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from automation.definitions import Form, Name
+from automation.errors import DefinitionError
+from automation.loading import problems
+from automation.patterns.loading import Definition
+from automation.patterns.table import PatternTable
+from automation.sources import Source
+
+KEYS: Final = frozenset({"pattern", "patterns"})
+
+
+class Collection(Form):
+    """The whole file. `step_names` and `triggers` are those of a definition that is no workflow."""
+
+    name: Name
+    description: str = ""
+    enabled: bool = True
+    patterns: PatternTable
+    metadata: dict[str, Any] = {}
+
+    @property
+    def every_pattern(self) -> dict[str, Definition]:
+        """By name."""
+        return self.patterns
+
+    @property
+    def step_names(self) -> list[str]:
+        """None."""
+        return []
+
+    @property
+    def triggers(self) -> list[Any]:
+        """None."""
+        return []
+
+
+def patterns_of(definition: object) -> Mapping[str, Definition]:
+    """The patterns that a definition of any kind holds."""
+    found: Mapping[str, Definition] = getattr(definition, "every_pattern", {})
+    return found
+
+
+def is_collection(source: Source) -> bool:
+    """Whether the values of a file are patterns alone."""
+    value = source.value
+    return isinstance(value, dict) and bool(value.keys() & KEYS) and not value.keys() & {"steps", "triggers"}
+
+
+def examine_collection(source: Source) -> tuple[Collection | None, list[DefinitionError]]:
+    """The patterns of a file, or everything that is wrong with it, by line."""
+    value = dict(source.value)
+    lines = dict(source.lines)
+    value.setdefault("name", os.path.splitext(os.path.basename(source.path))[0])
+    if "pattern" in value:
+        name = str(value["name"])
+        if isinstance(value.get("patterns", {}), dict):
+            value["patterns"] = {name: value.pop("pattern"), **value.get("patterns", {})}
+        for place in [p for p in lines if p[:1] == ("pattern",)]:
+            lines["patterns", name, *place[1:]] = lines[place]
+    shown = Source(source.path, value, lines)
+    try:
+        return Collection.model_validate(value), []
+    except ValidationError as error:
+        found = [one for item in error.errors() for one in problems(shown, item, Collection)]
+        return None, sorted(found, key=lambda one: one.line or 0)

@@ -1,0 +1,338 @@
+"""From the bus to matches: keeps the patterns of all definitions, feeds them, owns their time, tells of what they find.
+
+    bus ─► accept (index, in `publish`) ─► queue ─► pattern set ─► pattern.matched ─► triggers ─► launcher
+                                  deadlines ─►┘
+
+The queue holds 65,536 events of those that some pattern could need; a full one drops the oldest, which the bus counts
+and announces. A pattern that raises is disabled with its reason; the others never notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from automation.announcements import Announcements
+from automation.bus import Bus
+from automation.errors import CallerError
+from automation.events import Cause, SemanticEvent
+from automation.facts import target_of
+from automation.launcher import Launcher
+from automation.patterns.appetite import Appetite, appetite_of
+from automation.patterns.correlation import CorrelationDetector
+from automation.patterns.detector import Detector
+from automation.patterns.loading import Definition, detect
+from automation.patterns.outcomes import Expired, Failed, Match, Outcome, Overflow, Steps
+from automation.patterns.routing import PatternSet
+from automation.triggers.index import Index
+from automation.triggers.on_pattern import MOST_SHOWN, OnPattern
+
+log: Final = logging.getLogger(__name__)
+
+QUEUE: Final = 65_536
+BATCH: Final = 256
+RECHECK_SECONDS: Final = 300.0  # the wall clock may be set
+RECENT: Final = 1024  # events, and outcomes, that `explain` can look back on
+
+
+class _Kept:
+    """A pattern that some definition holds; `appetite` is None while it is disabled."""
+
+    __slots__ = ("appetite", "definition", "detector", "owner")
+
+    def __init__(self, owner: str, definition: Definition) -> None:
+        self.owner: Final = owner
+        self.definition: Final = definition
+        self.detector: Detector | CorrelationDetector | None = None
+        self.appetite: Appetite | None = None
+
+
+class PatternDesk:
+    """`wall` is seconds since the epoch. An event at the end of a chain of `depth_limit` automations is part of no
+    match and is announced once as `system.overload`.
+    """
+
+    def __init__(
+        self, bus: Bus, launcher: Launcher, *, depth_limit: int, wall: Callable[[], float], capacity: int = QUEUE
+    ) -> None:
+        self.paused = False
+        self.set: Final = PatternSet()
+        self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
+        self.outcomes: Final[deque[Outcome]] = deque(maxlen=RECENT)
+        self._bus: Final = bus
+        self._launcher: Final = launcher
+        self._depth_limit: Final = depth_limit
+        self._wall: Final = wall
+        self._kept: Final[dict[str, _Kept]] = {}
+        self._triggers: Final[dict[str, list[OnPattern]]] = {}
+        self._index: Final[Index[Appetite]] = Index()
+        self._successes_only: Final[set[str]] = set()
+        self._switched: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._announcements: Final = Announcements(bus)
+        self._signal = trio.Event()
+        self.subscription: Final = bus.subscribe(
+            "patterns",
+            accept=self._accepts,
+            wants=self._wants,
+            hears=self._hears,
+            takes=self._takes,
+            capacity=capacity,
+        )
+
+    # What is kept
+
+    def install(self, owner: str, patterns: Mapping[str, Definition]) -> None:
+        """Keep the patterns of a definition, in place of those that it held before; what unchanged ones have seen
+        stays. A name that another definition holds is left to that one.
+        """
+        for name in [n for n, kept in self._kept.items() if kept.owner == owner and patterns.get(n) != kept.definition]:
+            self._drop(name)
+        for name, definition in patterns.items():
+            if name in self._kept:
+                if self._kept[name].owner != owner:
+                    log.warning("the pattern %s of %s is not used: %s holds it", name, owner, self._kept[name].owner)
+                continue
+            self._kept[name] = kept = _Kept(owner, definition)
+            if self._switched.get(name, True):
+                self._activate(name, kept)
+        self._signal.set()
+
+    def remove(self, owner: str) -> None:
+        """Forget the patterns of a definition, and what they have seen."""
+        self.install(owner, {})
+
+    def attach(self, trigger: OnPattern) -> None:
+        """Let a trigger hear of its pattern's matches; the pattern may come later."""
+        self._triggers.setdefault(trigger.pattern, []).append(trigger)
+
+    def detach(self, trigger: OnPattern) -> None:
+        """Let a trigger hear nothing more."""
+        left = [one for one in self._triggers.get(trigger.pattern, ()) if one is not trigger]
+        if left:
+            self._triggers[trigger.pattern] = left
+        else:
+            self._triggers.pop(trigger.pattern, None)
+
+    def enable(self, name: str, enabled: bool) -> None:
+        """Let a pattern look (again), with nothing seen so far, or no more, until the mount ends. CallerError when
+        there is none.
+        """
+        kept = self._find(name)
+        self._switched[name] = enabled
+        if not enabled:
+            self._deactivate(name, kept)
+        elif kept.appetite is None or name in self.set.failed:
+            self._deactivate(name, kept)
+            self._activate(name, kept)
+        self._publish_definition(name, kept.owner, "enabled" if enabled else "disabled")
+
+    def _activate(self, name: str, kept: _Kept) -> None:
+        kept.detector = detect(kept.definition)
+        kept.appetite = appetite_of(kept.definition, kept.detector)
+        self.set.add(kept.detector)
+        for types, anchors in kept.appetite.places():
+            self._index.add(kept.appetite, types, anchors)
+        if not kept.appetite.failures:
+            self._successes_only.add(name)
+        self._bus.reroute()
+
+    def _deactivate(self, name: str, kept: _Kept) -> None:
+        if kept.appetite is not None:
+            self._index.remove(kept.appetite)
+            self.set.remove(name)
+            self._successes_only.discard(name)
+            kept.detector = kept.appetite = None
+            self._bus.reroute()
+
+    def _ignore(self, name: str) -> None:
+        """Ask the bus for nothing more on behalf of a pattern that failed."""
+        appetite = self._kept[name].appetite
+        if appetite is not None:
+            self._index.remove(appetite)
+            self._bus.reroute()
+
+    def _drop(self, name: str) -> None:
+        self._deactivate(name, self._kept.pop(name))
+
+    # For people
+
+    def names(self) -> list[str]:
+        """Of every pattern."""
+        return list(self._kept)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a pattern of that name."""
+        return name in self._kept
+
+    def enabled(self, name: str) -> bool:
+        """Whether a pattern looks."""
+        return self._find(name).appetite is not None and name not in self.set.failed
+
+    def definition(self, name: str) -> Definition:
+        """A pattern as it was loaded."""
+        return self._find(name).definition
+
+    def detector(self, name: str) -> Detector | CorrelationDetector | None:
+        """What looks for a pattern, None while it is disabled."""
+        return self._find(name).detector
+
+    def appetite(self, name: str) -> Appetite | None:
+        """What a pattern needs to see, None while it is disabled."""
+        return self._find(name).appetite
+
+    def triggers(self, name: str) -> tuple[OnPattern, ...]:
+        """The triggers that wait for a pattern."""
+        return tuple(self._triggers.get(name, ()))
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Plain values about a pattern."""
+        kept = self._find(name)
+        fault = self.set.failed.get(name, "")
+        state = "faulty" if fault else "enabled" if kept.detector is not None else "disabled"
+        out: dict[str, Any] = {"name": name, "definition": kept.owner, "state": state}
+        out |= {"fault": fault} if fault else {}
+        out["starts"] = [f"{t.workflow} (trigger {t.number})" for t in self.triggers(name)]
+        return out | (kept.detector.status() if kept.detector is not None else {})
+
+    def _find(self, name: str) -> _Kept:
+        kept = self._kept.get(name)
+        if kept is None:
+            raise CallerError(f"there is no pattern called {name!r}")
+        return kept
+
+    # Events and time
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        task_status.started()
+        while True:
+            await self._wait()
+            try:
+                self.step()
+            except Exception:  # a bug of ours must not end the mount
+                log.exception("the patterns met a bug")
+            await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+
+    def step(self) -> None:
+        """Take a batch of events and, once the queue is empty, everything that is due."""
+        for event in self.subscription.receive_nowait(BATCH):
+            if not self.paused:
+                self._feed(event)
+        if not self.paused and not self.subscription.ready:
+            self._tell(self.set.advance(self._wall_ns()))
+
+    def resume(self) -> None:
+        """Look again, at what happens from now on."""
+        self.paused = False
+        self._signal.set()
+
+    def _feed(self, event: SemanticEvent) -> None:
+        if event.cause is not None and event.cause.depth >= self._depth_limit:
+            cause = event.cause
+            attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
+            self._announcements.overload(f"depth {cause.run}", event.path, attrs, once=True)
+            return
+        self.recent.append(event)
+        outcomes = self.set.advance(event.ts)
+        outcomes += self.set.feed(event, event.ts, without=self._left_out(event))
+        if outcomes:
+            self._tell(outcomes)
+
+    def _left_out(self, event: SemanticEvent) -> set[str] | None:
+        """A pattern is not told of its own matches; failed operations are for those that ask about `errno`."""
+        if event.errno is not None:
+            return self._successes_only
+        return {str(event.attrs.get("pattern"))} if event.type.startswith("pattern.") else None
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self.outcomes.append(outcome)
+            match outcome:
+                case Match():
+                    self._matched(outcome)
+                case Expired():
+                    attrs = {"id": outcome.id, "deadline": outcome.deadline}
+                    self._publish("pattern.expired", outcome.pattern, outcome.steps, attrs)
+                case Failed():
+                    owner = self._kept[outcome.pattern].owner
+                    self._publish_definition(outcome.pattern, owner, "failed", outcome.reason)
+                    self._ignore(outcome.pattern)
+                case Overflow():
+                    attrs = {"reason": "pattern", "pattern": outcome.pattern, "what": outcome.what}
+                    attrs |= {"dropped": outcome.total}
+                    self._announcements.overload(f"pattern {outcome.pattern}", "", attrs)
+
+    def _matched(self, match: Match) -> None:
+        attrs = {"id": match.id, "confidence": round(match.confidence, 6), "on": match.on}
+        attrs |= {"values": dict(match.values)} if match.values else {}
+        self._publish("pattern.matched", match.pattern, match.steps, attrs)
+        now = trio.current_time()
+        for trigger in self.triggers(match.pattern):
+            try:
+                firings = trigger.fire(match, now)
+            except Exception:
+                log.exception("the trigger %d of %s met a bug", trigger.number, trigger.workflow)
+                continue
+            for firing in firings:
+                self._launcher.admit(firing)
+
+    def _publish(self, type_name: str, pattern: str, steps: Steps, attrs: dict[str, Any]) -> None:
+        events = [event for found in steps.values() for event in found]
+        last = max(events, key=lambda event: event.seq)
+        depth = max((event.cause.depth for event in events if event.cause is not None), default=0)
+        shown = {
+            name: [{"seq": event.seq, "type": event.type, "path": target_of(event)} for event in found[-MOST_SHOWN:]]
+            for name, found in steps.items()
+        }
+        self._bus.publish(
+            SemanticEvent(
+                type_name,
+                target_of(last),
+                inode=last.inode,
+                size=last.size,
+                pid=last.pid,
+                uid=last.uid,
+                gid=last.gid,
+                comm=last.comm,
+                tenant=last.tenant,
+                cause=Cause(f"match {attrs['id'][:16]}", f"pattern {pattern}", depth + 1),
+                attrs={"pattern": pattern, **attrs, "steps": shown},
+            )
+        )
+
+    def _publish_definition(self, name: str, owner: str, status: str, reason: str = "") -> None:
+        attrs = {"name": name, "file": owner, "kind": "pattern", "status": status}
+        self._bus.publish(SemanticEvent("system.definition", attrs=attrs | ({"reason": reason} if reason else {})))
+
+    async def _wait(self) -> None:
+        if self.subscription.ready:
+            return
+        self._signal = trio.Event()
+        self.subscription.on_ready(self._signal.set)
+        deadline = None if self.paused else self.set.deadline()
+        wait = float("inf")
+        if deadline is not None:
+            wait = min(RECHECK_SECONDS, max(0.0, (deadline - self._wall_ns()) / 1e9) + 0.001)
+        with trio.move_on_after(wait):
+            await self._signal.wait()
+
+    def _wall_ns(self) -> int:
+        return int(self._wall() * 1e9)
+
+    # What is asked of the bus
+
+    def _wants(self, type_name: str, path: str) -> bool:
+        return any(appetite.wants(type_name, path) for appetite in self._index.find(type_name, path))
+
+    def _hears(self, type_name: str) -> bool:
+        return self._index.wants(type_name)
+
+    def _takes(self, type_name: str, path: str, dest: str | None) -> bool:
+        return not self.paused and bool(self._index.find(type_name, path))
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        return not self.paused and bool(self._index.find(event.type, event.path))
