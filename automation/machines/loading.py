@@ -19,14 +19,29 @@ from automation.machines.model import Doing, MachineForm, action_name
 from automation.machines.notation import outline_of
 from automation.machines.outline import ChartError
 from automation.machines.scxml import VEXFS, Fetch, read_scxml, wrong
+from automation.machines.thresholds import ThresholdsForm
 from automation.sources import Place, Source, read_source
 
 KIND: Final = "machine"
+SYSTEM: Final = "system"
 
 
 def is_machine(value: Any) -> bool:
     """Whether the values of a definition file are those of a machine."""
     return isinstance(value, dict) and value.get("kind") == KIND
+
+
+def is_system(value: Any) -> bool:
+    """Whether the values of a definition file are thresholds of the system state."""
+    return isinstance(value, dict) and value.get("kind") == SYSTEM
+
+
+def examine_system(source: Source) -> tuple[ThresholdsForm | None, list[DefinitionError]]:
+    """The thresholds of the system state in a file, or None and everything that is wrong with them, by line."""
+    try:
+        return ThresholdsForm.model_validate({"name": _stem(source.path), **source.value}), []
+    except ValidationError as error:
+        return None, _errors(source, error, ThresholdsForm)
 
 
 def examine(path: str, text: str) -> tuple[Machine | None, list[DefinitionError]]:
@@ -56,8 +71,7 @@ def examine_source(source: Source) -> tuple[Machine | None, list[DefinitionError
     try:
         form = MachineForm.model_validate(value)
     except ValidationError as error:
-        found = [problem for item in error.errors() for problem in _problems(source, item)]
-        return None, sorted(found, key=lambda e: e.line or 0)
+        return None, _errors(source, error, MachineForm)
     try:
         return _machine(source, form, value), []
     except ChartError as error:
@@ -136,7 +150,12 @@ def _stem(path: str) -> str:
 # Pydantic's errors as ours
 
 
-def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionError]:
+def _errors(source: Source, error: ValidationError, root: type[BaseModel]) -> list[DefinitionError]:
+    found = [problem for item in error.errors() for problem in _problems(source, item, root)]
+    return sorted(found, key=lambda e: e.line or 0)
+
+
+def _problems(source: Source, item: Mapping[str, Any], root: type[BaseModel]) -> Iterator[DefinitionError]:
     loc: Place = item["loc"]
     if item["type"] == "action":
         place, _, value = _walk(source.value, loc)
@@ -147,7 +166,7 @@ def _problems(source: Source, item: Mapping[str, Any]) -> Iterator[DefinitionErr
     if item["type"] == "template":
         yield _problem(source, (*loc, *item["ctx"]["place"]), item["ctx"]["reason"])
         return
-    names = _names_at(loc[:-1]) if item["type"] == "extra_forbidden" else []
+    names = _names_at(loc[:-1], root) if item["type"] == "extra_forbidden" else []
     yield _problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
 
 
@@ -196,9 +215,9 @@ def _action_fields(name: Any) -> list[str]:
     return ["type", *(name for name in model.model_fields if name != "type")] if model else []
 
 
-def _names_at(loc: Place) -> list[str]:
+def _names_at(loc: Place, root: type[BaseModel]) -> list[str]:
     """The fields that the models know at `loc`; a part that no model has is a name that the user chose."""
-    models: list[type[BaseModel]] = [MachineForm]
+    models: list[type[BaseModel]] = [root]
     for part in loc:
         if isinstance(part, int):
             continue

@@ -1,8 +1,8 @@
 """What a microstep does: which states are left and entered, in which order. The W3C algorithm on sets of states.
 
 `python-statemachine` 3.2.2 takes 140 to 260 µs for an event (4,000 to 7,000 events/s over 10,000 instances, of 12 KB
-each), has its clock built in and sleeps while it waits; this takes 7 to 15 µs (`bench/machines.py`), most of it saved by
-remembering the moves between configurations.
+each), has its clock built in and sleeps while it waits; this takes 7 to 15 µs (`bench/machines.py`), most of it saved
+by remembering the moves between configurations.
 """
 
 from __future__ import annotations

@@ -61,11 +61,12 @@ class SystemState:
         self._thresholds = Thresholds(thresholds)
         self._measured: tuple[str, str] = ("Normal", "nothing is exceeded")
         self._until: int | None = None
+        state.keep("system.state", str(self.current), quiet=True)
         self._note(None, "it begins so", "start", clock())
         state.claim("system", self._set)
 
-    def use(self, thresholds: Sequence[Threshold]) -> None:
-        """Judge by these thresholds from now on."""
+    def use(self, thresholds: Sequence[Threshold] = DEFAULTS) -> None:
+        """Judge by these thresholds from now on, without any by those that VexFS comes with."""
         self._thresholds = Thresholds(thresholds)
 
     def observe(self, measurements: Mapping[str, float], now: int) -> SystemTransition | None:

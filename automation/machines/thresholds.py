@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from automation.definitions import Form
+from automation.definitions import Form, Name
 from automation.quantities import Duration
 
 SEVERITY: Final = ("Normal", "Scaling", "HighLoad", "Degraded", "Emergency")
@@ -61,6 +61,17 @@ class Threshold(Form):
         if self.leave > self.enter:
             raise ValueError(f"'leave' ({self.leave:g}) must not be above 'enter' ({self.enter:g})")
         return self
+
+
+class ThresholdsForm(Form):
+    """A definition of kind `system`: its thresholds stand in for the defaults."""
+
+    kind: Literal["system"] = "system"
+    name: Name
+    description: str = ""
+    enabled: bool = True
+    thresholds: list[Threshold] = Field(min_length=1, max_length=100)
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 def _threshold(measure: str, state: str, enter: float, leave: float, hold: float, tolerance: int = 0) -> Threshold:
