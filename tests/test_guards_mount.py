@@ -128,7 +128,7 @@ def test_a_sealed_directory_cannot_be_changed_in_any_way(mount):
 
 def test_reading_can_be_denied(mount):
     """Writing goes on."""
-    assert refused(errno.EACCES, lambda: (mount.mountpoint / "unread/file").read_text())
+    assert refused(errno.EACCES, (mount.mountpoint / "unread/file").read_text)
     with (mount.mountpoint / "unread/file").open("a") as file:
         file.write("more")
 
@@ -210,7 +210,7 @@ def test_the_program_decides(mount):
 def test_a_guard_that_fails_does_what_it_declares(mount):
     """Open: the operation is done; closed: it is denied."""
     (mount.mountpoint / "broken/open/new").touch()
-    assert refused(errno.EIO, lambda: (mount.mountpoint / "broken/closed/new").touch())
+    assert refused(errno.EIO, (mount.mountpoint / "broken/closed/new").touch)
     status = yaml.safe_load((mount.mountpoint / ".vexfs/rules/broken-open/status").read_text())
     assert status["counts"]["failed"] == 1 and "none" in status["last_error"]
 
@@ -218,7 +218,7 @@ def test_a_guard_that_fails_does_what_it_declares(mount):
 def test_nobody_is_locked_out_of_the_control_tree(mount):
     """A guard over everything leaves `/.vexfs` alone, where it is undone; one that names it is refused."""
     state(mount, "shut = true")
-    assert refused(errno.EPERM, lambda: (mount.mountpoint / "free/file").read_text())
+    assert refused(errno.EPERM, (mount.mountpoint / "free/file").read_text)
     assert "vexfs" in (mount.mountpoint / ".vexfs/README").read_text().lower()
     (mount.mountpoint / ".vexfs/rules/everywhere/enabled").write_text("0\n")
     assert (mount.mountpoint / "free/file").read_text() == "content"

@@ -90,7 +90,7 @@ class Guards:
         self.active = any(guard.live for guard in self._guards.values())
 
     def concerns(self, operation: str, path: str) -> bool:
-        """Whether a guard may have to judge such an operation on this path, by whomever: decides how a file is opened."""
+        """Whether a guard may have to judge such an operation here, by whomever: decides how a file is opened."""
         return self.active and any(guard.live and guard.test(path) for guard in self._index.at(operation, path))
 
     def judge(self, request: SemanticEvent, *, inside: bool = False) -> Verdict:
