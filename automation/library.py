@@ -1,8 +1,8 @@
 """The workflows directory: loads every definition, follows changes, keeps the last good version of each.
 
-Files `*.yaml`, `*.yml`, `*.json` hold a workflow, a book of rules or a machine each, a `*.lua` file declares a workflow,
-a `*.scxml` file is a machine; other names and hidden files are not ours. Changes are taken whole: a file is read once
-it is written, and all that changed goes live in one step.
+Files `*.yaml`, `*.yml`, `*.json` hold a workflow, a book of rules, patterns, a machine or thresholds, a `*.lua` file
+declares a workflow, a `*.scxml` file is a machine; other names and hidden files are not ours. Changes are taken whole:
+a file is read once it is written, and all that changed goes live in one step.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from automation.inotify import DirectoryWatch
 from automation.loading import examine_source, most_telling
 from automation.machines import loading as machines
 from automation.machines.machine import Machine
+from automation.machines.thresholds import ThresholdsForm
 from automation.patterns.collection import Collection, examine_collection, is_collection, patterns_of
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
@@ -39,9 +40,10 @@ log: Final = logging.getLogger(__name__)
 SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua", ".scxml")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
+EXPECTATIONS: Final = (".test.yaml", ".test.yml", ".test.json")  # for `vexfs test`
 VERSIONS: Final = 10
 MOST_KEPT: Final = 10_000  # names whose versions are kept
-Definition = Workflow | Book | Machine | Collection
+Definition = Workflow | Book | Machine | Collection | ThresholdsForm
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -408,7 +410,7 @@ class _Changes:
 
 def is_definition(name: str) -> bool:
     """Whether a file of this name belongs to the library."""
-    return name.endswith(SUFFIXES) and not name.startswith(".")
+    return name.endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(EXPECTATIONS)
 
 
 def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
@@ -421,6 +423,8 @@ def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionE
         return None, [error]
     if machines.is_machine(source.value):
         return machines.examine_source(source)
+    if machines.is_system(source.value):
+        return machines.examine_system(source)
     if is_book(source):
         return examine_book(source, text)
     return examine_collection(source) if is_collection(source) else examine_source(source)

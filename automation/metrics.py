@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from automation.machines.system_state import SystemStateType
+
 if TYPE_CHECKING:
     from automation.service import Service
 
@@ -34,6 +36,10 @@ class Measurements(Collector):
         yield _gauge("vexfs_workflows", "Definitions, by condition.", ["condition"], _conditions(service))
         lag = {("0.99",): service.heartbeat.p99, ("1",): service.heartbeat.worst}
         yield _gauge("vexfs_loop_lag_seconds", "Lateness of the event loop in the last minute.", ["quantile"], lag)
+        sizes = {(name,): len(service.machines.hosted(name).detector) for name in service.machines.names}
+        yield _gauge("vexfs_machine_instances", "Instances, by machine.", ["machine"], sizes)
+        states = {(str(state),): float(state == service.system.current) for state in SystemStateType}
+        yield _gauge("vexfs_system_state", "1 for the state that the system is in.", ["state"], states)
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 

@@ -30,6 +30,7 @@ from automation.machines.host import Machines
 from automation.machines.load import Load, Sampler
 from automation.machines.machine import Machine
 from automation.machines.system_state import SystemState
+from automation.machines.thresholds import ThresholdsForm
 from automation.metrics import Measurements
 from automation.patterns.collection import patterns_of
 from automation.rules.book import Book
@@ -126,7 +127,7 @@ class Service:
             async with self.scripts, trio.open_nursery() as nursery:
                 await nursery.start(self.heartbeat.run)
                 await nursery.start(self.runner.run)
-                await nursery.start(Sampler(self.system, self._load()).run)
+                await nursery.start(Sampler(self.system, self._load().sample).run)
                 reacting = trio.CancelScope()
                 await nursery.start(self._react, reacting)
                 task_status.started()
@@ -180,6 +181,8 @@ class Service:
                 self.rules.remove(was)
             elif isinstance(was, Machine):
                 self.machines.remove(was.name)
+            elif isinstance(was, ThresholdsForm):
+                self.system.use()
             elif isinstance(was, Workflow):
                 self.dispatcher.remove(was.name)
         if now is not None and now is not was:
@@ -188,6 +191,8 @@ class Service:
                 self.rules.install(now)
             elif isinstance(now, Machine):
                 self.machines.install(now)
+            elif isinstance(now, ThresholdsForm):
+                self.system.use(now.thresholds)
             elif isinstance(now, Workflow):
                 self.dispatcher.install(now)
 

@@ -1,6 +1,6 @@
 """Events a second that statecharts take over 10,000 instances, one core: `python -m bench.machines [EVENTS]`.
 
-The bar is 50,000; 65,000 to 150,000 were reached. Beside it, where `python-statemachine` ≥ 3 is installed, the same chart
+The bar is 50,000; 65,000 to 150,000 were reached. Beside it, where `python-statemachine` 3 is installed, the same chart
 in its engine: 10,000 objects of one class; 4,000 to 7,000. That engine takes its own monotonic clock and sleeps in the
 caller's thread while a delayed event waits, so it cannot be driven by ours; it is measured only without delays.
 """

@@ -9,9 +9,10 @@ from automation.events import SemanticEvent
 from automation.machines import ecmascript_values, model
 from automation.machines.detector import Detector
 from automation.machines.load import WINDOW_SECONDS
-from automation.machines.loading import load
+from automation.machines.loading import examine_system, load
 from automation.machines.system_state import HISTORY, OWN, SystemStateType
-from automation.machines.thresholds import DEFAULTS, MEASURES
+from automation.machines.thresholds import DEFAULTS, MEASURES, Threshold
+from automation.sources import read_source
 
 PAGE = (Path(__file__).parents[1] / "docs" / "machines.md").read_text()
 YAML = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -58,7 +59,14 @@ def test_the_document_does_what_the_page_says():
     assert machine.states("inbox/a") == ("waiting",)
 
 
-@pytest.mark.parametrize("form", [model.MachineForm, model.State, model.Transition, model.Send, model.Doing])
+def test_the_thresholds_of_the_page_load():
+    """The example of kind `system`, with the values that are not given."""
+    form, errors = examine_system(read_source("system.yaml", YAML[2]))
+    assert errors == []
+    assert [(one.leave, one.release, one.tolerance) for one in form.thresholds] == [(0.85, 60, 0), (0.4, 5, 2)]
+
+
+@pytest.mark.parametrize("form", [model.MachineForm, model.State, model.Transition, model.Send, model.Doing, Threshold])
 def test_every_field_is_on_the_page(form):
     """Each field of a machine, a state, a transition and of what is done, by its name in a file."""
     for name in form.model_fields:

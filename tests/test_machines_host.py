@@ -7,7 +7,7 @@ import os
 import pytest
 import trio
 
-from automation.errors import CallerError
+from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
 from tests.automation_rig import rig
 from tests.control_rig import FakeService, Kernel, refused
@@ -81,7 +81,7 @@ async def test_changing_the_file_keeps_the_instances_and_a_bad_change_keeps_the_
         assert one.service.machines.is_in("m", "b")
         await one.service.library.install("m.yaml", text.replace("b: {}", "b: {on: {user.x: c}}, c: {}"))
         assert one.service.machines.is_in("m", "b")
-        with pytest.raises(Exception, match="there is no state 'q'"):
+        with pytest.raises(DefinitionError, match="there is no state 'q'"):
             await one.service.library.install("m.yaml", text.replace("user.x: b", "user.x: q"))
         one.publish("user.x")
         await trio.sleep(0.05)
@@ -92,9 +92,7 @@ async def test_changing_the_file_keeps_the_instances_and_a_bad_change_keeps_the_
 
 async def test_an_scxml_file_is_a_machine(tmp_path):
     """Dropped into the directory as it comes from an editor."""
-    text = (
-        '<scxml><state id="a"><transition event="user.x" target="b"/></state><state id="b"/></scxml>'
-    )
+    text = '<scxml><state id="a"><transition event="user.x" target="b"/></state><state id="b"/></scxml>'
     async with rig(tmp_path) as one:
         await one.service.library.install("gate.scxml", text)
         one.publish("user.x")
@@ -145,6 +143,18 @@ async def test_the_system_state_is_seen_by_conditions_and_set_by_workflows(tmp_p
         one.publish("user.x")
         await trio.sleep(0.05)
         assert one.service.machines.is_in("m", "b")
+
+
+async def test_a_definition_of_kind_system_sets_the_thresholds(tmp_path):
+    """Its thresholds count while it is there; a wrong one is refused with its line."""
+    text = "kind: system\nthresholds:\n  - {measure: waiting, state: Scaling, enter: 5}\n"
+    async with rig(tmp_path, load=text) as one:
+        system = one.service.system
+        assert system.observe({"waiting": 6.0}, 0).new == "Scaling"
+        with pytest.raises(DefinitionError, match=r"load.yaml:3: thresholds.0.mesure: .*did you mean 'measure'"):
+            await one.service.library.install("load.yaml", text.replace("measure:", "mesure:"))
+        await one.service.library.uninstall("load")
+        assert system.observe({"waiting": 6.0}, 1).new == "Normal"
 
 
 @pytest.fixture

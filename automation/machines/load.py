@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 import trio
@@ -107,18 +107,18 @@ def read_pressure(path: str = PRESSURE) -> dict[str, float]:
 
 
 class Sampler:
-    """Has the load judged every second."""
+    """Has the load judged every second; `measure` takes a sample."""
 
     def __init__(
         self,
         system: SystemState,
-        load: Load,
+        measure: Callable[[], Awaitable[Mapping[str, float]]],
         *,
         every: float = EVERY_SECONDS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._system: Final = system
-        self._load: Final = load
+        self._measure: Final = measure
         self._every: Final = every
         self._clock: Final = clock
 
@@ -126,7 +126,7 @@ class Sampler:
         """Sample until cancelled."""
         task_status.started()
         while True:
-            measurements = await self._load.sample()
+            measurements = await self._measure()
             made = self._system.observe(measurements, self._clock())
             if made is not None:
                 log.warning("the system is %s: %s", made.new, made.reason)
