@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import trio
 from pyfuse3 import RequestContext
 
-from automation.events import SemanticEvent
+from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.callers import Who
 from vexfs_fuse.errors import code_named, fail
@@ -23,7 +24,19 @@ from vexfs_fuse.observer import MARK
 
 RENAME_EXCHANGE: Final = 2
 MOST_WAITING: Final = 1000
-Asked = tuple[str, Inode, bytes | None, Inode | None, bytes | None]  # operation, inode, name in it, target, name in it
+_CREATING: Final = {"creating": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One thing that a request asks for: an operation on an object or on `name` in it, perhaps to another name."""
+
+    operation: str
+    inode: Inode
+    name: bytes | None = None
+    target: Inode | None = None
+    target_name: bytes | None = None
+    attrs: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRS)
 
 
 class Verdict(Protocol):
@@ -105,22 +118,23 @@ class Guarding:
         """The longest wait and the marks of everything that a request asks for; raises the error of a denial."""
         wait, marks = 0.0, []
         caller = None
-        for operation, inode, name, target, target_name in asked:
-            dest = None if target is None else target.path(target_name)
-            for path in _paths(inode, name):
+        for one in asked:
+            dest = None if one.target is None else one.target.path(one.target_name)
+            for path in _paths(one.inode, one.name):
                 caller = self._backing.observer.callers.at(who.pid) if caller is None else caller
                 request = SemanticEvent(
-                    operation,
+                    one.operation,
                     path,
                     dest,
-                    inode=inode.ino,
+                    inode=one.inode.ino,
                     pid=caller.pid,
                     uid=who.uid,
                     gid=who.gid,
                     comm=caller.comm,
                     cause=caller.cause,
+                    attrs=one.attrs,
                 )
-                verdict = self.guards.judge(request, inside=operation == "rename" and self._is_directory(inode, name))
+                verdict = self.guards.judge(request, inside=one.operation == "rename" and self._is_directory(one))
                 if verdict.errno:
                     fail(code_named(verdict.errno))
                 wait = max(wait, verdict.wait)
@@ -128,8 +142,8 @@ class Guarding:
                     marks.append(verdict.mark)
         return wait, ",".join(dict.fromkeys(marks))
 
-    def _is_directory(self, inode: Inode, name: bytes | None) -> bool:
-        status = os.stat(name or b".", dir_fd=self._backing.inodes.fd(inode), follow_symlinks=False)
+    def _is_directory(self, one: Asked) -> bool:
+        status = os.stat(one.name or b".", dir_fd=self._backing.inodes.fd(one.inode), follow_symlinks=False)
         return stat.S_ISDIR(status.st_mode)
 
     def _who(self, args: tuple[Any, ...]) -> Who:
@@ -173,60 +187,60 @@ def _open(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
     inode, flags = backing.inodes[args[0]], args[1]
     access = flags & os.O_ACCMODE
     if access != os.O_WRONLY:
-        yield "open-read", inode, None, None, None
+        yield Asked("open-read", inode)
     if access != os.O_RDONLY:
-        yield "open-write", inode, None, None, None
+        yield Asked("open-write", inode)
     if flags & os.O_TRUNC:
-        yield "truncate", inode, None, None, None
+        yield Asked("truncate", inode)
 
 
 def _create(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
     parent = backing.inodes[args[0]]
-    yield "create", parent, args[1], None, None
+    yield Asked("create", parent, args[1])
     if args[3] & os.O_ACCMODE != os.O_RDONLY:
-        yield "open-write", parent, args[1], None, None
+        yield Asked("open-write", parent, args[1], attrs=_CREATING)
 
 
 def _named(operation: str) -> Callable[[Backing, tuple[Any, ...]], Iterator[Asked]]:
     def asked(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
-        yield operation, backing.inodes[args[0]], args[1], None, None
+        yield Asked(operation, backing.inodes[args[0]], args[1])
 
     return asked
 
 
 def _link(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
-    yield "link", backing.inodes[args[0]], None, backing.inodes[args[1]], args[2]
+    yield Asked("link", backing.inodes[args[0]], None, backing.inodes[args[1]], args[2])
 
 
 def _rename(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
     """Over another name, that one is deleted."""
     old_parent, old, new_parent, new, flags = args[:5]
     source, target = backing.inodes[old_parent], backing.inodes[new_parent]
-    yield "rename", source, old, target, new
+    yield Asked("rename", source, old, target, new)
     if flags & RENAME_EXCHANGE:
-        yield "rename", target, new, source, old
+        yield Asked("rename", target, new, source, old)
     elif _exists(backing, target, new):
-        yield "delete", target, new, None, None
+        yield Asked("delete", target, new)
 
 
 def _setattr(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
     inode, fields = backing.inodes[args[0]], args[2]
     if fields.update_uid or fields.update_gid:
-        yield "chown", inode, None, None, None
+        yield Asked("chown", inode)
     if fields.update_size:
-        yield "truncate", inode, None, None, None
+        yield Asked("truncate", inode)
     if fields.update_mode:
-        yield "chmod", inode, None, None, None
+        yield Asked("chmod", inode)
     if (fields.update_atime or fields.update_mtime) and not fields.update_size:
-        yield "times", inode, None, None, None
+        yield Asked("times", inode)
 
 
 def _xattr(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
-    yield "xattr", backing.inodes[args[0]], None, None, None
+    yield Asked("xattr", backing.inodes[args[0]])
 
 
 def _write(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
-    yield "write", backing.handles.file(args[0]).inode, None, None, None
+    yield Asked("write", backing.handles.file(args[0]).inode)
 
 
 def _exists(backing: Backing, parent: Inode, name: bytes) -> bool:

@@ -121,7 +121,7 @@ class _Shelf(Generic[M]):
             for read, table in self.values.values():
                 value = read(subject)
                 if isinstance(value, _FILED):
-                    some = table.get(value)  # 1.0 finds 1
+                    some = table.get(value)  # type: ignore[arg-type]  # 1.0 finds 1
                     if some:
                         found += some
         if self.bounds:
