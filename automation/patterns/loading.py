@@ -77,10 +77,14 @@ def load_definitions(path: str) -> list[Definition]:
 
 def _files(path: str) -> list[str]:
     if os.path.isdir(path):
-        return sorted(os.path.join(path, name) for name in os.listdir(path) if name.endswith(SUFFIXES))
+        return sorted(os.path.join(path, name) for name in os.listdir(path) if _is_definition(name))
     if not os.path.exists(path):
         raise CallerError(f"there is no file or directory {path!r} with definitions")
     return [path]
+
+
+def _is_definition(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not name.startswith(".") and not os.path.splitext(name)[0].endswith(".test")
 
 
 def _entries(file: str) -> Iterator[tuple[str, Any, int | None]]:

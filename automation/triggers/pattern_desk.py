@@ -267,9 +267,7 @@ class PatternDesk:
                     self._announcements.overload(f"pattern {outcome.pattern}", "", attrs)
 
     def _matched(self, match: Match) -> None:
-        attrs = {"id": match.id, "confidence": round(match.confidence, 6), "on": match.on}
-        attrs |= {"values": dict(match.values)} if match.values else {}
-        self._publish("pattern.matched", match.pattern, match.steps, attrs)
+        self._publish("pattern.matched", match.pattern, match.steps, match_attrs(match))
         now = trio.current_time()
         for trigger in self.triggers(match.pattern):
             try:
@@ -281,28 +279,7 @@ class PatternDesk:
                 self._launcher.admit(firing)
 
     def _publish(self, type_name: str, pattern: str, steps: Steps, attrs: dict[str, Any]) -> None:
-        events = [event for found in steps.values() for event in found]
-        last = max(events, key=lambda event: event.seq)
-        depth = max((event.cause.depth for event in events if event.cause is not None), default=0)
-        shown = {
-            name: [{"seq": event.seq, "type": event.type, "path": target_of(event)} for event in found[-MOST_SHOWN:]]
-            for name, found in steps.items()
-        }
-        self._bus.publish(
-            SemanticEvent(
-                type_name,
-                target_of(last),
-                inode=last.inode,
-                size=last.size,
-                pid=last.pid,
-                uid=last.uid,
-                gid=last.gid,
-                comm=last.comm,
-                tenant=last.tenant,
-                cause=Cause(f"match {attrs['id'][:16]}", f"pattern {pattern}", depth + 1),
-                attrs={"pattern": pattern, **attrs, "steps": shown},
-            )
-        )
+        self._bus.publish(found_event(type_name, pattern, steps, attrs))
 
     def _publish_definition(self, name: str, owner: str, status: str, reason: str = "") -> None:
         attrs = {"name": name, "file": owner, "kind": "pattern", "status": status}
@@ -336,3 +313,36 @@ class PatternDesk:
 
     def _accepts(self, event: SemanticEvent) -> bool:
         return not self.paused and bool(self._index.find(event.type, event.path))
+
+
+def found_event(
+    type_name: str, pattern: str, steps: Steps, attrs: Mapping[str, Any], ts: int | None = None
+) -> SemanticEvent:
+    """The event that tells of a match or of a partial one that ran out of time; `attrs` holds its `id`."""
+    events = [event for found in steps.values() for event in found]
+    last = max(events, key=lambda event: event.seq)
+    depth = max((event.cause.depth for event in events if event.cause is not None), default=0)
+    shown = {
+        name: [{"seq": event.seq, "type": event.type, "path": target_of(event)} for event in found[-MOST_SHOWN:]]
+        for name, found in steps.items()
+    }
+    return SemanticEvent(
+        type_name,
+        target_of(last),
+        inode=last.inode,
+        size=last.size,
+        pid=last.pid,
+        uid=last.uid,
+        gid=last.gid,
+        comm=last.comm,
+        tenant=last.tenant,
+        cause=Cause(f"match {attrs['id'][:16]}", f"pattern {pattern}", depth + 1),
+        attrs={"pattern": pattern, **attrs, "steps": shown},
+        ts=ts,
+    )
+
+
+def match_attrs(match: Match) -> dict[str, Any]:
+    """What `pattern.matched` says beside the pattern and the steps."""
+    attrs = {"id": match.id, "confidence": round(match.confidence, 6), "on": match.on}
+    return attrs | ({"values": dict(match.values)} if match.values else {})

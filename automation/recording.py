@@ -1,0 +1,77 @@
+"""`vexfs record`: the events of a mount as lines for `vexfs replay`, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+BLOCK: Final = 1 << 18
+
+
+def lines_of(fd: int, seconds: float | None) -> Iterator[bytes]:
+    """Whole lines from the stream `fd` (non-blocking) until it ends, or for so long."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    rest = b""
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return
+        if not poll.poll(None if left is None else left * 1000):
+            return
+        try:
+            block = os.read(fd, BLOCK)
+        except BlockingIOError:
+            continue
+        if not block:
+            return
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when it was recorded until the mount ended, the time was over or an interrupt came, 1 when it cannot be."""
+    parser = argparse.ArgumentParser(prog="vexfs record", description="write a mount's events down, for vexfs replay")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="where to (default: standard output); is overwritten")
+    parser.add_argument("--types", metavar="TYPE,...", help="only these, and all below them (default: all)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="for so long (default: until interrupted)")
+    arguments = parser.parse_args(argv)
+    stream = os.path.join(
+        arguments.mountpoint, ".vexfs", f"events.d/{arguments.types}" if arguments.types else "events"
+    )
+    try:
+        fd = os.open(stream, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        print(f"vexfs record: cannot read {stream}: {error.strerror}", file=sys.stderr)
+        return 1
+    try:
+        out = sys.stdout.buffer if arguments.file in (None, "-") else open(arguments.file, "wb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        os.close(fd)
+        print(f"vexfs record: cannot write {arguments.file}: {error.strerror}", file=sys.stderr)
+        return 1
+    try:
+        for line in lines_of(fd, arguments.seconds):
+            out.write(line + b"\n")
+            out.flush()
+    except KeyboardInterrupt:
+        pass  # the usual end
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    finally:
+        os.close(fd)
+    # what was to be absent until now has been
+    out.write(json.dumps({"advance_to_ns": time.time_ns()}).encode() + b"\n")
+    out.flush()
+    if out is not sys.stdout.buffer:
+        out.close()
+    return 0
