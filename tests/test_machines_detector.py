@@ -99,14 +99,19 @@ def test_at_the_limit_the_instance_that_is_idle_longest_goes():
 
 
 def test_a_renamed_file_keeps_its_instance():
-    """With the key `path` an instance follows its file, and replaces one of the new name."""
-    machine = detector(
-        "states: {a: {on: {file.opened: b, file.renamed: a}}, b: {on: {file.renamed: {}, file.closed: c}}, c: {}}"
-    )
-    machine.feed(event("file.opened", "old"))
-    machine.feed(event("file.opened", "new"))
+    """With the key `path` an instance follows its file, whether the chart waits for renames or not, and replaces one of
+    the new name; a renamed directory takes everything below along.
+    """
+    machine = detector("states: {a: {on: {file.opened: b}}, b: {on: {file.closed: c}}, c: {}}")
+    for path in ("old", "new", "d/x", "d/e/y", "dd"):
+        machine.feed(event("file.opened", path))
+    machine.feed(event("file.closed", "old"))
     machine.feed(event("file.renamed", "old", dest="new"))
-    assert (machine.states("old"), machine.states("new"), len(machine)) == ((), ("b",), 1)
+    assert (machine.states("old"), machine.states("new"), len(machine)) == ((), ("c",), 4)
+    machine.feed(event("dir.renamed", "d", dest="moved/f"))
+    assert {instance.key for instance in machine.instances()} == {"new", "dd", "moved/f/x", "moved/f/e/y"}
+    machine.feed(event("file.renamed", "dd", dest="gone", errno="EACCES"))
+    assert machine.states("dd") == ("b",)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,16 @@ async def test_changing_the_file_keeps_the_instances_and_a_bad_change_keeps_the_
         assert one.service.machines.names == ()
 
 
+async def test_a_renamed_directory_takes_its_instances_along(tmp_path):
+    """Also for a machine whose globs name files only."""
+    text = "kind: machine\npath: inbox/*.csv\nstates: {a: {on: {user.x: b}}, b: {}}"
+    async with rig(tmp_path, m=text) as one:
+        one.publish("user.x", "inbox/f.csv")
+        one.publish("dir.renamed", "inbox", "outbox")
+        await trio.sleep(0.05)
+        assert one.service.machines.is_in("m", "b", "outbox/f.csv")
+
+
 async def test_an_scxml_file_is_a_machine(tmp_path):
     """Dropped into the directory as it comes from an editor."""
     text = '<scxml><state id="a"><transition event="user.x" target="b"/></state><state id="b"/></scxml>'

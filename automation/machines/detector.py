@@ -14,7 +14,7 @@ from automation.facts import event_facts, target_of
 from automation.globs import compile_globs
 from automation.machines.engine import Engine
 from automation.machines.instance import Instance, Trigger
-from automation.machines.machine import Machine, key_of
+from automation.machines.machine import RENAMES, Machine, key_of
 from automation.machines.outcomes import Broken, Evicted, Moved, Outcome
 from automation.machines.snapshots import restore_instance, snapshot_instance
 
@@ -83,6 +83,8 @@ class Detector:
         if now is None:
             now = event.ts
         out = self.advance(now) if self._heap and self._heap[0][0] <= now else _NOTHING
+        if self._follows and event.dest is not None and event.type in RENAMES and event.errno is None:
+            self._rename(event.path, event.dest, whole=event.type == "dir.renamed")
         if not self._concerns(event):
             return out
         try:
@@ -90,8 +92,6 @@ class Detector:
         except EvaluationError as error:
             self._note(f"the key: {error}")
             return out
-        if event.dest is not None and self._follows and event.type.endswith(".renamed"):
-            self._rename(event.path, key)
         instance = self._instances.get(key)
         trigger = Trigger(event.type, event, event.attrs)
         if instance is None:
@@ -177,20 +177,24 @@ class Detector:
     def _holds(self, event: SemanticEvent) -> bool:
         assert self._where is not None
         try:
-            return self._where({"event": event_facts(event), "state": dict(self._state())}) is True
+            facts = event_facts(event, self._where.event_fields)
+            return self._where({"event": facts, "state": dict(self._state())}) is True
         except EvaluationError as error:
             self._note(f"where: {error}")
             return False
 
-    def _rename(self, old: str, new: Hashable) -> None:
-        """The file that an instance is for has another name now."""
-        instance = self._instances.pop(old, None)
-        if instance is not None:
-            replaced = self._instances.pop(new, None)
+    def _rename(self, old: str, new: str, *, whole: bool) -> None:
+        """The file that an instance is for has another name now, or with `whole` everything below a directory."""
+        moved = [old] if old in self._instances else []
+        if whole:
+            moved += [key for key in self._instances if isinstance(key, str) and key.startswith(f"{old}/")]
+        for key in moved:
+            instance = self._instances.pop(key)
+            instance.key = f"{new}{key[len(old) :]}"
+            replaced = self._instances.pop(instance.key, None)
             if replaced is not None:
                 replaced.due = None
-            instance.key = new
-            self._instances[new] = instance
+            self._instances[instance.key] = instance
 
     def _begin(self, key: Hashable, trigger: Trigger | None, now: int) -> list[Outcome]:
         """A new instance, if the event moves it; without an event in any case."""

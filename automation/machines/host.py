@@ -111,7 +111,9 @@ class Machines:
         plan = Plan(machine.name, (), (), None, {}, Template({}))
         self._launcher.install_plan(plan, _CONCURRENCY)
         anchors = compile_globs(machine.paths).anchors if machine.paths else ANYWHERE
-        self._index.add(machine.name, [name for name in machine.chart.events if name], anchors)
+        self._index.add(machine.name, machine.types, anchors)
+        if "dir.renamed" in machine.types:  # of whatever directory above the files
+            self._index.add(machine.name, ("dir.renamed",), ANYWHERE)
         if new.minds:
             self._minding.add(machine.name)
         self._bus.reroute()

@@ -14,6 +14,7 @@ from automation.facts import event_facts, target_of
 from automation.machines.chart import Chart
 
 MOST_INSTANCES: Final = 100_000
+RENAMES: Final = ("file.renamed", "dir.renamed")
 Key = Callable[[SemanticEvent], Hashable]
 """The key of the instance that an event belongs to; EvaluationError when there is none."""
 
@@ -36,6 +37,11 @@ class Machine:
     enabled: bool = True
     description: str = ""
     source: Any = field(default=None, repr=False)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of events that concern it: those that the chart waits for, and renames of the files it follows."""
+        return (*self.chart.events, *(RENAMES if self.key == "path" else ()))
 
 
 def _directory(event: SemanticEvent) -> str:
@@ -62,7 +68,7 @@ def key_of(name: str | None) -> Key:
     expression = compile_expression(name)
 
     def key(event: SemanticEvent) -> Hashable:
-        value = expression({"event": event_facts(event)})
+        value = expression({"event": event_facts(event, expression.event_fields)})
         if value is None:
             raise EvaluationError(f"{name!r} is null")
         return value if isinstance(value, str | int | float) else json.dumps(value, sort_keys=True, default=str)
