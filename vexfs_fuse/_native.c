@@ -97,6 +97,7 @@ static struct {
 	int fd;
 } directories[DIRECTORIES];
 EXPORT uint64_t vex_absent; /* how many lookups were answered so */
+EXPORT double vex_absent_timeout; /* seconds for which the kernel may believe it, 0 to ask each time */
 
 /* Releases and forgets: nobody waits for what they do, so they are answered at once and done by Python when no request
  * waits, or before the next event is published. Full, the next ones go to Python directly. */
@@ -149,8 +150,13 @@ static void our_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (directories[parent % DIRECTORIES].ino == parent &&
 	    fstatat(directories[parent % DIRECTORIES].fd, name, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
 	    !(parent == FUSE_ROOT_ID && strcmp(name, ".vexfs") == 0)) {
+		const struct fuse_entry_param absent = {.entry_timeout = vex_absent_timeout};
+
 		vex_absent++;
-		fuse_reply_err(req, ENOENT);
+		if (vex_absent_timeout > 0)
+			fuse_reply_entry(req, &absent);
+		else
+			fuse_reply_err(req, ENOENT);
 		return;
 	}
 	theirs.lookup(req, parent, name);

@@ -22,15 +22,22 @@ from vexfs_fuse.observer import Observer
 CONTROL_NAME: Final = b".vexfs"
 
 
+@dataclass(slots=True)
+class Timeouts:
+    """For how many seconds the kernel may believe names and attributes; shortened when a watch fails."""
+
+    entry: float = 1.0
+    attr: float = 1.0
+
+
 @dataclass(slots=True, frozen=True)
 class Backing:
-    """The backing tree as one mount sees it. Timeouts are in seconds."""
+    """The backing tree as one mount sees it."""
 
     inodes: Inodes
     observer: Observer
     native: Native | None
-    entry_timeout: float = 1.0
-    attr_timeout: float = 1.0
+    timeouts: Timeouts = field(default_factory=Timeouts)
     handles: Handles = field(default_factory=Handles)
     credentials: Credentials = field(default_factory=Credentials)
 
@@ -39,8 +46,10 @@ class Backing:
         entry = EntryAttributes()
         entry.st_ino = inode.ino
         entry.generation = inode.generation
-        entry.entry_timeout = self.entry_timeout
-        entry.attr_timeout = 0 if inode.mappable else self.attr_timeout
+        timeouts = self.timeouts
+        entry.entry_timeout = timeouts.entry
+        entry.attr_timeout = 0 if inode.mappable else timeouts.attr
+        inode.mode, inode.owner = status.st_mode, (status.st_uid, status.st_gid)
         entry.st_mode = status.st_mode
         entry.st_nlink = status.st_nlink
         entry.st_uid = status.st_uid

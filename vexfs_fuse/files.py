@@ -126,6 +126,8 @@ class Files:
             inode.mappable -= 1
         if file.changed:
             _expire(inode)
+        if file.writable and self._handles.closed_writers is not None:
+            self._handles.closed_writers.append(file)
         self._release_backing(inode)
         if inode.removed:
             pace.close_last(file.fd)

@@ -76,6 +76,7 @@ class Handles:
     def __init__(self) -> None:
         self.files: Final[dict[int, OpenFile]] = {}
         self.listings: Final[dict[int, Listing]] = {}
+        self.closed_writers: list[OpenFile] | None = None  # since the watch last looked, where there is one
         self._next = DIRECTORIES
 
     def file(self, fh: int) -> OpenFile:

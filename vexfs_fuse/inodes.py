@@ -41,9 +41,11 @@ class Inode:
         "kind",
         "lookups",
         "mappable",
+        "mode",
         "name",
         "opens",
         "others",
+        "owner",
         "parent",
         "removed",
         "used",
@@ -67,6 +69,8 @@ class Inode:
         self.backing_opens = 0
         self.removed = False
         self.used = False
+        self.mode = status.st_mode  # and `owner` (uid, gid): as the kernel was last told
+        self.owner = (status.st_uid, status.st_gid)
 
     @property
     def is_dir(self) -> bool:
@@ -110,6 +114,8 @@ class Inodes:
     def __init__(self, root_fd: int, budget: int, on_directory: Callable[[int, int], None] | None = None) -> None:
         status = os.fstat(root_fd)
         self._on_directory: Final = on_directory  # told of each directory's descriptor, -1 when it is closed
+        self.on_directory: Callable[[Inode], None] | None = None  # told of each directory that gets a descriptor
+        self.on_filesystem: Callable[[Inode], None] | None = None  # told of the first inode of each further one
         self.budget: Final = max(budget, 16)
         self.reopened = 0
         self._by_ino: Final[dict[int, Inode]] = {}
@@ -145,6 +151,10 @@ class Inodes:
         except KeyError:
             raise OSError(ESTALE, f"inode {ino} is not known") from None
 
+    def knows(self, inode: Inode) -> bool:
+        """Whether the kernel knows this inode still."""
+        return self._by_ino.get(inode.ino) is inode
+
     def find(self, dev: int, backing_ino: int) -> Inode | None:
         """The inode of a backing object, if the kernel knows it."""
         return self._by_key.get((dev, backing_ino))
@@ -163,8 +173,11 @@ class Inodes:
         if inode is not None and inode.fd < 0 and not self._same(inode, fd):
             inode = None  # the number was reused while we held only a handle
         if inode is None:
+            met = status.st_dev not in self._devices
             inode = self._new(status, parent, name)
             self._hold(inode, fd)
+            if met and self.on_filesystem is not None:
+                self.on_filesystem(inode)
         elif inode.fd < 0:
             self._hold(inode, fd)
         else:
@@ -238,14 +251,14 @@ class Inodes:
             self._release(inode)
 
     def _encode(self, inode: Inode) -> bytes | None:
-        if self._mount_fd(inode) < 0:
+        if self.mount_fd(inode) < 0:
             return None
         try:
             return file_handles.encode(inode.fd)
         except OSError:
             return None
 
-    def _mount_fd(self, inode: Inode) -> int:
+    def mount_fd(self, inode: Inode) -> int:
         """A readable directory of the inode's filesystem, for open_by_handle_at; -1 where handles do not work."""
         fd = self._mounts.get(inode.dev)
         if fd is not None:
@@ -302,3 +315,5 @@ class Inodes:
     def _tell(self, inode: Inode) -> None:
         if self._on_directory is not None and inode.is_dir:
             self._on_directory(inode.ino, inode.fd)
+        if self.on_directory is not None and inode.is_dir and inode.fd >= 0:
+            self.on_directory(inode)

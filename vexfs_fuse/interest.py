@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol
 
 from automation.bus import Bus
+from automation.globs import PathMatcher, compile_globs
+
+Policy = Literal["auto", "native", "traced"]
+Policies = Policy | Mapping[str, Policy]  # one for all paths, or by glob: the first that matches decides, else auto
 
 
 class Guards(Protocol):
@@ -16,17 +21,27 @@ class Guards(Protocol):
 
 
 class Interest:
-    """Asks the bus, whose subscriptions answer from their routing index. `io` is the mount's policy."""
+    """Asks the bus, whose subscriptions answer from their routing index, unless the policy `io` decides."""
 
-    def __init__(self, bus: Bus, io: str = "auto", guards: Guards | None = None) -> None:
+    def __init__(self, bus: Bus, io: Policies = "auto", guards: Guards | None = None) -> None:
+        table = {"**": io} if isinstance(io, str) else io
         self._bus: Final = bus
-        self._io: Final = io
+        self._table: Final[list[tuple[PathMatcher, Policy]]] = [
+            (compile_globs((glob,)), policy) for glob, policy in table.items() if table != {"**": "auto"}
+        ]
         self._guards: Final = guards
 
     def in_data(self, path: str) -> bool:
         """Whether each read and write must be seen."""
-        if self._io != "auto":
-            return self._io == "traced"
+        for matches, policy in self._table:
+            if matches(path):
+                if policy != "auto":
+                    return policy == "traced"
+                break
+        return self.listened(path)
+
+    def listened(self, path: str) -> bool:
+        """Whether anybody listens to reads or writes, whatever the policy says."""
         return self._bus.wanted("file.written", path) or self._bus.wanted("file.read", path)
 
     def judged(self, path: str) -> bool:

@@ -69,6 +69,8 @@ class Native:
         self._active: Final = ctypes.c_int.in_dll(self._library, "vex_active")
         self._deferred: Final = (Deferred * 1024).in_dll(self._library, "vex_deferred")
         self._deferred_count: Final = ctypes.c_int.in_dll(self._library, "vex_deferred_count")
+        self._session_fd: Final = ctypes.c_int.in_dll(self._library, "vex_session_fd")
+        self._absent_timeout: Final = ctypes.c_double.in_dll(self._library, "vex_absent_timeout")
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
         self._list: Final = self._blocking.vex_list
@@ -92,6 +94,15 @@ class Native:
     def passthrough(self) -> bool:
         """Whether the kernel does the I/O of native opens by itself."""
         return bool(self.agreed & PASSTHROUGH)
+
+    @property
+    def session_fd(self) -> int:
+        """The descriptor that the kernel's requests come by, for notifications."""
+        return int(self._session_fd.value)
+
+    def remember_absent(self, seconds: float) -> None:
+        """Let the kernel believe for so long that a name is absent."""
+        self._absent_timeout.value = seconds
 
     def deferred(self) -> list[tuple[int, int]]:
         """Take what the library answered and left to do: (handle, 0) to release, (inode number, lookups) to forget."""

@@ -11,7 +11,6 @@ from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.callers import Callers, Who
 from vexfs_fuse.inodes import Inode
 
-
 MARK: Final[ContextVar[str]] = ContextVar("mark", default="")  # what a guard says of the request in hand
 
 
@@ -22,6 +21,7 @@ class Observer:
         self.bus: Final = bus
         self.callers: Final = callers
         self.failures: Final = failures
+        self.noted: Callable[[str, Inode | str, bytes | None, str | None], None] | None = None  # told of each operation
         self.before: Callable[[], None] | None = None  # does what was put off and must be published first
         self.marking = False  # whether a guard has marked any request yet
 
@@ -45,6 +45,8 @@ class Observer:
 
         `fresh` reads the caller's name anew; without it the name last seen will do.
         """
+        if self.noted is not None and "origin" not in attrs:
+            self.noted(type, place, name, dest)
         if not self.bus.heard(type):
             self.bus.skip(type)
             return

@@ -15,7 +15,7 @@ import trio
 
 from automation.bus import Bus
 from automation.events import SemanticEvent
-from vexfs_fuse import loop
+from vexfs_fuse import loop, watch_sources
 from vexfs_fuse.attributes import Attributes
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
@@ -27,29 +27,33 @@ from vexfs_fuse.extra import Extra
 from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import Guarding, Guards
 from vexfs_fuse.inodes import Inodes
-from vexfs_fuse.interest import Interest
+from vexfs_fuse.interest import Interest, Policies
 from vexfs_fuse.namespace import Namespace
 from vexfs_fuse.native import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, NATIVE, PASSTHROUGH
 from vexfs_fuse.observer import Observer
 from vexfs_fuse.operations import Operations
+from vexfs_fuse.watch import Watch
 
 log: Final = logging.getLogger(__name__)
 GARBAGE: Final = 20_000  # allocations between collections: requests make no cycles
+LONG: Final = 60.0  # seconds for which the kernel may believe what it was told, if it is told of changes
+SHORT: Final = 1.0  # and if it is not
 TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How to mount. `fuse` are mount options as libfuse takes them; timeouts are in seconds; `io` is auto, traced or
-    native.
+    """How to mount. `fuse` are mount options as libfuse takes them. Timeouts are in seconds; None is `LONG` where
+    nothing changes unseen behind the mount's back, else `SHORT`. `exclusive` says that nobody else writes there.
     """
 
     fuse: frozenset[str] = frozenset()
-    entry_timeout: float = 1.0
-    attr_timeout: float = 1.0
+    entry_timeout: float | None = None
+    attr_timeout: float | None = None
     show_control: bool = False
     failed_events: bool = False
-    io: str = "auto"
+    exclusive: bool = False
+    io: Policies = "auto"
 
 
 class Session:
@@ -71,13 +75,14 @@ class Session:
         self._bus: Final = bus
         self._tree: Final = tree
         self.inodes: Final = Inodes(root_fd, _descriptor_budget(), self._absent_names())
-        self.cache: Final = KernelCache(self.inodes)
+        self.cache: Final = KernelCache(self.inodes, NATIVE)
         self._guards: Final = guards
         self._callers: Final = Callers(commands)
         observer = Observer(bus, self._callers, failures=options.failed_events)
-        self.backing: Final = Backing(
-            self.inodes, observer, NATIVE, entry_timeout=options.entry_timeout, attr_timeout=options.attr_timeout
-        )
+        self.backing: Final = Backing(self.inodes, observer, NATIVE)
+        self.interest: Final = Interest(bus, options.io, guards)
+        self.watch: Watch | None = None
+        self._believed = SHORT
         self._scope: Final = trio.CancelScope()
         self._extra: Extra | None = None
         self._files: Files | None = None
@@ -119,6 +124,7 @@ class Session:
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
         loop.install(self._catch_up)
+        self._start_watch()
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
             if NATIVE is not None and not NATIVE.active:
@@ -130,6 +136,8 @@ class Session:
                     if self._extra is not None:
                         self._extra.nursery = nursery
                     nursery.start_soon(self.cache.run)
+                    if self.watch is not None:
+                        nursery.start_soon(self.watch.run)
                     nursery.start_soon(self._answers, task_status)
                     await pyfuse3.main(min_tasks=1, max_tasks=TASKS)
                     nursery.cancel_scope.cancel()
@@ -137,6 +145,8 @@ class Session:
             self._bus.publish(SemanticEvent("system.unmounted", attrs={"mountpoint": self.mountpoint}))
             pyfuse3.close(unmount=True)
             self._catch_up()
+            if self.watch is not None:
+                self.watch.close()
             self.backing.handles.close()
             self.inodes.close()
             self._callers.close()
@@ -144,14 +154,46 @@ class Session:
     async def _answers(self, task_status: trio.TaskStatus[None]) -> None:
         """The first answer through the kernel, asked for by a thread since this one has to give it."""
         await trio.to_thread.run_sync(os.stat, self.mountpoint, abandon_on_cancel=True)
+        self._remember_absent()
         self._bus.publish(SemanticEvent("system.mounted", attrs={"mountpoint": self.mountpoint, "io": self.mode}))
         log.info("mounted on %s: %s", self.mountpoint, self.mode)
         gc.freeze()  # what start-up made stays; a collection need not look at it again
         task_status.started()
 
+    def _start_watch(self) -> None:
+        self._believe(LONG)
+        if self.options.exclusive:
+            return
+        try:
+            source = watch_sources.best(self.backing, self.cache, self._unwatched)
+        except OSError as error:
+            self._unwatched(f"the source cannot be watched ({error.strerror})")
+            return
+        self.watch = Watch(self.backing, self.cache, source)
+
+    def _unwatched(self, reason: str) -> None:
+        """Not every change behind our back is noticed (any more): let the kernel ask often, from now on."""
+        if self._believed != SHORT:
+            log.warning("%s: changes made there behind the mount's back show after %g s", reason, SHORT)
+        self._believe(SHORT)
+        self.cache.everything()
+
+    def _believe(self, seconds: float) -> None:
+        options, timeouts = self.options, self.backing.timeouts
+        timeouts.entry = seconds if options.entry_timeout is None else options.entry_timeout
+        timeouts.attr = seconds if options.attr_timeout is None else options.attr_timeout
+        self._believed = seconds
+        if NATIVE is not None and seconds == SHORT:
+            NATIVE.remember_absent(0)
+
+    def _remember_absent(self) -> None:
+        """Only where the kernel can be told to forget all that it takes to be absent."""
+        if NATIVE is not None and self._believed == LONG and self.cache.drops_names():
+            NATIVE.remember_absent(self.backing.timeouts.entry)
+
     def _operations(self) -> Operations:
         directories = Directories(self.backing, self._tree.entry if self.options.show_control else None)
-        self._files = Files(self.backing, Interest(self._bus, self.options.io, self._guards))
+        self._files = Files(self.backing, self.interest)
         guarding = None if self._guards is None else Guarding(self._guards, self.backing)
         families: Sequence[object] = (
             Namespace(self.backing),
