@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from pyfuse3 import EntryAttributes
+from pyfuse3 import EntryAttributes, RequestContext
 
 from vexfs_fuse import passthrough
 from vexfs_fuse.callers import Who, in_group
@@ -40,6 +41,27 @@ class Backing:
     timeouts: Timeouts = field(default_factory=Timeouts)
     handles: Handles = field(default_factory=Handles)
     credentials: Credentials = field(default_factory=Credentials)
+    links: int = field(default_factory=passthrough.open_links)
+
+    def close(self) -> None:
+        """Close every descriptor but the root's (the mount is gone)."""
+        self.handles.close()
+        self.inodes.close()
+        os.close(self.links)
+
+    def masked(self, mode: int, ctx: RequestContext, parent: Inode, fd: int) -> int:
+        """`mode` without the caller's umask, unless the directory (`parent`, `fd`) has a default ACL.
+
+        The process's own umask is 0. That there is no ACL is remembered for a second, like a name's attributes.
+        """
+        if not ctx.umask:
+            return mode
+        now = time.monotonic_ns()
+        if parent.plain_until < now:
+            if passthrough.has_default_acl(fd):
+                return mode
+            parent.plain_until = now + 1_000_000_000
+        return mode & ~ctx.umask
 
     def attributes(self, inode: Inode, status: os.stat_result) -> EntryAttributes:
         """`status` in the kernel's form, under the mount's inode number."""

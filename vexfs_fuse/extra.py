@@ -17,7 +17,7 @@ from vexfs_fuse import dirents, passthrough
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
-from vexfs_fuse.errors import EXDEV, code_of
+from vexfs_fuse.errors import EINVAL, EXDEV, code_of
 from vexfs_fuse.guarding import REQUESTS, Guarding
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.native import Native
@@ -84,10 +84,9 @@ class Extra:
 
     def _lseek(self, request: int, fh: int, offset: int, whence: int) -> None:
         def work() -> None:
-            if fh >= CONTROL_BASE:  # one extent without holes, as long as anybody asks
-                found = offset if whence == os.SEEK_DATA else offset + 1
-            else:
-                found = os.lseek(self._file(fh)[0].fd, offset, whence)
+            if fh >= CONTROL_BASE:
+                raise OSError(EINVAL, "a stream has neither holes nor data that is not a hole")
+            found = os.lseek(self._file(fh)[0].fd, offset, whence)
             self._libfuse.fuse_reply_lseek(ctypes.c_void_p(request), ctypes.c_int64(found))
 
         self._guard(request, work)

@@ -22,7 +22,6 @@ from vexfs_fuse.backing import Backing
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
-from vexfs_fuse.namespace import masked
 from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH
 
 _READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
@@ -45,7 +44,7 @@ class Files:
         inode = self._inodes[ino]
         path_fd = self._inodes.fd(inode)
         size_before = os.fstat(path_fd).st_size if flags & os.O_TRUNC else 0
-        fd = passthrough.reopen(path_fd, flags)
+        fd = passthrough.reopen(self._backing.links, path_fd, flags)
         if flags & os.O_TRUNC:
             self._backing.drop_set_ids(fd, ctx)
         reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
@@ -64,7 +63,7 @@ class Files:
         with self._backing.credentials.of(ctx.uid, ctx.gid):
             wanted = flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
-                fd = os.open(name, wanted, masked(stat.S_IMODE(mode), ctx, dir_fd), dir_fd=dir_fd)
+                fd = os.open(name, wanted, self._backing.masked(stat.S_IMODE(mode), ctx, parent, dir_fd), dir_fd=dir_fd)
             except FileExistsError:
                 if flags & os.O_EXCL:
                     raise
@@ -72,7 +71,7 @@ class Files:
                 fd = os.open(name, wanted & ~(os.O_CREAT | os.O_EXCL), dir_fd=dir_fd)
         try:
             status = os.fstat(fd)
-            inode = self._inodes.enter(parent, name, passthrough.reopen(fd, os.O_PATH), status)
+            inode = self._inodes.enter(parent, name, passthrough.reopen(self._backing.links, fd, os.O_PATH), status)
         except BaseException:
             os.close(fd)
             raise

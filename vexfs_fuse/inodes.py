@@ -47,6 +47,7 @@ class Inode:
         "others",
         "owner",
         "parent",
+        "plain_until",
         "removed",
         "used",
     )
@@ -67,6 +68,7 @@ class Inode:
         self.mappable = 0  # native opens through which a mapping may write without anybody's knowledge
         self.backing_id = 0
         self.backing_opens = 0
+        self.plain_until = 0  # monotonic ns until which the directory is taken to have no default ACL
         self.removed = False
         self.used = False
         self.mode = status.st_mode  # and `owner` (uid, gid): as the kernel was last told

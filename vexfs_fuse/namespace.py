@@ -52,14 +52,14 @@ class Namespace:
         """Make a file, fifo, socket or device."""
         parent, fd = self._backing.directory(parent_ino, name)
         with self._backing.credentials.of(ctx.uid, ctx.gid):
-            os.mknod(name, masked(mode, ctx, fd), rdev, dir_fd=fd)
+            os.mknod(name, self._backing.masked(mode, ctx, parent, fd), rdev, dir_fd=fd)
         return self._made("file.created", parent, name, ctx)
 
     def mkdir(self, parent_ino: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         """Make a directory."""
         parent, fd = self._backing.directory(parent_ino, name)
         with self._backing.credentials.of(ctx.uid, ctx.gid):
-            os.mkdir(name, masked(stat.S_IMODE(mode), ctx, fd), dir_fd=fd)
+            os.mkdir(name, self._backing.masked(stat.S_IMODE(mode), ctx, parent, fd), dir_fd=fd)
         return self._made("dir.created", parent, name, ctx)
 
     def symlink(self, parent_ino: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -151,13 +151,6 @@ class Namespace:
             return status.st_ino
         inode.remove_name(parent, name)
         return inode.ino
-
-
-def masked(mode: int, ctx: RequestContext, dir_fd: int) -> int:
-    """`mode` without the caller's umask, unless the directory has a default ACL: the process's own umask is 0."""
-    if not ctx.umask or passthrough.has_default_acl(dir_fd):
-        return mode
-    return mode & ~ctx.umask
 
 
 def _status(dir_fd: int, name: bytes) -> os.stat_result | None:

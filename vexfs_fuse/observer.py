@@ -61,6 +61,9 @@ class Observer:
         if mark:
             attrs = {**attrs, "mark": mark}
         path = place if isinstance(place, str) else place.path(name)
+        if not self.bus.taken(type, path, dest):
+            self.bus.skip(type)
+            return
         tid = who.pid
         caller = self.callers.at(tid) if fresh else self.callers.seen(tid)
         self.bus.publish(

@@ -147,8 +147,7 @@ class Session:
             self._catch_up()
             if self.watch is not None:
                 self.watch.close()
-            self.backing.handles.close()
-            self.inodes.close()
+            self.backing.close()
             self._callers.close()
 
     async def _answers(self, task_status: trio.TaskStatus[None]) -> None:
