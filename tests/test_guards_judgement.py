@@ -172,6 +172,15 @@ def test_braces_cannot_name_the_control_tree():
         guard(operations="all", paths="{a,.vexfs}/**")
 
 
+def test_writes_are_traced_only_where_one_may_be_judged():
+    """Not where nobody can open for writing at all; where it depends on the caller or the state, they are."""
+    shut = guards({"operations": "modify", "paths": "a/**"})
+    assert not shut.concerns("write", "a/b") and shut.concerns("create", "a/b")
+    for more in ({"when": "state.on == true"}, {"exempt_uid": 0}, {"comm": "cp"}, {"mode": "audit"}):
+        assert guards({"operations": "modify", "paths": "a/**", **more}).concerns("write", "a/b")
+    assert not guards({"operations": "write", "paths": "a/**"}).concerns("write", "b")
+
+
 def test_the_default_is_no_guard():
     """System states do nothing until a file says what."""
     assert SystemForm().guards("x") == [] and not guards().active

@@ -49,6 +49,13 @@ class Guard:
         wanted = tuple(pattern for pattern in self.patterns if not pattern.startswith("!"))
         return compile_anchors(wanted) if wanted else ANYWHERE
 
+    @property
+    def shut(self) -> bool:
+        """Whether nobody can open a file of its for writing at all: then no write needs to be judged."""
+        form = self.form
+        somebody = form.uid or form.gid or form.comm or form.exempt_uid or form.when
+        return form.action == "deny" and form.mode == "enforce" and "open-write" in form.operations and not somebody
+
     def fits(self, request: SemanticEvent) -> bool:
         """Whether it is about this caller."""
         return (

@@ -91,7 +91,10 @@ class Guards:
 
     def concerns(self, operation: str, path: str) -> bool:
         """Whether a guard may have to judge such an operation here, by whomever: decides how a file is opened."""
-        return self.active and any(guard.live and guard.test(path) for guard in self._index.at(operation, path))
+        return self.active and any(
+            guard.live and guard.test(path) and not (operation == "write" and guard.shut)
+            for guard in self._index.at(operation, path)
+        )
 
     def judge(self, request: SemanticEvent, *, inside: bool = False) -> Verdict:
         """What becomes of a request; `inside` also asks those who guard something below it (a directory that moves)."""

@@ -95,6 +95,7 @@ class RuleDesk:
     async def prepare(self, book: Book) -> None:
         """File what is new in a book, letting requests pass in between; `install` makes it take effect."""
         words, _ = vocabulary([*(one for one in self.books.values() if one.file != book.file), book])
+        self._abandon(self._prepared.pop(book.file, []))  # what was never installed
         prepared: list[Rule] = []
         present = {rule.name: rule for rule in self._by_book.get(book.file, ())}
         source, _ = book.contents()
@@ -104,7 +105,7 @@ class RuleDesk:
                 if number % PORTION == 0:
                     await trio.lowlevel.checkpoint()
         except ValueError:  # what it needs may come with the next file; `install` will see
-            self._gone.extend(rule for rule in prepared if rule not in present.values())
+            self._abandon(prepared)
         else:
             self._prepared[book.file] = prepared
 
@@ -129,19 +130,29 @@ class RuleDesk:
     def _use(self, book: Book) -> None:
         self.words, _ = vocabulary(self.books.values())
         source, form = book.contents()
+        guards = [Guard(one, book.file, self.words) for one in (*form.guards, *form.system.guards(book.name))]
         rules = self._prepared.pop(book.file, None)
         if rules is None:
+            rules = []
             present = {rule.name: rule for rule in self._by_book.get(book.file, ())}
-            rules = [self._filed(book.file, raw, self.words, present) for raw in source.value.get("rules", ())]
-        old, self._by_book[book.file] = self._by_book.get(book.file, []), rules
+            try:
+                for raw in source.value.get("rules", ()):
+                    rules.append(self._filed(book.file, raw, self.words, present))
+            except ValueError:
+                self._abandon(rules)
+                raise
         for rule in rules:
             rule.enabled = self._switched.get(rule.name, rule.enabled)
-        self._retire(old, rules)
-        forms = [*form.guards, *form.system.guards(book.name)]
-        guards = [Guard(one, book.file, self.words) for one in forms]
         for guard in guards:
             guard.enabled = self._switched.get(guard.name, guard.enabled)
+        old, self._by_book[book.file] = self._by_book.get(book.file, []), rules
+        self._retire(old, rules)
         self.guards.switch([g for g in self.guards.guards.values() if g.file == book.file], guards)
+
+    def _abandon(self, rules: list[Rule]) -> None:
+        """Take filed rules that never took effect out of the index again, in time."""
+        self._gone.extend(rule for rule in rules if self.set.rules.get(rule.name) is not rule)
+        self._signal.set()
 
     def _filed(self, file: str, raw: Mapping[str, Any], words: Vocabulary, present: Mapping[str, Rule]) -> Rule:
         rule = self._shelf.rule(file, raw, words)
