@@ -132,7 +132,10 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node) -> Any:
         if node.tag.endswith(":int"):
-            return _integer(node.value)
+            try:
+                return _integer(node.value)
+            except ValueError:
+                raise self._error(node, f"{node.value!r} is no number; a zero in front means octal") from None
         if node.tag == "tag:yaml.org,2002:value":
             return node.value
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith((":binary", ":timestamp")):

@@ -67,6 +67,8 @@ WRONG = {
     "<scxml datamodel='null'><state><transition cond='x'/></state></scxml>": (1, "knows only In('state')"),
     "<scxml datamodel='cel'>\n<state>\n<transition cond='x +'/></state></scxml>": (3, "is no expression"),
     "<scxml/>": (1, "has no states"),
+    "<scxml><state><initial><transition/></initial><state/></state></scxml>": (1, "does not say where it begins"),
+    "<?xml version='1.0' encoding='nonsense'?>\n<scxml><rest/></scxml>": (2, "<rest> has no place"),
     "<!DOCTYPE x [<!ENTITY a 'b'>]><scxml><state/></scxml>": (1, "a DOCTYPE is not allowed"),
     "<scxml><state id='a'><history id='h'/><state/></state></scxml>": (1, "needs a default"),
     "<scxml xmlns:v='urn:vexfs'>\n<state><onentry><v:coppy/></onentry></state></scxml>": (2, "did you mean 'copy'?"),

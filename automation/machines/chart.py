@@ -237,6 +237,8 @@ class _Compiler:
             first = state.parent.children[0].name if state.parent and state.parent.children else "STATE"
             raise ChartError(form.place, f"a history state needs a default, for instance 'target: {first}'")
         begin = state.initial
+        if begin is not None and not begin.targets:
+            raise ChartError(form.place, f"{state.name!r} does not say where it begins; name one of its states")
         if begin is not None and form.initial is not None:
             within = state.parent if state.is_history else state
             assert within is not None

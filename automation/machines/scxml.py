@@ -69,7 +69,7 @@ def _parse(path: str, text: str) -> tuple[ET.Element, dict[ET.Element, int]]:
     """The tree, and the line on which each element begins. A DOCTYPE is refused: entities can grow without end."""
     builder = ET.TreeBuilder()
     lines: dict[ET.Element, int] = {}
-    parser = expat.ParserCreate(namespace_separator="}")
+    parser = expat.ParserCreate("utf-8", "}")  # whatever the document declares: it is text already
     parser.buffer_text = True
 
     def start(tag: str, attributes: dict[str, str]) -> None:
