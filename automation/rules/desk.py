@@ -38,7 +38,8 @@ log: Final = logging.getLogger(__name__)
 
 QUEUE: Final = 65_536
 BATCH: Final = 256
-PORTION: Final = 200  # rules filed or taken out between two looks at requests: about 2 ms
+SLICE: Final = 0.001  # seconds of filing rules between two looks at requests
+PORTION: Final = 200  # rules taken out between two looks at requests: about 2 ms
 
 
 class RuleDesk:
@@ -100,10 +101,12 @@ class RuleDesk:
         present = {rule.name: rule for rule in self._by_book.get(book.file, ())}
         source, _ = book.contents()
         try:
-            for number, raw in enumerate(source.value.get("rules", ()), 1):
+            until = time.perf_counter() + SLICE
+            for raw in source.value.get("rules", ()):
                 prepared.append(self._filed(book.file, raw, words, present))
-                if number % PORTION == 0:
+                if time.perf_counter() > until:
                     await trio.lowlevel.checkpoint()
+                    until = time.perf_counter() + SLICE
         except ValueError:  # what it needs may come with the next file; `install` will see
             self._abandon(prepared)
         else:
