@@ -215,7 +215,7 @@ class _Parser:
         def value(scope: Scope) -> Any:
             try:
                 return method(subject(scope), *(argument(scope) for argument in arguments))
-            except (TypeError, ValueError, AttributeError, IndexError) as error:
+            except (TypeError, ValueError, AttributeError, LookupError) as error:
                 raise ExecutionError(f"{name}() failed: {error}") from None
 
         return value

@@ -147,6 +147,15 @@ def _index(whole: Any, part: Any) -> int:
     return whole.index(part) if part in whole else -1
 
 
+def _elements(whole: Any, name: str) -> list[Any]:
+    """All elements called so in an element of data, in document order."""
+    found: list[Any] = []
+    for child in whole["children"]:
+        found += [child] if child["tagName"] == name else []
+        found += _elements(child, name)
+    return found
+
+
 METHODS: Final[Mapping[str, Callable[..., Any]]] = {
     "concat": _concat,
     "includes": lambda whole, part: part in whole,
@@ -161,5 +170,7 @@ METHODS: Final[Mapping[str, Callable[..., Any]]] = {
     "trim": lambda whole: whole.strip(),
     "toString": _written,
     "hasOwnProperty": lambda whole, key: str(key) in whole,
+    "getElementsByTagName": _elements,
+    "getAttribute": lambda whole, name: whole["attributes"].get(name),
     "join": lambda whole, between=",": between.join(map(_written, whole)),
 }

@@ -52,6 +52,8 @@ def read_scxml(path: str, text: str, fetch: Fetch | None = None) -> tuple[ET.Ele
     `fetch` gives the text of `<data src="…">`; without it such data are refused.
     """
     root, lines = _parse(path, text)
+    if _local(root) != "scxml":
+        raise DefinitionError(path, lines[root], "", f"<scxml> is expected, not <{_local(root)}>")
     try:
         return root, _Reader(root, lines, fetch).outline()
     except ChartError as error:
@@ -87,10 +89,7 @@ def _parse(path: str, text: str) -> tuple[ET.Element, dict[ET.Element, int]]:
         parser.Parse(text.lstrip("\ufeff").encode("utf-8", "surrogateescape"), True)
     except expat.ExpatError as error:
         raise DefinitionError(path, error.lineno, "", f"not XML: {expat.ErrorString(error.code)}") from None
-    root = builder.close()
-    if _local(root) != "scxml":
-        raise DefinitionError(path, lines[root], "", f"<scxml> is expected, not <{_local(root)}>")
-    return root, lines
+    return builder.close(), lines
 
 
 def _qualified(name: str) -> str:
@@ -228,17 +227,14 @@ class _Reader:
         if source is not None:
             if self._fetch is None:
                 raise self._error(element, "src", "data come from 'expr' or from the element's text")
-            return _constant(_plain(self._fetch(source)))
+            return _constant(_fetched(self._fetch(source)))
         if expression is not None:
             return self._value(element, expression)
-        text = _inner_text(element)
-        if not text.strip():
-            return None
-        return self._literal(text)
+        return self._literal(element) if len(element) or (element.text or "").strip() else None
 
-    def _literal(self, text: str) -> Value:
-        """Text between tags: JSON, else an expression's list or object, else the text itself."""
-        plain = _plain(text)
+    def _literal(self, element: ET.Element) -> Value:
+        """What stands between tags: an element, JSON, an expression's list or object, or the text itself."""
+        plain, text = _inside(element), element.text or ""
         if isinstance(plain, str) and plain[:1] in ("[", "{") and self._datamodel == "ecmascript":
             try:
                 return ecmascript.compile_value(text)
@@ -333,7 +329,7 @@ class _Reader:
     def _assign(self, element: ET.Element) -> Content:
         location = self._needed(element, "location").strip()
         source = element.get("expr")
-        value = self._value(element, source) if source is not None else self._literal(_inner_text(element))
+        value = self._value(element, source) if source is not None else self._literal(element)
         names = location.split(".")
         if names[0] in ecmascript.SYSTEM or not all(name.isidentifier() for name in names):
             return content.failing(f"{location!r} cannot be assigned to")
@@ -431,7 +427,7 @@ class _Reader:
                     expression = child.get("expr")
                     if expression is not None:
                         return _forgiving(self._value(child, expression), None)
-                    return _constant(_plain(_inner_text(child)))
+                    return _constant(_inside(child))
                 case "param":
                     source = child.get("expr") or child.get("location")
                     if source is None:
@@ -492,10 +488,26 @@ def _constant(value: Any) -> Value:
     return lambda scope: value
 
 
-def _inner_text(element: ET.Element) -> str:
-    if len(element) == 0:
-        return element.text or ""
-    return (element.text or "") + "".join(ET.tostring(child, encoding="unicode") for child in element)
+def _inside(element: ET.Element) -> Any:
+    """The first element in it as a value, or its text."""
+    return _element(element[0]) if len(element) else _plain(element.text or "")
+
+
+def _element(element: ET.Element) -> dict[str, Any]:
+    """An element of data as a plain value, for `getElementsByTagName` and `getAttribute`."""
+    inner = [_element(child) for child in element]
+    text = (element.text or "").strip()
+    return {"tagName": _local(element), "attributes": dict(element.attrib), "children": inner, "textContent": text}
+
+
+def _fetched(text: str) -> Any:
+    """A file's content: an XML document, else as between tags."""
+    if text.lstrip("\ufeff \t\r\n").startswith("<"):
+        try:
+            return _element(_parse("", text)[0])
+        except DefinitionError:
+            return _plain(text)
+    return _plain(text)
 
 
 def _plain(text: str) -> Any:
