@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -48,6 +49,9 @@ other commands:
   unmount MOUNTPOINT    let running workflows finish, then unmount and stop
   status [MOUNTPOINT]   what is mounted, and how it is doing
   check [PATH ...]      validate workflow definitions without mounting
+  replay, test          try patterns, triggers and rules on recorded events, without mounting
+  record MOUNTPOINT     write events down, for replay
+  explain MOUNTPOINT    why something did or did not fire
 
 SIGINT, SIGTERM, unmount and fusermount3 -u all stop it; a second SIGTERM ends the grace time, SIGHUP reloads the
 definitions. While mounted, MOUNTPOINT/.vexfs/README explains the control files. All about this: docs/mounting.md
@@ -56,7 +60,11 @@ definitions. While mounted, MOUNTPOINT/.vexfs/README explains the control files.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    command, arguments = parse(sys.argv[1:] if argv is None else argv, os.path.basename(sys.argv[0]))
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in TOOLS:
+        logs.configure("error", "text")
+        return int(importlib.import_module(TOOLS[words[0]]).main(list(words[1:])))
+    command, arguments = parse(words, os.path.basename(sys.argv[0]))
     logs.configure("warning" if command is mount else "error", "text")
     try:
         return command(arguments)
@@ -342,6 +350,14 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[str], argparse.ArgumentParser], Cal
     "umount": (_unmount_parser, unmount),
     "status": (_status_parser, status),
     "check": (_check_parser, check),
+}
+
+# Commands of the engine, each with a parser of its own; `main(argv)` in these modules.
+TOOLS: Final[Mapping[str, str]] = {
+    "replay": "automation.replay",
+    "record": "automation.recording",
+    "test": "automation.expectations",
+    "explain": "automation.explain",
 }
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,7 @@ log: Final = logging.getLogger(__name__)
 
 QUEUE: Final = 65_536
 BATCH: Final = 256
+RECENT: Final = 1024  # events that `explain` can look back on
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 
 
@@ -86,6 +87,7 @@ class Dispatcher:
         self._workspace: Final = workspace
         self._depth_limit: Final = depth_limit
         self._wall: Final = wall
+        self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
         self._index: Final[Index[OnEvent]] = Index()
         self._installed: Final[dict[str, _Installed]] = {}
         self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
@@ -141,6 +143,10 @@ class Dispatcher:
             return {}
         triggers = [{"type": "manual"} if t is None else t.status() for t in installed.triggers]
         return {**self.launcher.status(name), "triggers": triggers}
+
+    def triggers(self, name: str) -> tuple[_Trigger | None, ...]:
+        """Those of a workflow by number, None for manual ones."""
+        return tuple(self._installed[name].triggers) if name in self._installed else ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -260,6 +266,7 @@ class Dispatcher:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             self._too_deep(event, triggers)
             return
+        self.recent.append(event)
         now = trio.current_time()
         for trigger in triggers:
             self._ask(trigger, partial(_feed, event=event, now=now))
@@ -330,12 +337,8 @@ class Dispatcher:
         if event.cause is None or not any(trigger.matcher.matches(event) for trigger in triggers):
             return
         self.ignored["depth"] += 1
-        attrs = {
-            "reason": "depth",
-            "limit": self._depth_limit,
-            "run": event.cause.run,
-            "workflow": event.cause.workflow,
-        }
+        cause = event.cause
+        attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
         self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
 
     # Installing

@@ -23,6 +23,7 @@ from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
 from automation.errors import CallerError
 from automation.events import SemanticEvent
+from automation.explain import Explainer
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
 from automation.library import Entry, Library
@@ -113,6 +114,7 @@ class Service:
             depth_limit=limits.depth,
         )
         self.system: Final = SystemState(self.state, time.time_ns)
+        self.explainer: Final = Explainer(self)
         self.dispatcher.on_fault = self.library.fail
         self.machines.on_fault = self.library.fail
         self.registry: Final = prometheus_client.CollectorRegistry()

@@ -147,6 +147,9 @@ class FakeService:
         self.library = FakeLibrary()
         self.rules = FakeRules()
         self.patterns = FakePatterns()
+        self.explainer = SimpleNamespace(
+            names=lambda: ["pair"], knows=lambda name: name == "pair", explain=lambda name: {"name": name}
+        )
         self.machines = Machines(Bus(), FakeLauncher(), state=dict, runs=dict)
         self.machines.install(load_machine("gate.yaml", GATE))
         self.system = SystemState(State(Bus()), time.time_ns)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from automation.events import SemanticEvent
 from automation.patterns.assembly import assemble, type_check
+from automation.patterns.automaton import Action
 from automation.patterns.closures import compile_value
 from automation.patterns.interests import Concern, concern_of, stream_types
 from automation.patterns.matcher import Matcher, Partition
@@ -142,6 +143,24 @@ class Detector:
             "late": self.late,
             "dropped": self.dropped,
         }
+
+    def standing(self, limit: int) -> list[dict[str, Any]]:
+        """Where partial matches stand, those of the newest partitions first: event numbers by step, and the steps that
+        may come next (none: the end of the window is awaited).
+        """
+        out: list[dict[str, Any]] = []
+        labels = self._automaton.labels
+        for key, partition in reversed(self._partitions.items()):
+            for run in partition.runs:
+                if len(out) >= limit:
+                    return out
+                moves = [move for move in run.state.moves if move.action is Action.TAKE and move.label >= 0]
+                one: dict[str, Any] = {"by": key} if self._key is not None else {}
+                one["has"] = {n: [e.seq for e in events] for n, events in events_by_step(run, labels).items()}
+                one["waits_for"] = list(dict.fromkeys(labels[move.label] for move in moves)) or "the end of the window"
+                deadline = self._matcher.deadline(run)
+                out.append(one | ({"until_ns": deadline} if deadline is not None else {}))
+        return out
 
     def snapshot(self) -> dict[str, Any]:
         """All that it remembers, as JSON values; `resume` of a detector of the same pattern goes on from there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +18,8 @@ from automation.triggers.pending import Pending
 from automation.triggers.writers import writes
 
 MOST_COOLING: Final = 100_000
+MOST_NOTES: Final = 64  # decisions that `explain` can look back on, and events of each
+MOST_NOTED: Final = 16
 _OBSERVED: Final = ("file.written", "file.truncated", "file.closed", "file.renamed", "file.deleted")
 
 
@@ -60,8 +62,10 @@ class OnEvent:
         self.number: Final = number
         self.form: Final = form
         self.matcher: Final = Matcher(form, variables, state)
+        self.variables: Final = variables
         self.fired = 0
         self.suppressed: Final[Counter[str]] = Counter()
+        self.notes: Final[deque[tuple[tuple[SemanticEvent, ...], str]]] = deque(maxlen=MOST_NOTES)
         self._busy: Final = busy
         self._settling: Final[Pending[_Held]] = Pending()
         self._open: Final[dict[int, dict[str, _Held]]] = {}  # quiet, but somebody may still write
@@ -112,6 +116,15 @@ class OnEvent:
         for key, held in list(self._debouncing.due(now)):
             firings += self._fire(key, held, now)
         return firings
+
+    def waiting(self, event: SemanticEvent) -> str:
+        """What an event that matched waits for; empty when it does not wait."""
+        path = target_of(event)
+        if path in self._settling:
+            return f"waits until the file has been quiet for {self.form.settle:g} s"
+        if path in self._open.get(event.inode, {}):
+            return "waits until nobody has the file open for writing"
+        return "waits for more (debounce)" if self.matcher.key(event) in self._debouncing else ""
 
     def recheck(self, now: float) -> None:
         """Events were lost: wait anew for files that were thought to be open."""
@@ -170,9 +183,13 @@ class OnEvent:
         if self.form.cooldown is not None:
             if now < self._cool_until.get(key, 0.0):
                 self.suppressed["cooldown"] += 1
+                self.notes.append((held.events[-MOST_NOTED:], f"not fired: cooldown of the key {key!r}"))
                 return []
             self._cool(key, now, self.form.cooldown)
         self.fired += 1
+        self.notes.append(
+            (held.events[-MOST_NOTED:], "fired" if held.count == 1 else f"{held.count} events fired at once")
+        )
         return [Firing(self.workflow, self.number, "event", key, held.events, held.count)]
 
     def _cool(self, key: str, now: float, cooldown: float) -> None:

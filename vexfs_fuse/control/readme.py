@@ -33,6 +33,11 @@ workflows/     definition files, and a directory for each workflow
   NAME/trigger     what starts it; echo '{"size": 10}' > NAME/trigger starts it
   NAME/enabled     1 or 0; write it to change it
 
+explain/NAME   why a workflow, pattern or rule did or did not fire
+
+patterns/      each pattern that is loaded
+  NAME/definition, NAME/status, NAME/enabled
+
 rules/         each rule and guard
   NAME/definition  what its file says of it
   NAME/status      what it did, what kept it from firing, why it is disabled

@@ -11,8 +11,10 @@ from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
 from vexfs_fuse.control.machines import MachinesDirectory
+from vexfs_fuse.control.explain import Explanations
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
+from vexfs_fuse.control.patterns import Patterns
 from vexfs_fuse.control.readme import Readme
 from vexfs_fuse.control.rules import Rules
 from vexfs_fuse.control.runs import Runs
@@ -50,6 +52,8 @@ class Root:
             "error": ErrorFile(refusals, service),
             "state": StateFile(service.state),
             "workflows": Workflows(service),
+            "explain": Explanations(service.explainer),
+            "patterns": Patterns(service.patterns),
             "rules": Rules(service.rules),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),
