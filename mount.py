@@ -133,6 +133,7 @@ def _serve(
     from automation.service import Service
     from automation.workspace import Workspace
     from vexfs_fuse.control import ControlTree, Mount
+    from vexfs_fuse.metrics import SessionMetrics
     from vexfs_fuse.server import LateCache, Server
     from vexfs_fuse.session import Session, SessionOptions
 
@@ -141,7 +142,8 @@ def _serve(
     cache = LateCache()
     workspace = Workspace(place.root_fd, bus.publish, cache)
     service = Service(bus, workspace=workspace, commands=commands, workflows=workflows[0], shown=workflows[1])
-    tree = ControlTree(service, Mount(place.mountpoint, place.source))
+    shown = Mount(place.mountpoint, place.source)
+    tree = ControlTree(service, shown)
     session = Session(
         place.root_fd,
         place.mountpoint,
@@ -155,9 +157,13 @@ def _serve(
             attr_timeout=settings.attr_timeout,
             show_control=settings.show_control,
             failed_events=settings.failed_events,
+            exclusive=settings.exclusive,
+            io=settings.io,
         ),
     )
     cache.target = session.cache
+    shown.facts.append(session.facts)
+    service.registry.register(SessionMetrics(session.backing, session.cache, session.interest, lambda: session.watch))
     announce = ready.tell if ready else lambda: None
     try:
         trio.run(Server(service, session, settings.grace).run, announce)
@@ -300,8 +306,10 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
         help="ro, allow_other, default_permissions, fsname=NAME, ...",
     )
     add("--show-control", action=switch, help="list .vexfs in the root; by name it is always there")
-    add("--attr-timeout", metavar="SECONDS", help="how long the kernel may keep attributes (default: 1)")
-    add("--entry-timeout", metavar="SECONDS", help="how long the kernel may keep names (default: 1)")
+    add("--attr-timeout", metavar="SECONDS", help="how long the kernel may keep attributes (default: 60)")
+    add("--entry-timeout", metavar="SECONDS", help="how long the kernel may keep names (default: 60)")
+    add("--exclusive", action=switch, help="nobody else changes SOURCE: do not watch it")
+    add("--io", metavar="POLICY", help="auto, native (as fast as can be) or traced (each read and write an event)")
     add("--failed-events", action=switch, help="failed operations are events too, with the name of their error")
 
     add = parser.add_argument_group("what it tells").add_argument

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from automation.errors import CallerError, DefinitionError
+from automation.globs import compile_globs
 from automation.quantities import Duration
 
 
@@ -25,6 +26,15 @@ def _listed(value: object) -> object:
     return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
 
 
+def _known_globs(value: object) -> object:
+    """The globs of the table must be well-formed."""
+    if isinstance(value, dict):
+        for glob in value:
+            compile_globs((str(glob),))
+    return value
+
+
+Io = Literal["auto", "native", "traced"]
 Options = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -41,8 +51,10 @@ class Settings(BaseModel):
     options: Options = ()
     background: bool = False
     show_control: bool = False
-    attr_timeout: Duration = 1.0
-    entry_timeout: Duration = 1.0
+    attr_timeout: Duration | None = None
+    entry_timeout: Duration | None = None
+    exclusive: bool = False
+    io: Annotated[Io | dict[str, Io], BeforeValidator(_known_globs)] = "auto"
     failed_events: bool = False
     grace: Duration = 10.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"

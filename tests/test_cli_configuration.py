@@ -33,13 +33,24 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         log-level = "debug"
         log-format = "json"
         log-file = "/var/log/vexfs.log"
+        exclusive = true
+        [io]
+        "*.log" = "native"
         """,
     )
     settings = configuration.read(path)
     assert settings.model_fields_set == set(Settings.model_fields)
     assert settings.options == ("allow_other", "noatime")
     assert (settings.attr_timeout, settings.entry_timeout, settings.grace) == (2.0, 0.5, 60.0)
-    assert settings.background and settings.show_control and settings.failed_events
+    assert settings.background and settings.show_control and settings.failed_events and settings.exclusive
+    assert settings.io == {"*.log": "native"}
+
+
+@pytest.mark.parametrize("text", ['io = "fast"', '[io]\n"*.log" = "fast"', '[io]\n"[" = "native"'])
+def test_a_wrong_policy_is_refused_with_its_line(tmp_path, text):
+    """A policy that does not exist and a glob that is malformed are found before the mount is made."""
+    with pytest.raises(DefinitionError, match=r"vexfs.toml:1: io: "):
+        configuration.read(written(tmp_path, text))
 
 
 def test_underscores_are_dashes(tmp_path):
@@ -103,7 +114,7 @@ def test_later_layers_win_and_options_add_up():
     file = Settings(grace=1.0, attr_timeout=5.0, options=("ro",))
     line = Settings(grace=2.0, options=("allow_other",))
     both = configuration.combine(Settings(), file, line)
-    assert (both.grace, both.attr_timeout, both.entry_timeout) == (2.0, 5.0, 1.0)
+    assert (both.grace, both.attr_timeout, both.entry_timeout) == (2.0, 5.0, None)
     assert both.options == ("ro", "allow_other")
 
 

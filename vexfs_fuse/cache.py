@@ -46,6 +46,11 @@ class KernelCache:
         self.noted: Callable[[str], None] | None = None  # told of each path that an automation changed
         self.dropped = 0
 
+    @property
+    def pending(self) -> set[Item]:
+        """What the kernel has yet to be told."""
+        return set(self._pending)
+
     def entry(self, parent: str, name: str) -> None:
         """`name` in the directory `parent` appeared, vanished or means something else now."""
         if self.noted is not None:

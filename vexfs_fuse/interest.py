@@ -7,6 +7,7 @@ from typing import Final, Literal, Protocol
 
 from automation.bus import Bus
 from automation.globs import PathMatcher, compile_globs
+from vexfs_fuse.handles import Handles
 
 Policy = Literal["auto", "native", "traced"]
 Policies = Policy | Mapping[str, Policy]  # one for all paths, or by glob: the first that matches decides, else auto
@@ -43,6 +44,11 @@ class Interest:
     def listened(self, path: str) -> bool:
         """Whether anybody listens to reads or writes, whatever the policy says."""
         return self._bus.wanted("file.written", path) or self._bus.wanted("file.read", path)
+
+    def unseen(self, handles: Handles) -> list[str]:
+        """Paths of the files that are open natively although somebody listens to their reads or writes by now."""
+        open_natively = {file.inode.path(): None for file in handles.files.values() if file.native}
+        return [path for path in open_natively if self.listened(path)]
 
     def judged(self, path: str) -> bool:
         """Whether a guard may have to judge each write: then all of them must come through us, mapped ones too."""

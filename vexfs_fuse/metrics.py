@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,12 +10,18 @@ from prometheus_client.registry import Collector
 
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
+from vexfs_fuse.interest import Interest
+from vexfs_fuse.watch import Watch
 
 
 class SessionMetrics(Collector):
     """Reads the tables of one mount when asked; nothing is counted twice."""
 
-    def __init__(self, backing: Backing, cache: KernelCache) -> None:
+    def __init__(
+        self, backing: Backing, cache: KernelCache, interest: Interest, watch: Callable[[], Watch | None]
+    ) -> None:
+        self._interest: Final = interest
+        self._watch: Final = watch
         self._backing: Final = backing
         self._cache: Final = cache
 
@@ -32,4 +38,10 @@ class SessionMetrics(Collector):
         yield CounterMetricFamily("vexfs_inode_reopens", "Inodes that got a descriptor again.", inodes.reopened)
         backing_ids = sum(inode.backing_id != 0 for inode in inodes)
         yield GaugeMetricFamily("vexfs_backing_ids", "Files registered for kernel passthrough.", backing_ids)
-        yield CounterMetricFamily("vexfs_invalidations_dropped", "Left to the timeouts.", self._cache.dropped)
+        yield CounterMetricFamily("vexfs_invalidations_dropped", "Made good by forgetting all.", self._cache.dropped)
+        unseen = len(self._interest.unseen(self._backing.handles))
+        yield GaugeMetricFamily("vexfs_open_files_unseen", "Open natively though something listens.", unseen)
+        watch = self._watch()
+        if watch is not None:
+            yield CounterMetricFamily("vexfs_watch_changes", "Changes by others behind the mount.", watch.changes)
+            yield CounterMetricFamily("vexfs_watch_gaps", "Overflows of the watch on the source.", watch.gaps)

@@ -36,6 +36,7 @@ from vexfs_fuse.watch import Watch
 
 log: Final = logging.getLogger(__name__)
 GARBAGE: Final = 20_000  # allocations between collections: requests make no cycles
+_SHOWN: Final = 3  # paths in one row of the status
 LONG: Final = 60.0  # seconds for which the kernel may believe what it was told, if it is told of changes
 SHORT: Final = 1.0  # and if it is not
 TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
@@ -95,6 +96,18 @@ class Session:
         if not NATIVE.passthrough:
             return "FUSE (no kernel passthrough: it needs root and Linux 6.9)"
         return "kernel passthrough, traced where an automation listens"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Rows for the status: what the I/O goes through, the watch, and what is read and written unseen."""
+        watch = "off: nobody else changes the source" if self.options.exclusive else "off"
+        if self.watch is not None:
+            watch = f"{self.watch.source.describe()}, {self.watch.changes} changes by others, {self.watch.gaps} gaps"
+        rows = [("io", self.mode), ("watch", watch)]
+        unseen = self.interest.unseen(self.backing.handles)
+        if unseen:
+            shown = ", ".join(unseen[:_SHOWN]) + (", …" if len(unseen) > _SHOWN else "")
+            rows.append(("unseen", f"{len(unseen)} open natively though something listens: {shown}"))
+        return rows
 
     async def drain(self) -> None:
         """Let those who wait for events go, so that the mount is not busy with them."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
-from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.explain import Explanations
+from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.patterns import Patterns
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What the tree says of the mount: where it is, what it shows, and whose it is."""
+    """What the tree says of the mount: where it is, what it shows, whose it is, and further rows for `status`."""
 
     mountpoint: str
     source: str
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
+    facts: list[Callable[[], Iterable[tuple[str, str]]]] = field(default_factory=list)
 
 
 class Root:
@@ -44,7 +45,7 @@ class Root:
         self._since_ns: Final = service.started_ns
         self._entries: Final[dict[str, Node]] = {
             "README": Readme(self._since_ns),
-            "status": Status(service, mount.mountpoint, mount.source, readers),
+            "status": Status(service, mount.mountpoint, mount.source, readers, mount.facts),
             "metrics": Metrics(service),
             "events": EventStream(service.bus, ("*",), readers),
             "events.d": EventTypes(service.bus, readers, self._since_ns),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.handles import Snapshot
@@ -23,7 +23,15 @@ ROWS: Final = 12  # workflows and runs shown; the rest are counted
 class Status:
     """80 columns; sections for the mount, workflows, runs, and queues that lost events."""
 
-    def __init__(self, service: Service, mountpoint: str, source: str, readers: Readers) -> None:
+    def __init__(
+        self,
+        service: Service,
+        mountpoint: str,
+        source: str,
+        readers: Readers,
+        facts: Iterable[Callable[[], Iterable[tuple[str, str]]]] = (),
+    ) -> None:
+        self._facts: Final = facts
         self._service: Final = service
         self._mountpoint: Final = mountpoint
         self._source: Final = source
@@ -62,6 +70,7 @@ class Status:
             ("runs", _counts(facts["runs"])),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
+        rows += [row for fact in self._facts for row in fact()]
         return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
 
     def _rate(self, now: int) -> str:
