@@ -68,6 +68,16 @@ def test_a_process_that_is_gone_has_a_number_and_no_name():
     assert callers.at(0).comm() == "kernel"
 
 
+def test_the_name_outlives_the_process(child):
+    """A file is released after its last writer has ended; the event still says who that was."""
+    callers = Callers(Commands(active=False))
+    callers.at(child.pid)
+    child.kill()
+    child.wait()
+    assert callers.seen(child.pid).comm() == "sh"
+    callers.close()
+
+
 def test_a_commands_session_gives_the_cause(child):
     """What a child of an automation does is the automation's doing."""
     callers = Callers(Commands(sid=child.pid))

@@ -114,7 +114,9 @@ class Callers:
         caller = self._known.get(tid)
         if caller is None:
             return self.at(tid)
-        return caller if caller.checked else self.at(tid)
+        if not caller.checked:
+            self._find_cause(caller, tid)
+        return caller
 
     def close(self) -> None:
         """Let go of all."""
