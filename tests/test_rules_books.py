@@ -60,6 +60,13 @@ rules:
             "rules.0.actions.0.action.sauce",
             "no such",
         ),
+        (
+            book(rule("a", "exceptions: [{name: e, fields: size, comps: <, values: [x]}],")),
+            2,
+            "rules.0.exceptions.0",
+            "x",
+        ),
+        (book(rule("a", "exceptions: [{name: e, fields: comm, values: [[x]]}],")), 2, "rules.0.exceptions.0", "x"),
         ("macros:\n  m: 'event.x == 1'\n", 2, "macros.m", "an event has no field 'x'"),
         ("lists:\n  l: ['@l']\n", 2, "lists.l", "holds itself"),
         ("guards:\n  - {name: g, operations: [fly]}\n", 2, "guards.0.operations", "there is no operation"),

@@ -138,6 +138,8 @@ def test_trees_join_conditions():
         ({"fields": ["comm", "uid"], "values": [["cp", 8], ["mv", 7]]}, False),
         ({"fields": "target", "comps": "glob", "values": ["out/*"]}, True),
         ({"fields": "size", "comps": ">=", "values": [10]}, True),
+        ({"fields": "comm", "comps": ">=", "values": [10]}, False),
+        ({"fields": "uid", "comps": "startswith", "values": ["7"]}, False),
         ({"fields": ["attrs.s", "comm"], "comps": ["=", "in"], "values": [["x", ["@tools"]]]}, True),
     ],
 )

@@ -146,7 +146,7 @@ def silences(exception: RuleException, words: Vocabulary) -> Check:
     elif single:
         rows = [[row] for row in rows]
     tuples = [
-        [_comparison(comp, words.items(value) if comp == "in" else _one(words.items([value]))) for comp, value in pairs]
+        [_value_test(comp, words.items(value) if comp == "in" else _one(words.items([value]))) for comp, value in pairs]
         for pairs in (zip(comparisons, row, strict=True) for row in rows)
     ]
 
@@ -284,6 +284,22 @@ def _comparison(name: str, constant: Any) -> Callable[[Any], bool]:
         case "startswith" | "endswith" | "contains" | "glob" if isinstance(constant, str):
             return _text_test(name, constant)
     raise _UnknownShape
+
+
+def _value_test(name: str, constant: Any) -> Callable[[Any], bool]:
+    """`_comparison` where there is no CEL to turn to: what cannot be compared does not fit."""
+    try:
+        test = _comparison(name, constant)
+    except _UnknownShape:
+        raise ValueError(f"nothing can be compared with {constant!r} by {name!r}") from None
+
+    def fits(value: Any) -> bool:
+        try:
+            return test(value)
+        except _Unsure:
+            return False
+
+    return fits
 
 
 def _equality(constant: Any) -> Callable[[Any], bool]:
