@@ -157,7 +157,7 @@ def test_closed_names_the_last_writer(mount: Mount) -> None:
         fd = os.open(mount.mountpoint / "last-writer", os.O_CREAT | os.O_WRONLY)
         child = in_child(lambda: (os.write(fd, b"x"), os.getpid())[1])
         os.close(fd)
-        assert events.until(typed("file.closed"))[-1]["pid"] == child
+        assert events.until(typed("file.closed", "last-writer"))[-1]["pid"] == child
 
 
 def test_reused_pid_is_not_confused(mount: Mount) -> None:

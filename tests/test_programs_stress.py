@@ -67,7 +67,8 @@ SIZES = {
 def test_stress_ng_verifies(there: Place, group: str) -> None:
     """The stressors of a group run for seconds side by side and find nothing wrong; the mount answers afterwards."""
     need("stress-ng")
-    names = STRESSORS[group].split()
+    # Where fallocate is missing stress-ng writes zeros instead, and takes a short write at RLIMIT_FSIZE for success.
+    names = [name for name in STRESSORS[group].split() if there.native or name != "fsize"]
     options = [option for name in names for option in (f"--{name}", "1")]
     sizes = [option for name in names if name in SIZES for option in (f"--{name}-{SIZES[name]}", "16m")]
     text = run(there.path, "stress-ng", *options, *sizes, "--temp-path", ".", "--timeout", "3", "--verify")

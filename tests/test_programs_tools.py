@@ -3,13 +3,14 @@
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.posix.calls import make, opened
-from tests.posix.children import Child
+from tests.posix.calls import attempt, make, opened
+from tests.posix.children import Child, in_child
 from tests.posix.snapshot import snapshot
 from tests.programs.places import SETTINGS, Place, below, place
 from tests.programs.running import need, run, wait_until
@@ -257,6 +258,17 @@ END
     mktemp -p . | xargs rm; mkfifo p; (echo through > p &); test "$(cat p)" = through
     """
     run(there.path, "bash", "-c", script)
+
+
+def test_standing_in_a_directory_made_behind_the_mount(there: Place, request: pytest.FixtureRequest) -> None:
+    """Who enters a directory that was made behind the mount a moment ago can stay there."""
+    if not there.native:
+        reason = "without the native library the kernel can only be told to drop a name, from under those in it too"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    for number in range(5):
+        (there.backing / str(number)).mkdir()
+        here = there.path / str(number)
+        assert in_child(lambda here=here: (os.chdir(here), time.sleep(0.2), attempt(os.getcwd))[2]) == str(here)
 
 
 def test_killed_writers(there: Place) -> None:

@@ -1,6 +1,8 @@
 """fallocate(2) in its modes, and posix_fallocate(3)."""
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 from tests.posix.calls import attempt, fallocate, make, mode, opened
@@ -192,3 +194,24 @@ def check_clears_set_ids(directory: Path) -> object:
             return attempt(fallocate, fd, 0, 0, PAGE)
 
     return as_user(ALICE, work), mode(path)
+
+
+def check_limit_of_the_process(directory: Path) -> object:
+    """Beyond RLIMIT_FSIZE fallocate is EFBIG with SIGXFSZ, and the size stays; within it works."""
+    seen: list[int] = []
+    signal.signal(signal.SIGXFSZ, lambda number, _: seen.append(number))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10 * PAGE, 10 * PAGE))
+    with opened(make(directory / "file", b"text"), os.O_RDWR) as fd:
+        result: list[object] = []
+        for start, length in ((0, 11 * PAGE), (0, 10 * PAGE), (0, 10 * PAGE + 1), (5 * PAGE, 6 * PAGE)):
+            result += [attempt(fallocate, fd, 0, start, length), os.fstat(fd).st_size]
+    assert result == ["EFBIG", 4, None, 10 * PAGE, "EFBIG", 10 * PAGE, "EFBIG", 10 * PAGE]
+    return result, len(seen)
+
+
+def check_limit_with_keep_size(directory: Path) -> object:
+    """The same with KEEP_SIZE, which some filesystems measure by the limit as well."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10 * PAGE, 10 * PAGE))
+    with opened(make(directory / "file", b"text"), os.O_RDWR) as fd:
+        return attempt(fallocate, fd, KEEP_SIZE, 0, 20 * PAGE), os.fstat(fd).st_size

@@ -37,6 +37,11 @@ DIFFERENCES: Final = (
         "FUSE_STATX came after libfuse 3.14: no birth time; all else of statx is answered",
     ),
     Difference(
+        ("allocation.limit_with_keep_size",),
+        ("tmpfs", "tmpfs-fallback"),
+        "tmpfs measures KEEP_SIZE by the caller's RLIMIT_FSIZE, which the kernel checks for us only where the size grows",
+    ),
+    Difference(
         ("badcalls.inode_flags",),
         EVERYWHERE,
         "pyfuse3 has no ioctl: chattr and lsattr are ENOTTY, as on most network filesystems",
@@ -56,6 +61,7 @@ DIFFERENCES: Final = (
             "allocation.punched_hole_is_seen",
             "allocation.bad_ranges",
             "allocation.no_space",
+            "allocation.limit_of_the_process",
             "allocation.clears_set_ids",
             "orphans.allocated",
         ),

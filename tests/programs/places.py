@@ -37,5 +37,5 @@ def place(setting: str) -> Iterator[Place]:
 
 def below(where: Place, name: str) -> Place:
     """A directory of a test's own."""
-    (where.backing / name).mkdir()
+    (where.path / name).mkdir()
     return Place(where.path / name, where.backing / name, where.native)
