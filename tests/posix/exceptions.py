@@ -39,7 +39,7 @@ DIFFERENCES: Final = (
     Difference(
         ("allocation.limit_with_keep_size",),
         ("tmpfs", "tmpfs-fallback"),
-        "tmpfs measures KEEP_SIZE by the caller's RLIMIT_FSIZE, which the kernel checks for us only where the size grows",
+        "tmpfs holds KEEP_SIZE to the caller's RLIMIT_FSIZE; the kernel checks it for us only where the size grows",
     ),
     Difference(
         ("badcalls.inode_flags",),
