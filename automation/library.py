@@ -31,7 +31,7 @@ from automation.loading import examine_source, most_telling
 from automation.machines import loading as machines
 from automation.machines.machine import Machine
 from automation.machines.thresholds import ThresholdsForm
-from automation.patterns.collection import Collection, examine_collection, is_collection, patterns_of
+from automation.patterns.collection import Collection, check_names, examine_collection, is_collection, patterns_of
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -471,6 +471,7 @@ async def _check(paths: list[str]) -> list[DefinitionError]:
     errors: list[DefinitionError] = []
     names: dict[tuple[str, str], str] = {}
     books: list[Book] = []
+    loaded: dict[str, Definition] = {}
     async with ScriptPool() as pool:
         for path in paths:
             for file in _files(path):
@@ -479,11 +480,12 @@ async def _check(paths: list[str]) -> list[DefinitionError]:
                 if isinstance(workflow, Book):
                     books.append(workflow)
                 if workflow is not None:
+                    loaded[file] = workflow
                     other = names.setdefault((os.path.dirname(file), workflow.name), file)
                     if other != file:
                         reason = f"{other} holds a workflow called {workflow.name!r} already"
                         errors.append(DefinitionError(file, None, "name", reason))
-    return errors + check_books(books)
+    return errors + check_books(books) + check_names(loaded, paths)
 
 
 def _files(path: str) -> list[str]:

@@ -185,3 +185,14 @@ async def test_a_pattern_name_belongs_to_one_file(tmp_path):
         r.publish("user.a")
         await r.settled()
         assert len(r.events("pattern.matched")) == 1
+
+
+def test_check_looks_between_the_files_of_a_directory(tmp_path):
+    """A trigger on a pattern that nobody holds, and a name that two hold; a single file may need its neighbours."""
+    (tmp_path / "a.yaml").write_text("patterns: {upload: 'x(user.a)', both: 'x(user.a)'}")
+    (tmp_path / "b.yaml").write_text("patterns: {both: 'x(user.b)'}")
+    (tmp_path / "c.yaml").write_text("triggers: [{pattern: upload}, {pattern: uplaod}]\nsteps: [{log: {message: x}}]\n")
+    shown = [str(error) for error in check([str(tmp_path)])]
+    assert len(shown) == 2 and "b.yaml: patterns.both" in shown[0]
+    assert "c.yaml: triggers.1.pattern" in shown[1] and "did you mean 'upload'" in shown[1]
+    assert check([str(tmp_path / "c.yaml")]) == []

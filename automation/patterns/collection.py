@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from automation.definitions import Form, Name
+from automation.definitions import Form, Name, PatternTrigger, Workflow
 from automation.errors import DefinitionError
+from automation.expressions import nearest
 from automation.loading import problems
 from automation.patterns.loading import Definition
 from automation.patterns.table import PatternTable
@@ -48,6 +49,32 @@ def patterns_of(definition: object) -> Mapping[str, Definition]:
     """The patterns that a definition of any kind holds."""
     found: Mapping[str, Definition] = getattr(definition, "every_pattern", {})
     return found
+
+
+def check_names(definitions: Mapping[str, object], paths: Iterable[str]) -> list[DefinitionError]:
+    """What is wrong between files (by path): a pattern that two of a directory hold, or, where a whole directory
+    is among `paths`, that none of it holds though a trigger names it.
+    """
+    errors = []
+    holders: dict[tuple[str, str], str] = {}
+    for file, definition in definitions.items():
+        for name in patterns_of(definition):
+            other = holders.setdefault((os.path.dirname(file), name), file)
+            if other != file:
+                reason = f"{other} holds a pattern called {name!r} already"
+                errors.append(DefinitionError(file, None, f"patterns.{name}", reason))
+    whole = {os.path.normpath(path) for path in paths}
+    for file, definition in definitions.items():
+        folder = os.path.dirname(file)
+        if not isinstance(definition, Workflow) or os.path.normpath(folder) not in whole:
+            continue
+        known = [name for place, name in holders if place == folder]
+        for i, trigger in enumerate(definition.triggers):
+            name = trigger.pattern_name(definition.name, i) if isinstance(trigger, PatternTrigger) else ""
+            if name and name not in known:
+                reason = f"there is no pattern called {name!r}{nearest(name, known)}"
+                errors.append(DefinitionError(file, None, f"triggers.{i}.pattern", reason))
+    return errors
 
 
 def is_collection(source: Source) -> bool:

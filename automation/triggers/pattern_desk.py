@@ -279,7 +279,10 @@ class PatternDesk:
                 self._launcher.admit(firing)
 
     def _publish(self, type_name: str, pattern: str, steps: Steps, attrs: dict[str, Any]) -> None:
-        self._bus.publish(found_event(type_name, pattern, steps, attrs))
+        if self._bus.heard(type_name):
+            self._bus.publish(found_event(type_name, pattern, steps, attrs))
+        else:
+            self._bus.skip(type_name)
 
     def _publish_definition(self, name: str, owner: str, status: str, reason: str = "") -> None:
         attrs = {"name": name, "file": owner, "kind": "pattern", "status": status}
