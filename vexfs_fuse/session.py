@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import resource
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +40,7 @@ GARBAGE: Final = 20_000  # allocations between collections: requests make no cyc
 _SHOWN: Final = 3  # paths in one row of the status
 LONG: Final = 60.0  # seconds for which the kernel may believe what it was told, if it is told of changes
 SHORT: Final = 1.0  # and if it is not
+TURN: Final = 0.0005  # seconds for which a busy thread (a large definition being read) may hold up a request
 TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
 
 
@@ -129,6 +131,7 @@ class Session:
         operation, and a command that it starts waits for the answers instead of passing beneath the mount.
         """
         gc.set_threshold(GARBAGE)
+        sys.setswitchinterval(TURN)
         os.umask(0)  # a caller's umask comes with its request
         operations = self._operations()
         operations.enable_acl = bool({"allow_other", "allow_root", "default_permissions"} & self.options.fuse)
