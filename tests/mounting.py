@@ -42,9 +42,9 @@ class Mount:
 def mount_table() -> dict[str, str]:
     """Mountpoint → filesystem type, as the kernel has it now (the topmost mount of each point)."""
     table = {}
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, point, kind, *_ = line.split(" ")
-        table[point.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")] = kind
+    for line in Path("/proc/self/mounts").read_bytes().split(b"\n")[:-1]:
+        _, point, kind, *_ = line.split(b" ")
+        table[os.fsdecode(point.decode("unicode_escape").encode("latin-1"))] = kind.decode()
     return table
 
 

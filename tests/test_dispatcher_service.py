@@ -21,7 +21,7 @@ LOG = "triggers: {path: in/*}\nsteps: [{log: {message: x}}]\n"
         ("dance", "the commands are pause"),
         ("pause now", "nothing more"),
         ("enable", "a name is missing"),
-        ("enable nosuch", "no workflow called 'nosuch'"),
+        ("enable nosuch", "called 'nosuch'"),
         ("run", "a name is missing"),
         ("run nosuch", "no workflow"),
         ('run w {"a": }', "no JSON object"),
@@ -57,10 +57,12 @@ async def test_every_command_answers_with_a_sentence(tmp_path):
         assert first.input == {"a": 1}
         with pytest.raises(CallerError, match="succeeded already"):
             await r.service.command(f"cancel {first.id}", 0)
+        with pytest.raises(CallerError, match="version"):
+            await r.service.command("rollback my flow", 0)
         assert not r.service.quit_requested.is_set()
         await r.service.command("quit\n", 0)
         assert r.service.quit_requested.is_set()
-        assert {line.split()[0] for line in lines} | {"cancel", "quit"} == set(COMMANDS)
+        assert {line.split()[0] for line in lines} | {"cancel", "quit", "rollback"} == set(COMMANDS)
 
 
 async def test_the_status_is_plain_and_complete(tmp_path):
