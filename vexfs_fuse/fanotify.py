@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,9 +25,13 @@ RENAME: Final = 0x1000_0000
 DIRECTORY: Final = 0x4000_0000
 _MASK: Final = MODIFY | ATTRIB | CLOSE_WRITE | CREATE | DELETE | RENAME | DIRECTORY
 
+_DATA: Final = MODIFY | ATTRIB | CLOSE_WRITE
+
 # CLOEXEC, NONBLOCK, and of each event: the object, its directory, its name, and the object that the name is of
 _INIT: Final = 0x1 | 0x2 | 0x200 | 0x400 | 0x800 | 0x1000
 _MARK_ADD_FILESYSTEM: Final = 0x1 | 0x100
+_IGNORE: Final = 0x20 | 0x40  # on one object, and go on ignoring it when it is modified
+_ADD, _REMOVE = 0x1, 0x2
 _FID, _DFID_NAME, _DFID, _OLD, _NEW = 1, 2, 3, 10, 12
 _EVENT: Final = struct.Struct("=IBBHQii")  # length, version, reserved, length of this header, mask, fd, pid
 _INFO: Final = struct.Struct("=BBHQI")  # type, padding, length, fsid, bytes of the handle (its type is 4 more)
@@ -37,7 +41,7 @@ _BUFFER: Final = 1 << 16  # bytes a read; about 650 events
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Name:
     """A directory by its handle, in the form of `file_handles`, and a name in it; `.` is the directory itself."""
 
@@ -46,7 +50,7 @@ class Name:
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Notice:
     """What one process did to one name: `mask` may hold several changes, whose order is not told.
 
@@ -77,13 +81,21 @@ class Fanotify:
         if _libc.fanotify_mark(self.fd, _MARK_ADD_FILESYSTEM, ctypes.c_uint64(_MASK), _AT_FDCWD, path) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def read(self) -> tuple[list[Notice], bytes]:
+    def ignore(self, fd: int, on: bool) -> None:
+        """Tell nothing of writes to the object `fd` (an O_PATH descriptor will do), or tell of them again."""
+        path = f"/proc/self/fd/{fd}".encode()
+        flags = _IGNORE | (_ADD if on else _REMOVE)
+        _libc.fanotify_mark(self.fd, flags, ctypes.c_uint64(MODIFY), _AT_FDCWD, path)  # a refusal only costs time
+
+    def read(self, clients: Mapping[bytes, int]) -> tuple[list[Notice], bytes]:
         """What others did since the last read, as much as fits the buffer; raises BlockingIOError when there is none.
+
+        `clients` are those who wrote natively and closed: the handle of the directory with the name → the process.
 
         Empty when all of it was our own; else with the bytes that were read, for `own_targets`.
         """
         length = os.readv(self.fd, [self._buffer])
-        notices = list(foreign(memoryview(self._buffer)[:length], self._own))
+        notices = list(foreign(memoryview(self._buffer)[:length], self._own, clients))
         return notices, bytes(self._buffer[:length]) if notices else b""
 
     def own_targets(self, data: bytes) -> set[bytes]:
@@ -95,13 +107,20 @@ class Fanotify:
         os.close(self.fd)
 
 
-def foreign(data: memoryview, own: int) -> Iterator[Notice]:
-    """The notices in `data` that are not of the process `own`."""
+def foreign(data: memoryview, own: int, clients: Mapping[bytes, int]) -> Iterator[Notice]:
+    """The notices in `data` that are neither of the process `own` nor about what `clients` did natively."""
     at, end, unpack = 0, len(data), _EVENT.unpack_from
     while at < end:
         length, _, _, header, mask, _, pid = unpack(data, at)
         if pid != own:
-            yield _notice(mask, pid, data[at + header : at + length])
+            start = at + header
+            if mask & ~_DATA:
+                yield _notice(mask, pid, data[start : at + length])
+            else:
+                first = start + int.from_bytes(data[start + 2 : start + 4], "little")
+                writer = clients.get(bytes(data[start + 12 : first]).rstrip(b"\0"))
+                if writer is None or (writer != pid and mask & (MODIFY | ATTRIB)):
+                    yield _notice(mask, pid, data[start : at + length])
         at += length
 
 

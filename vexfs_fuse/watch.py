@@ -18,6 +18,7 @@ from typing import Any, Final
 import trio
 
 from automation.events import SemanticEvent
+from vexfs_fuse import file_handles
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.fanotify import ATTRIB, CLOSE_WRITE, CREATE, DELETE, DIRECTORY, MODIFY, OVERFLOW, RENAME
@@ -30,6 +31,8 @@ log: Final = logging.getLogger(__name__)
 INTERVAL: Final = 0.025  # seconds between two looks: the notifications of our own operations come in batches
 _BATCH: Final = 32  # changes between two turns of the request loop, about 1 ms
 _WRITING: Final = 10_000  # files that others have open and wrote to, remembered until they close them
+_HANDLES: Final = 4096  # directories whose handles are remembered
+_IGNORED: Final = 256  # files of whose native writes we are not told
 _SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
 ORIGIN: Final = {"origin": "backing"}
 UNKNOWN: Final = -1  # user or group of a process that is gone
@@ -59,6 +62,8 @@ class Watch:
         self._written: Final[dict[Inode | str, None]] = {}  # by others, who have it open still
         self._open: tuple[set[Inode], set[Inode]] | None = None
         self._closed_before: list[OpenFile] = []
+        self._handles: Final[dict[Inode, bytes]] = {}  # of directories
+        self._ignored: Final[dict[Inode, int]] = {}  # written natively for long, with a descriptor of our own
         self._changers: Final[dict[int, Changer]] = {}
         backing.handles.closed_writers = []
 
@@ -76,14 +81,19 @@ class Watch:
 
     async def look(self) -> None:
         """Take what has happened until now."""
+        if self._backing.observer.before is not None:
+            self._backing.observer.before()  # closes that are put off
         self._changers.clear()
         self._open = None
         handles = self._backing.handles
         closed, handles.closed_writers = handles.closed_writers or [], []
         self._closed_before += closed
+        clients = {key: file.who.pid for file in self._closed_before if (key := self._key(file.inode))}
+        if self._ignored:
+            self._hear_again(closed)
         gaps = self.gaps
         try:
-            for count, change in enumerate(self.source.changes(), 1):
+            for count, change in enumerate(self.source.changes(clients), 1):
                 self._take(change)
                 if count % _BATCH == 0:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -95,6 +105,46 @@ class Watch:
     def close(self) -> None:
         """Give the source back."""
         self.source.close()
+        for fd in self._ignored.values():
+            os.close(fd)
+        self._ignored.clear()
+
+    def _key(self, inode: Inode) -> bytes | None:
+        """An inode's name as notices tell it."""
+        parent = inode.parent
+        if parent is None:
+            return None
+        handle = self._handles.get(parent)
+        if handle is None:
+            try:
+                handle = file_handles.encode(self._inodes.fd(parent))
+            except OSError:
+                return None
+            if len(self._handles) >= _HANDLES:
+                self._handles.clear()
+            self._handles[parent] = handle
+        return handle + inode.name
+
+    def _ignore(self, inode: Inode) -> None:
+        """A client writes on and on: have the kernel not tell us, until the file is closed."""
+        if inode in self._ignored or len(self._ignored) >= _IGNORED or inode not in self._natively_open():
+            return
+        fd = os.dup(self._inodes.fd(inode))
+        self._ignored[inode] = fd
+        self.source.ignore(fd, True)
+
+    def _hear_again(self, closed: Iterable[OpenFile]) -> None:
+        ended = [file.inode for file in closed if file.inode in self._ignored]
+        if ended:
+            still = self._natively_open()
+            for inode in ended:
+                if inode not in still and inode in self._ignored:
+                    fd = self._ignored.pop(inode)
+                    self.source.ignore(fd, False)
+                    os.close(fd)
+
+    def _natively_open(self) -> set[Inode]:
+        return {file.inode for file in self._backing.handles.files.values() if file.native and file.writable}
 
     def _take(self, change: Change) -> None:
         try:
@@ -187,6 +237,7 @@ class Watch:
             native, writers = self._writers()
             if inode in native:
                 mask &= ~MODIFY
+                self._ignore(inode)
             if inode in writers and key not in self._written:
                 mask &= ~CLOSE_WRITE
             if not mask:  # through us, as far as anybody can tell; its close will say

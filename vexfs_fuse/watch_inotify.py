@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,8 +81,8 @@ class Directories:
             os.close(self.fd)
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def changes(self) -> Iterator[Change]:
-        """What others did, in order, as far as it can be told."""
+    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
+        """What others did, in order, as far as it can be told. No client writes natively where there is no root."""
         events = list(self._read())
         older, self._older, self._notes = self._older, self._notes, {}
         ours = older.keys() | self._older.keys()
@@ -97,6 +97,9 @@ class Directories:
                 change = self._change(event, arrivals.get(event.cookie) if event.mask & MOVED_FROM else None, ours)
                 if change is not None:
                     yield change
+
+    def ignore(self, fd: int, on: bool) -> None:
+        """Nothing to spare."""
 
     def describe(self) -> str:
         """How many directories."""

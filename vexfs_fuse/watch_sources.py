@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from vexfs_fuse.backing import Backing
@@ -37,13 +37,17 @@ class Source(Protocol):
         """The name of the kernel's limit."""
         ...
 
-    def changes(self) -> Iterator[Change]:
-        """What others did since the last call; ends when there is no more."""
+    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
+        """What others did since the last call; ends when there is no more. For `clients` see `Fanotify.read`."""
         ...
 
     @property
     def held(self) -> bool:
         """Whether something waits for the next look."""
+        ...
+
+    def ignore(self, fd: int, on: bool) -> None:
+        """Whether to tell of writes to the object `fd`; a hint."""
         ...
 
     def describe(self) -> str:
@@ -80,13 +84,13 @@ class Filesystems:
         """Whether something waits for the next look."""
         return bool(self._held)
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
         """What others did, in order.
 
         Data that was written to an object that is gone by now may be a client's, who wrote it natively: it is ours if
         we removed the object. If we do so only after this look, the next one will know.
         """
-        notices, batch = self._read()
+        notices, batch = self._read(clients)
         self._places.begin(notices)
         waited, self._held = self._held, []
         gone = {notice.target for notice in notices if notice.mask & DELETE}
@@ -95,8 +99,9 @@ class Filesystems:
             if notice.mask & OVERFLOW:
                 yield Change(OVERFLOW, 0, None, None, None, None)
                 continue
+            data = not notice.mask & ~_DATA
             change = self._places.change(notice)
-            if change.status is None and notice.target is not None and not notice.mask & ~_DATA:
+            if data and change.status is None and notice.target is not None:
                 if ours is None:
                     ours = set().union(*map(self._fanotify.own_targets, batch))
                 if notice.target in ours:
@@ -106,17 +111,21 @@ class Filesystems:
                     continue
             yield change
 
-    def _read(self) -> tuple[list[Notice], list[bytes]]:
+    def _read(self, clients: Mapping[bytes, int]) -> tuple[list[Notice], list[bytes]]:
         notices: list[Notice] = []
         batch: list[bytes] = []
         while len(notices) < _MOST:
             try:
-                read, data = self._fanotify.read()
+                read, data = self._fanotify.read(clients)
             except BlockingIOError:
                 break
             notices += read
             batch.append(data)
         return notices, batch
+
+    def ignore(self, fd: int, on: bool) -> None:
+        """Writes to the object `fd` cost their writers some 1.5 µs each: spare those of whom we know anyway."""
+        self._fanotify.ignore(fd, on)
 
     def describe(self) -> str:
         """How many filesystems."""

@@ -1,0 +1,117 @@
+"""What the watch on the backing tree costs those who use the mount: `python -m bench.watch` (root).
+
+Two mounts, one watched and one `--exclusive`, take turns at the same work, each on a tmpfs of its own, since a watch
+sees its whole filesystem. The bar: creating and removing files must not get slower by more than 3 %. On a busy machine
+compare the quickest turns: whatever disturbs only adds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROUNDS: Final = 151
+FILES: Final = 200  # of a turn, about 40 ms: neighbours then meet the same disturbances
+START_SECONDS: Final = 30.0
+
+
+def create_and_unlink(directory: str) -> None:
+    """A file is created, closed and removed."""
+    for number in range(FILES):
+        path = f"{directory}/f{number % 50}"
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+        os.unlink(path)
+
+
+def write_natively(directory: str) -> None:
+    """4 KiB writes that the kernel does for the client, each a notification with the client's number."""
+    fd = os.open(f"{directory}/data", os.O_CREAT | os.O_WRONLY, 0o644)
+    block = bytes(4096)
+    for number in range(200 * FILES):
+        os.pwrite(fd, block, number % 256 * 4096)
+    os.close(fd)
+
+
+def rename(directory: str) -> None:
+    """One file is renamed to and fro."""
+    os.close(os.open(f"{directory}/a", os.O_CREAT | os.O_WRONLY, 0o644))
+    for _ in range(FILES):
+        os.rename(f"{directory}/a", f"{directory}/b")
+        os.rename(f"{directory}/b", f"{directory}/a")
+
+
+WORK: Final[dict[str, Callable[[str], None]]] = {
+    "create+unlink": create_and_unlink,
+    "rename": rename,
+    "native write": write_natively,
+}
+
+
+@contextlib.contextmanager
+def mounted(source: str, *arguments: str) -> Iterator[str]:
+    """A mount without automations; its mountpoint."""
+    with tempfile.TemporaryDirectory() as scratch:
+        point, workflows = os.path.join(scratch, "mount"), os.path.join(scratch, "workflows")
+        os.mkdir(point)
+        os.mkdir(workflows)
+        command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--workflows", workflows]
+        command += ["--log-level", "warning", *arguments]
+        process = subprocess.Popen(command)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not os.path.ismount(point) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield point
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def seconds(work: Callable[[str], None], directory: str) -> float:
+    """How long one turn takes."""
+    start = time.perf_counter()
+    work(directory)
+    return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def filesystem() -> Iterator[str]:
+    """A tmpfs."""
+    with tempfile.TemporaryDirectory() as root:
+        subprocess.run(["mount", "-t", "tmpfs", "vexfs-bench", root], check=True)
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", root], check=True)
+
+
+def compare(work: Callable[[str], None], alone: str, watched: str) -> str:
+    """One line: the quickest turns, and the median of the ratios."""
+    took: dict[str, list[float]] = {alone: [], watched: []}
+    for turn in range(ROUNDS):
+        for point in (alone, watched) if turn % 2 else (watched, alone):
+            with tempfile.TemporaryDirectory(dir=point) as directory:
+                took[point].append(seconds(work, directory))
+    quick = {point: statistics.quantiles(times, n=10)[0] for point, times in took.items()}
+    ratio = statistics.median(with_it / without for with_it, without in zip(took[watched], took[alone], strict=True))
+    cost = quick[watched] / quick[alone]
+    return f"{quick[alone] * 1e3:7.2f} ms a turn; watched {cost - 1:+.1%} (quick turns), {ratio - 1:+.1%} (all)"
+
+
+def main() -> None:
+    """Compare each kind of work."""
+    with filesystem() as one, filesystem() as other, mounted(one, "--exclusive") as alone, mounted(other) as watched:
+        for name, work in WORK.items():
+            print(f"{name:<14} {compare(work, alone, watched)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
