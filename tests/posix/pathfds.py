@@ -25,6 +25,8 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int) -> object:
         return fd
 
     result = attempt(call)
+    while result == "EAGAIN":  # a rename or mount anywhere on the machine came in between: try again, says openat2(2)
+        result = attempt(call)
     return result if isinstance(result, str) else "opened"
 
 
