@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.mounting import MOUNT_PREFIX, SCRATCH_PREFIX, mount_table
@@ -13,6 +14,11 @@ from tests.mounting import MOUNT_PREFIX, SCRATCH_PREFIX, mount_table
 pytest.register_assert_rewrite("tests.posix", "tests.programs")
 
 PR_SET_CHILD_SUBREAPER = 36
+
+# One run of CI is like the next; people's runs look elsewhere each time.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    hypothesis.settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
