@@ -15,7 +15,7 @@ from tests.mounting import Mount, filesystem, mounted, run, scratch
 
 pytestmark = pytest.mark.mount
 
-SEEN_SECONDS = 2.0  # generous: the watch looks every 25 ms, the kernel would believe itself for 60 s
+SEEN_SECONDS = 2.0  # generous: the watch looks every 40 ms, the kernel would believe itself for 60 s
 QUEUE = Path("/proc/sys/fs/fanotify/max_queued_events")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,10 +26,14 @@ CONTROL_NAME: Final = b".vexfs"
 
 @dataclass(slots=True)
 class Timeouts:
-    """For how many seconds the kernel may believe names and attributes; shortened when a watch fails."""
+    """For how many seconds the kernel may believe names and attributes; shortened when a watch fails.
+
+    `file` is for regular files, which others may be writing to without closing them.
+    """
 
     entry: float = 1.0
     attr: float = 1.0
+    file: float = 1.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,8 +75,9 @@ class Backing:
         entry.generation = inode.generation
         timeouts = self.timeouts
         entry.entry_timeout = timeouts.entry
-        entry.attr_timeout = 0 if inode.mappable else timeouts.attr
+        entry.attr_timeout = 0 if inode.mappable else timeouts.file if inode.kind == stat.S_IFREG else timeouts.attr
         inode.mode, inode.owner = status.st_mode, (status.st_uid, status.st_gid)
+        inode.data = (status.st_size, status.st_mtime_ns)
         entry.st_mode = status.st_mode
         entry.st_nlink = status.st_nlink
         entry.st_uid = status.st_uid

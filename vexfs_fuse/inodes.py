@@ -33,6 +33,7 @@ class Inode:
         "backing_id",
         "backing_ino",
         "backing_opens",
+        "data",
         "dev",
         "fd",
         "generation",
@@ -71,8 +72,9 @@ class Inode:
         self.plain_until = 0  # monotonic ns until which the directory is taken to have no default ACL
         self.removed = False
         self.used = False
-        self.mode = status.st_mode  # and `owner` (uid, gid): as the kernel was last told
+        self.mode = status.st_mode  # with `owner` (uid, gid) and `data` (size, mtime_ns): as the kernel was last told
         self.owner = (status.st_uid, status.st_gid)
+        self.data = (status.st_size, status.st_mtime_ns)
 
     @property
     def is_dir(self) -> bool:

@@ -185,6 +185,8 @@ class Session:
             self._unwatched(f"the source cannot be watched ({error.strerror})")
             return
         self.watch = Watch(self.backing, self.cache, source)
+        if not source.writes and self.options.attr_timeout is None:
+            self.backing.timeouts.file = SHORT
 
     def _unwatched(self, reason: str) -> None:
         """Not every change behind our back is noticed (any more): let the kernel ask often, from now on."""
@@ -196,7 +198,7 @@ class Session:
     def _believe(self, seconds: float) -> None:
         options, timeouts = self.options, self.backing.timeouts
         timeouts.entry = seconds if options.entry_timeout is None else options.entry_timeout
-        timeouts.attr = seconds if options.attr_timeout is None else options.attr_timeout
+        timeouts.attr = timeouts.file = seconds if options.attr_timeout is None else options.attr_timeout
         self._believed = seconds
         if NATIVE is not None and seconds == SHORT:
             NATIVE.remember_absent(0)

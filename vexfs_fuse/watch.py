@@ -28,11 +28,10 @@ from vexfs_fuse.watch_places import Change, Spot
 from vexfs_fuse.watch_sources import Source
 
 log: Final = logging.getLogger(__name__)
-INTERVAL: Final = 0.025  # seconds between two looks: the notifications of our own operations come in batches
+INTERVAL: Final = 0.04  # seconds between two looks: the notifications of our own operations come in batches
 _BATCH: Final = 32  # changes between two turns of the request loop, about 1 ms
 _WRITING: Final = 10_000  # files that others have open and wrote to, remembered until they close them
 _HANDLES: Final = 4096  # directories whose handles are remembered
-_IGNORED: Final = 256  # files of whose native writes we are not told
 _SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
 ORIGIN: Final = {"origin": "backing"}
 UNKNOWN: Final = -1  # user or group of a process that is gone
@@ -62,8 +61,8 @@ class Watch:
         self._written: Final[dict[Inode | str, None]] = {}  # by others, who have it open still
         self._open: tuple[set[Inode], set[Inode]] | None = None
         self._closed_before: list[OpenFile] = []
+        self._clients_before: dict[bytes, int] = {}
         self._handles: Final[dict[Inode, bytes]] = {}  # of directories
-        self._ignored: Final[dict[Inode, int]] = {}  # written natively for long, with a descriptor of our own
         self._changers: Final[dict[int, Changer]] = {}
         backing.handles.closed_writers = []
 
@@ -88,12 +87,11 @@ class Watch:
         handles = self._backing.handles
         closed, handles.closed_writers = handles.closed_writers or [], []
         self._closed_before += closed
-        clients = {key: file.who.pid for file in self._closed_before if (key := self._key(file.inode))}
-        if self._ignored:
-            self._hear_again(closed)
+        clients = {key: file.who.pid for file in closed if (key := self._key(file.inode))}
+        before, self._clients_before = self._clients_before, clients
         gaps = self.gaps
         try:
-            for count, change in enumerate(self.source.changes(clients), 1):
+            for count, change in enumerate(self.source.changes(before | clients), 1):
                 self._take(change)
                 if count % _BATCH == 0:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -105,9 +103,6 @@ class Watch:
     def close(self) -> None:
         """Give the source back."""
         self.source.close()
-        for fd in self._ignored.values():
-            os.close(fd)
-        self._ignored.clear()
 
     def _key(self, inode: Inode) -> bytes | None:
         """An inode's name as notices tell it."""
@@ -124,27 +119,6 @@ class Watch:
                 self._handles.clear()
             self._handles[parent] = handle
         return handle + inode.name
-
-    def _ignore(self, inode: Inode) -> None:
-        """A client writes on and on: have the kernel not tell us, until the file is closed."""
-        if inode in self._ignored or len(self._ignored) >= _IGNORED or inode not in self._natively_open():
-            return
-        fd = os.dup(self._inodes.fd(inode))
-        self._ignored[inode] = fd
-        self.source.ignore(fd, True)
-
-    def _hear_again(self, closed: Iterable[OpenFile]) -> None:
-        ended = [file.inode for file in closed if file.inode in self._ignored]
-        if ended:
-            still = self._natively_open()
-            for inode in ended:
-                if inode not in still and inode in self._ignored:
-                    fd = self._ignored.pop(inode)
-                    self.source.ignore(fd, False)
-                    os.close(fd)
-
-    def _natively_open(self) -> set[Inode]:
-        return {file.inode for file in self._backing.handles.files.values() if file.native and file.writable}
 
     def _take(self, change: Change) -> None:
         try:
@@ -237,7 +211,6 @@ class Watch:
             native, writers = self._writers()
             if inode in native:
                 mask &= ~MODIFY
-                self._ignore(inode)
             if inode in writers and key not in self._written:
                 mask &= ~CLOSE_WRITE
             if not mask:  # through us, as far as anybody can tell; its close will say
@@ -253,6 +226,9 @@ class Watch:
         if mask & CLOSE_WRITE:
             written = key in self._written
             self._written.pop(key, None)
+            if not self.source.writes and _differs(inode, change.status):
+                written = True
+                self._publish("file.written", spot, change, summary=True)
             self._publish("file.closed", spot, change, written=written, bytes_written=None, mode="w")
 
     def _attributes(self, change: Change, spot: Spot) -> None:
@@ -345,6 +321,11 @@ class Watch:
             return os.fsdecode(os.readlink(spot.name, dir_fd=self._inodes.fd(spot.parent)))
         except OSError:
             return None
+
+
+def _differs(inode: Inode | None, status: os.stat_result | None) -> bool:
+    """Whether a file was written, by what the kernel was last told of it; what it does not know is taken to be."""
+    return inode is None or status is None or inode.data != (status.st_size, status.st_mtime_ns)
 
 
 def _owner(pid: int) -> tuple[int, int]:

@@ -58,6 +58,7 @@ class Directories:
 
     patient = True
     held = False
+    writes = True
     queue = "fs.inotify.max_queued_events"
 
     def __init__(self, backing: Backing, cache: KernelCache, failed: Callable[[str], None]) -> None:
@@ -97,9 +98,6 @@ class Directories:
                 change = self._change(event, arrivals.get(event.cookie) if event.mask & MOVED_FROM else None, ours)
                 if change is not None:
                     yield change
-
-    def ignore(self, fd: int, on: bool) -> None:
-        """Nothing to spare."""
 
     def describe(self) -> str:
         """How many directories."""

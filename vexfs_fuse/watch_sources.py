@@ -33,6 +33,11 @@ class Source(Protocol):
         ...
 
     @property
+    def writes(self) -> bool:
+        """Whether each write is told of, not only the close of the writer."""
+        ...
+
+    @property
     def queue(self) -> str:
         """The name of the kernel's limit."""
         ...
@@ -44,10 +49,6 @@ class Source(Protocol):
     @property
     def held(self) -> bool:
         """Whether something waits for the next look."""
-        ...
-
-    def ignore(self, fd: int, on: bool) -> None:
-        """Whether to tell of writes to the object `fd`; a hint."""
         ...
 
     def describe(self) -> str:
@@ -63,6 +64,7 @@ class Filesystems:
     """fanotify on each filesystem that the mount meets. Raises OSError where not even the source's can be watched."""
 
     patient = False
+    writes = False
     queue = "fs.fanotify.max_queued_events"
 
     def __init__(self, inodes: Inodes, failed: Failed) -> None:
@@ -122,10 +124,6 @@ class Filesystems:
             notices += read
             batch.append(data)
         return notices, batch
-
-    def ignore(self, fd: int, on: bool) -> None:
-        """Writes to the object `fd` cost their writers some 1.5 µs each: spare those of whom we know anyway."""
-        self._fanotify.ignore(fd, on)
 
     def describe(self) -> str:
         """How many filesystems."""
