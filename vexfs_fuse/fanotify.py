@@ -34,6 +34,7 @@ _INIT: Final = 0x1 | 0x2 | 0x200 | 0x400 | 0x800 | 0x1000
 _MARK_ADD_FILESYSTEM: Final = 0x1 | 0x100
 _FID, _DFID_NAME, _DFID, _OLD, _NEW = 1, 2, 3, 10, 12
 _EVENT: Final = struct.Struct("=IBBHQii")  # length, version, reserved, length of this header, mask, fd, pid
+_WHOSE: Final = struct.Struct("=I16xi")  # length and pid of the same
 _INFO: Final = struct.Struct("=BBHQI")  # type, padding, length, fsid, bytes of the handle (its type is 4 more)
 _AT_FDCWD: Final = -100
 _BUFFER: Final = 1 << 16  # bytes a read; about 650 events
@@ -103,10 +104,11 @@ class Fanotify:
 
 def foreign(data: memoryview, own: int, clients: Mapping[bytes, int]) -> Iterator[Notice]:
     """The notices in `data` that are neither of the process `own` nor about what `clients` did natively."""
-    at, end, unpack = 0, len(data), _EVENT.unpack_from
+    at, end, unpack = 0, len(data), _WHOSE.unpack_from
     while at < end:
-        length, _, _, header, mask, _, pid = unpack(data, at)
+        length, pid = unpack(data, at)
         if pid != own:
+            _, _, _, header, mask, _, _ = _EVENT.unpack_from(data, at)
             start = at + header
             if mask & ~_DATA:
                 yield _notice(mask, pid, data[start : at + length])
