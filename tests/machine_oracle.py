@@ -246,7 +246,8 @@ class Oracle:
 
     def _enter(self, nodes: list[Node]) -> None:
         for node in sorted(nodes, key=lambda n: n.order):
-            self.configuration.append(node)
+            if node not in self.configuration:  # a set, in the standard
+                self.configuration.append(node)
             self._do(node.form.get("entry", []))
             if node.is_final:
                 self._final(node)
