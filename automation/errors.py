@@ -1,11 +1,11 @@
 """The exception tree: every error says whose fault it is.
 
-    VexError
-    ├── CallerError        the person or program that asked: a bad option, command or control write
-    ├── DefinitionError    the author of a workflow, rule or pattern; knows file, line and field
-    ├── WorldError         something outside: a missing file, a refused connection, a full disk
-    │   └── TimedOut       the world took longer than was allowed
-    └── InternalError      ours: a bug in VexFS; logged with its traceback
+VexError
+├── CallerError        the person or program that asked: a bad option, command or control write
+├── DefinitionError    the author of a workflow, rule or pattern; knows file, line and field
+├── WorldError         something outside: a missing file, a refused connection, a full disk
+│   └── TimedOut       the world took longer than was allowed
+└── InternalError      ours: a bug in VexFS; logged with its traceback
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WorldError(VexError):
     """Something outside VexFS failed; trying again later may help."""
 
 
-class TimedOut(WorldError):
+class TimedOut(WorldError):  # noqa: N818 - it reads as what happened
     """An effect did not finish in the time that its definition allows."""
 
 
