@@ -90,7 +90,7 @@ def test_a_commands_session_gives_the_cause(child):
 def test_a_child_that_left_the_session_is_known_by_its_environment(run, expected):
     """But only for a run that exists: nobody hides from rules by setting a variable."""
     environment = {"VEXFS_CAUSE": f"{run}:flow:7"}
-    command = ["sh", "-c", "echo; exec cat"]
+    command = ["sh", "-c", "echo; read x"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     process.stdout.readline()

@@ -150,14 +150,17 @@ class Callers:
         caller.checked = True
         try:
             fields = _read(f"/proc/{tid}/stat").rsplit(b") ", 1)[1].split()
-            caller.cause = self._commands.cause_of_session(int(fields[3])) or self._declared(tid)
+            caller.cause = self._commands.cause_of_session(int(fields[3])) or self._declared(caller, tid)
         except (OSError, IndexError, ValueError):
             caller.cause = None
 
-    def _declared(self, tid: int) -> Cause | None:
+    def _declared(self, caller: Caller, tid: int) -> Cause | None:
         """By the environment (`VEXFS_CAUSE=run:workflow:depth`), which only a run that has commands may claim."""
         assert self._commands is not None
-        for item in _read(f"/proc/{tid}/environ").split(b"\0"):
+        environment = _read(f"/proc/{tid}/environ")
+        if not environment:  # in the midst of an execve, perhaps: ask again at its next request
+            caller.checked = False
+        for item in environment.split(b"\0"):
             if item.startswith(b"VEXFS_CAUSE="):
                 return self._commands.cause_of_run(item[12:].split(b":", 1)[0].decode(errors="replace"))
         return None
