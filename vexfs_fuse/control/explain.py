@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.nodes import Description, Node
-from vexfs_fuse.control.rules import Shown
+from vexfs_fuse.control.switched import Shown
 
 if TYPE_CHECKING:
     from automation.explain import Explainer

@@ -14,9 +14,9 @@ from vexfs_fuse.control.explain import Explanations
 from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
-from vexfs_fuse.control.patterns import Patterns
+from vexfs_fuse.control.patterns import patterns
 from vexfs_fuse.control.readme import Readme
-from vexfs_fuse.control.rules import Rules
+from vexfs_fuse.control.rules import rules
 from vexfs_fuse.control.runs import Runs
 from vexfs_fuse.control.state import StateFile
 from vexfs_fuse.control.status import Status
@@ -54,8 +54,8 @@ class Root:
             "state": StateFile(service.state),
             "workflows": Workflows(service),
             "explain": Explanations(service.explainer),
-            "patterns": Patterns(service.patterns),
-            "rules": Rules(service.rules),
+            "patterns": patterns(service.patterns),
+            "rules": rules(service.rules),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),
         }
