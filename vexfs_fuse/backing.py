@@ -16,7 +16,7 @@ from vexfs_fuse.callers import Who, in_group
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.credentials import Credentials
 from vexfs_fuse.errors import EBUSY, EXDEV, fail
-from vexfs_fuse.handles import Handles
+from vexfs_fuse.handles import Handles, Opener
 from vexfs_fuse.inodes import Inode, Inodes
 from vexfs_fuse.native import Native
 from vexfs_fuse.observer import Observer
@@ -117,6 +117,12 @@ class Backing:
         if who.uid != 0:
             passthrough.drop_set_ids(fd, partial(in_group, who))
 
-    def caller(self, otherwise: Who) -> Who:
-        """Who makes the request in hand, where pyfuse3 does not say; without the native library, `otherwise`."""
-        return otherwise if self.native is None else self.native.request
+    def caller(self, otherwise: Opener) -> Opener:
+        """Who makes the request in hand, where pyfuse3 does not say; without the native library, `otherwise`.
+
+        A copy, which outlives the request; to be asked for before the first await.
+        """
+        if self.native is None:
+            return otherwise
+        request = self.native.request
+        return Opener(request.pid, request.uid, request.gid)

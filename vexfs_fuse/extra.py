@@ -128,8 +128,7 @@ class Extra:
         if fh >= CONTROL_BASE:
             raise OSError(EXDEV, "not between control files and others")  # tools then copy by reading and writing
         file = self._backing.handles.file(fh)
-        who = self._backing.caller(file.who)
-        return file, Opener(who.pid, who.uid, who.gid)
+        return file, self._backing.caller(file.who)
 
     def _guard(self, request: int, work: Callable[[], Later | None]) -> None:
         """Do `work` now and what it returns as a task; an exception of either becomes the answer."""

@@ -83,7 +83,7 @@ class Files:
     async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes at an offset; fewer at the end of the file."""
         file = self._handles.file(fh)
-        who = _kept(self._backing.caller(file.who))
+        who = self._backing.caller(file.who)
         data = await pace.read(file.fd, size, offset)
         file.bytes_read += len(data)
         self._emit("file.read", file.inode, who, inode=file.inode.ino, offset=offset, length=len(data))
@@ -92,7 +92,7 @@ class Files:
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Bytes written."""
         file = self._handles.file(fh)
-        who = _kept(self._backing.caller(file.who))
+        who = self._backing.caller(file.who)
         library = self._backing.native
         drop = file.set_ids if library is None else library.request.flags
         count = await self._pace.call(file.inode.dev, os.pwrite, file.fd, data, offset)
@@ -106,7 +106,7 @@ class Files:
     async def flush(self, fh: int) -> None:
         """A descriptor is closed; says what only shows then, e.g. that a network filesystem's server is full."""
         file = self._handles.file(fh)
-        who = _kept(self._backing.caller(file.who))
+        who = self._backing.caller(file.who)
         if file.bytes_written:
             await self._pace.call(file.inode.dev, lambda: os.close(os.dup(file.fd)))
         self._emit("sync.flush", file.inode, who, inode=file.inode.ino)
@@ -137,7 +137,7 @@ class Files:
     async def fsync(self, fh: int, datasync: bool) -> None:
         """To stable storage."""
         file = self._handles.file(fh)
-        who = _kept(self._backing.caller(file.who))
+        who = self._backing.caller(file.who)
         await trio.to_thread.run_sync(os.fdatasync if datasync else os.fsync, file.fd)
         attrs = {"datasync": datasync}
         self._emit("sync.fsync", file.inode, who, inode=file.inode.ino, attrs=attrs)
@@ -225,8 +225,3 @@ def _expire(inode: Inode) -> None:
     """
     with contextlib.suppress(OSError):
         pyfuse3.invalidate_inode(inode.ino, attr_only=True)
-
-
-def _kept(who: object) -> Opener:
-    """A copy of the request's caller that outlives it."""
-    return who if isinstance(who, Opener) else Opener(who.pid, who.uid, who.gid)  # type: ignore[attr-defined]
