@@ -30,6 +30,7 @@ if __name__ == "__main__" and importlib.util.find_spec("pyfuse3") is None:
 from automation import configuration, logs  # noqa: E402 - only now are their libraries sure to be there
 from automation.configuration import Settings  # noqa: E402
 from automation.errors import CallerError, DefinitionError, VexError  # noqa: E402
+from automation.state_directory import StateDirectory, default_path  # noqa: E402
 
 if TYPE_CHECKING:
     from vexfs_fuse.background import Ready
@@ -101,29 +102,39 @@ def mount(arguments: Arguments) -> int:
     from vexfs_fuse import background, mounting
 
     log_file = _log_file(settings, mounting.resolve(settings.mountpoint))
+    state_dir = _state_dir(settings)
+    own = {log_file: "the log file", state_dir: "the state directory"}
     place = mounting.prepare(
-        settings.source, settings.mountpoint, mount_options, keep_out={log_file: "the log file"} if log_file else None
+        settings.source, settings.mountpoint, mount_options, keep_out={k: v for k, v in own.items() if k}
     )
     workflows = settings.workflows or default_workflows(settings.source)
     mounting.check_directory(workflows, "the directory of workflows")
     workflows_fd = os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     logs.configure(settings.log_level, settings.log_format, log_file, warn=settings.background)
+    kept = StateDirectory(state_dir) if state_dir else None
     ready = background.detach() if settings.background else None
     try:
-        _serve(place, settings, mount_options, (workflows_fd, os.path.abspath(workflows)), ready)
+        _serve(place, settings, mount_options, (workflows_fd, os.path.abspath(workflows)), kept, ready)
     except VexError as error:
         if ready is None:
             raise
         log.critical("%s", error)  # the terminal may be gone, the log is not
         return 1
     finally:
+        if kept is not None:
+            kept.close()
         os.close(workflows_fd)
         os.close(place.root_fd)
     return 0
 
 
 def _serve(
-    place: Place, settings: Settings, options: MountOptions, workflows: tuple[int, str], ready: Ready | None
+    place: Place,
+    settings: Settings,
+    options: MountOptions,
+    workflows: tuple[int, str],
+    kept: StateDirectory | None,
+    ready: Ready | None,
 ) -> None:
     """Join the pieces and run them to the end. Everything that is opened before mounting is a descriptor by now."""
     import trio
@@ -141,7 +152,9 @@ def _serve(
     commands = Commands(place.mountpoint)
     cache = LateCache()
     workspace = Workspace(place.root_fd, bus.publish, cache)
-    service = Service(bus, workspace=workspace, commands=commands, workflows=workflows[0], shown=workflows[1])
+    service = Service(
+        bus, workspace=workspace, commands=commands, workflows=workflows[0], shown=workflows[1], kept=kept
+    )
     shown = Mount(place.mountpoint, place.source)
     tree = ControlTree(service, shown)
     session = Session(
@@ -195,6 +208,13 @@ def _log_file(settings: Settings, mountpoint: str) -> str | None:
     if settings.log_file is not None:
         return os.path.abspath(settings.log_file)
     return logs.default_file(mountpoint) if settings.background else None
+
+
+def _state_dir(settings: Settings) -> str | None:
+    """Where the mount keeps what must outlive it, as an absolute path; None where nothing must."""
+    if settings.volatile or settings.source is None:
+        return None
+    return os.path.abspath(settings.state_dir or default_path(os.path.realpath(settings.source)))
 
 
 def _first(group: BaseExceptionGroup[VexError]) -> VexError:
@@ -285,6 +305,8 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="the automations (default: workflows/ beside SOURCE, else the shipped examples)",
     )
+    add("--state-dir", metavar="DIR", help="what must outlive the mount (default: a directory of its own)")
+    add("--volatile", action=argparse.BooleanOptionalAction, help="keep nothing that outlives the mount")
     add("--config", metavar="FILE", help="a TOML file with these options by the same names")
 
     group = parser.add_argument_group("how it runs")

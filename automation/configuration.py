@@ -60,10 +60,12 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     log_file: str | None = None
+    state_dir: str | None = None
+    volatile: bool = False
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
-PATHS: Final = ("source", "mountpoint", "workflows", "log_file")
+PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir")
 
 
 def suggest(name: str, known: tuple[str, ...]) -> str:

@@ -40,6 +40,7 @@ from automation.runner import Runner
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
 from automation.state import State
+from automation.state_directory import StateDirectory
 from automation.triggers.pattern_desk import PatternDesk
 from automation.workspace import Workspace
 
@@ -57,7 +58,8 @@ class Limits:
 
 class Service:
     """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
-    or a path, opened here; `shown` is how messages name it.
+    or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
+    without it nothing does.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class Service:
         commands: Commands,
         workflows: int | str,
         shown: str = "",
+        kept: StateDirectory | None = None,
         limits: Limits = Limits(),
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.bus: Final = bus
+        self.kept: Final = kept
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()

@@ -34,6 +34,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         log-format = "json"
         log-file = "/var/log/vexfs.log"
         exclusive = true
+        state-dir = "/var/lib/vexfs/data"
+        volatile = true
         [io]
         "*.log" = "native"
         """,
