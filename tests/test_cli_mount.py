@@ -413,7 +413,7 @@ mount --bind "$ROOT/fuse" /dev/fuse  # as on most systems; in this mount namespa
 # The one capability lets this user reach a Python that lies in root's home, and has no part in mounting.
 user="setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
 cd /
-$user env HOME="$ROOT" "$@" mount -b "$ROOT/source" "$ROOT/mount"
+$user env -u XDG_STATE_HOME HOME="$ROOT" "$@" mount -b "$ROOT/source" "$ROOT/mount"
 $user cat "$ROOT/mount/file"
 cat "$ROOT/mount/file" 2>&1 | grep -o "Permission denied"
 $user env HOME="$ROOT" "$@" unmount "$ROOT/mount"
