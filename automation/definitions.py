@@ -7,117 +7,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-import croniter
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from automation.actions.table import LITERAL, check_action
-from automation.events import EVENT_TYPES, known
-from automation.expressions import compile_condition, compile_expression, nearest
-from automation.globs import compile_globs
+from automation.forms import Condition, Form, Name, also, one_or_more
 from automation.patterns.loading import Definition as PatternDefinition
-from automation.patterns.table import Inline, PatternTable, checked, is_inline
-from automation.quantities import Duration, SizeTest
+from automation.patterns.table import PatternTable, checked, is_inline
+from automation.quantities import Duration
 from automation.templates import Template, TemplateError
-
-KEYS: Final = {
-    "path": "event.target",
-    "directory": "event.dir",
-    "workflow": "''",
-    "uid": "event.uid",
-    "pid": "event.pid",
-}
-
-
-def also(name: str, other: str, **more: Any) -> Any:
-    """A field that has two names in a definition."""
-    return Field(validation_alias=AliasChoices(name, other), **more)
-
-
-def one_or_more(value: object) -> object:
-    """Where a list is expected, one item is a list of one."""
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _event_type(name: str) -> str:
-    name = name.removesuffix(".*") or "*"
-    if name != "*" and not known(name):
-        raise ValueError(f"there is no event type {name!r}{nearest(name, EVENT_TYPES)}")
-    return name
-
-
-def _globs(patterns: list[str]) -> list[str]:
-    compile_globs(tuple(patterns))
-    return patterns
-
-
-def _unwrapped(text: str) -> str:
-    """A condition may be written as a template, `{{ … }}`; it is one anyway."""
-    bare = text.strip()
-    return bare[2:-2].strip() if bare.startswith("{{") and bare.endswith("}}") else bare
-
-
-def _condition(text: str) -> str:
-    compile_condition(text)
-    return text
-
-
-def checked_key(text: str) -> str:
-    """The expression of a key, given by its short name or as CEL; ValueError when it is wrong."""
-    source = KEYS.get(text, text)
-    compile_expression(source)
-    return source
-
-
-def _checked_name(name: str) -> str:
-    if "/" in name or name.startswith(".") or not name.isprintable() or name != name.strip():
-        raise ValueError("a name is printable text without '/' that does not begin with a dot or a space")
-    return name
-
-
-def time_zone(name: str) -> str:
-    """A name that the machine knows; ValueError says what to write."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {name!r}; write for instance 'Europe/Berlin' or 'UTC'") from None
-    return name
-
-
-def _cron(text: str) -> str:
-    try:
-        croniter.croniter(text, 0.0).get_next(float)
-    except (croniter.CroniterError, ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no cron expression ({error}); write for instance '0 3 * * *'") from None
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked_name)]
-Condition = Annotated[
-    str, BeforeValidator(lambda v: _unwrapped(v) if isinstance(v, str) else v), AfterValidator(_condition)
-]
-Globs = Annotated[
-    list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str]), AfterValidator(_globs)
-]
-Types = Annotated[
-    list[Annotated[str, AfterValidator(_event_type)]],
-    BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
-    Field(min_length=1),
-]
-Numbers = Annotated[list[int], BeforeValidator(one_or_more, json_schema_input_type=int | list[int])]
+from automation.triggers.forms import PatternTrigger, Trigger
 
 
 def action_template(action: dict[str, Any]) -> Template:
@@ -152,90 +54,6 @@ def _check_templates(values: dict[str, Any]) -> dict[str, Any]:
 Action = Annotated[dict[str, Any], AfterValidator(_check_action)]
 
 
-class Form(BaseModel):
-    """Root of the models: unknown fields are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
-
-
-class EventTrigger(Form):
-    """Fires on events. All that is given must hold; see docs/definitions.md for each field."""
-
-    type: Literal["event"] = "event"
-    types: Types = also("types", "on", default_factory=lambda: ["file.closed"])
-    path: Globs | None = None
-    source: Globs | None = also("from", "source", default=None)
-    size: SizeTest | None = None
-    written: bool | Literal["any"] | None = None
-    uid: Numbers | None = None
-    comm: Globs | None = None
-    where: Condition | None = None
-    settle: Duration | None = None
-    debounce: Duration | None = None
-    cooldown: Duration | None = None
-    key: Annotated[str, AfterValidator(checked_key)] = KEYS["path"]
-    backfill: Literal["existing"] | None = None
-    own: bool = False
-    failed: bool = False
-
-
-class ScheduleTrigger(Form):
-    """Fires at the times of a cron expression or at a steady pace."""
-
-    type: Literal["schedule"] = "schedule"
-    cron: Annotated[str, AfterValidator(_cron)] | None = also("cron", "cron_expression", default=None)
-    every: Annotated[Duration, Field(ge=1)] | None = None
-    timezone: Annotated[str, AfterValidator(time_zone)] | None = None
-
-    @model_validator(mode="after")
-    def _one_pace(self) -> ScheduleTrigger:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError("give either 'cron' or 'every'")
-        return self
-
-
-class PatternTrigger(Form):
-    """Fires on the matches of a pattern, given by name or in full, that are at least so sure."""
-
-    type: Literal["pattern"] = "pattern"
-    pattern: Inline
-    confidence_threshold: float = Field(default=0.0, ge=0, le=1)
-    cooldown: Duration | None = None
-    key: Annotated[str, AfterValidator(checked_key)] = KEYS["path"]
-    own: bool = False
-
-    def pattern_name(self, workflow: str, number: int) -> str:
-        """The pattern's name; what is given in full is called after the workflow and the trigger's number."""
-        return f"{workflow}#{number}" if is_inline(self.pattern) else str(self.pattern)
-
-
-class ManualTrigger(Form):
-    """Fires only by `run NAME`; `input` are the defaults that the command's JSON overrides."""
-
-    type: Literal["manual"] = "manual"
-    input: dict[str, Any] = {}
-
-
-def _with_type(value: object) -> object:
-    """A trigger that does not say its type is a schedule when it has a pace, one on a pattern when it names one,
-    otherwise on events.
-    """
-    if isinstance(value, dict) and value.get("type") == "event_pattern":
-        return {**value, "type": "pattern"}
-    if isinstance(value, dict) and "type" not in value and "pattern" in value:
-        return {"type": "pattern", **value}
-    if isinstance(value, dict) and "type" not in value:
-        paced = value.keys() & {"cron", "cron_expression", "every"}
-        return {"type": "schedule" if paced else "event", **value}
-    return value
-
-
-Trigger = Annotated[
-    Annotated[EventTrigger | PatternTrigger | ScheduleTrigger | ManualTrigger, Field(discriminator="type")],
-    BeforeValidator(_with_type),
-]
-
-
 class Retry(Form):
     """How often a step is tried in all, and the wait between: `backoff`, doubling up to `max_delay`, ± `jitter`."""
 
@@ -260,7 +78,7 @@ class Step(Form):
     ] = also("retry", "retry_policy", default=Retry(attempts=1))
     compensate: Annotated[
         list[Action], BeforeValidator(one_or_more, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
-    ] = []
+    ] = Field(default_factory=list)
     on_error: Literal["fail", "continue"] = "fail"
 
 
@@ -283,19 +101,19 @@ class Workflow(Form):
         also("triggers", "trigger_patterns", default=[])
     )
     steps: list[Step] = Field(min_length=1, max_length=1000)
-    compensation_steps: list[Step] = []
-    patterns: PatternTable = {}
+    compensation_steps: list[Step] = Field(default_factory=list)
+    patterns: PatternTable = Field(default_factory=dict)
     concurrency: Annotated[
         Concurrency,
         BeforeValidator(lambda v: {"policy": v} if isinstance(v, str) else v, json_schema_input_type=str | Concurrency),
     ] = Concurrency()
     timeout: Duration | None = None
-    vars: dict[str, Any] = {}
-    let: Annotated[dict[str, Any], AfterValidator(_check_templates)] = {}
+    vars: dict[str, Any] = Field(default_factory=dict)
+    let: Annotated[dict[str, Any], AfterValidator(_check_templates)] = Field(default_factory=dict)
     priority: Literal["low", "normal", "high", "critical"] = "normal"
     tenant_id: str | None = None
     enabled: bool = True
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ import trio
 from automation.announcements import Announcements
 from automation.backfill import existing
 from automation.bus import Bus
-from automation.definitions import EventTrigger, ManualTrigger, PatternTrigger, ScheduleTrigger, Workflow
+from automation.definitions import Workflow
 from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
@@ -32,6 +32,7 @@ from automation.runner import Run, Runner
 from automation.state import State
 from automation.triggers import writers
 from automation.triggers.firing import Firing
+from automation.triggers.forms import EventTrigger, ManualTrigger, PatternTrigger, ScheduleTrigger
 from automation.triggers.index import Index
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern

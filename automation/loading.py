@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from automation.actions.table import ACTIONS, ALIASES
-from automation.definitions import Form, Step, Workflow
+from automation.definitions import Step, Workflow
 from automation.errors import DefinitionError
 from automation.expressions import nearest
+from automation.forms import Form
 from automation.sources import Place, Source, read_source
 
 _REQUIRED: Final = "this field is required"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from automation.definitions import EventTrigger, PatternTrigger, Workflow
+from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
 from automation.facts import target_of
@@ -25,6 +25,7 @@ from automation.rules.rule_set import RuleSet
 from automation.sources import read_source
 from automation.triggers import writers
 from automation.triggers.firing import Firing
+from automation.triggers.forms import EventTrigger, PatternTrigger
 from automation.triggers.index import Index
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automation.definitions import EventTrigger, ManualTrigger, ScheduleTrigger, schema
+from automation.definitions import schema
 from automation.errors import DefinitionError
 from automation.loading import examine, load
 from automation.sources import read_source
+from automation.triggers.forms import EventTrigger, ManualTrigger, ScheduleTrigger
 
 STEPS = "steps: [{log: {message: x}}]\n"
 WRONG = [

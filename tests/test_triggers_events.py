@@ -2,8 +2,8 @@
 
 import pytest
 
-from automation.definitions import EventTrigger
 from automation.events import Cause, SemanticEvent
+from automation.triggers.forms import EventTrigger
 from automation.triggers.on_event import OnEvent
 from automation.triggers.writers import Writers
 

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from automation.admission import Admission, Decision
-from automation.definitions import Concurrency, ScheduleTrigger
+from automation.definitions import Concurrency
 from automation.events import SemanticEvent
 from automation.triggers.firing import Firing
+from automation.triggers.forms import ScheduleTrigger
 from automation.triggers.on_schedule import OnSchedule
 
 BERLIN = ZoneInfo("Europe/Berlin")

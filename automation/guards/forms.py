@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from automation.definitions import Form, Name, also, one_or_more
 from automation.expressions import nearest
+from automation.forms import Form, Name, also, one_or_more
 from automation.quantities import Duration
 from automation.rules.forms import Texts, Tree, Users, as_tree
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from automation.actions.table import ACTIONS, ALIASES
-from automation.definitions import Form
 from automation.errors import DefinitionError
 from automation.expressions import nearest
+from automation.forms import Form
 from automation.machines.chart import Chart, compile_chart
 from automation.machines.machine import Machine
 from automation.machines.model import Doing, MachineForm, action_name

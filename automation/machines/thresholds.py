@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from automation.definitions import Form, Name
+from automation.forms import Form, Name
 from automation.quantities import Duration
 
 SEVERITY: Final = ("Normal", "Scaling", "HighLoad", "Degraded", "Emergency")

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from automation.definitions import Form, Name, PatternTrigger, Workflow
+from automation.definitions import Workflow
 from automation.errors import DefinitionError
 from automation.expressions import nearest
+from automation.forms import Form, Name
 from automation.loading import problems
 from automation.patterns.loading import Definition
 from automation.patterns.table import PatternTable
 from automation.sources import Source
+from automation.triggers.forms import PatternTrigger
 
 KEYS: Final = frozenset({"pattern", "patterns"})
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, ValidationError
 
-from automation.definitions import Form, Name
 from automation.errors import DefinitionError
+from automation.forms import Form, Name
 from automation.guards.forms import GuardForm, SystemForm
 from automation.guards.guard import Guard
 from automation.loading import long_step, problem, problems

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from automation.definitions import KEYS, Form, Name, Step, Types, also, one_or_more
+from automation.definitions import Step
+from automation.forms import KEYS, Form, Name, Types, also, one_or_more
 from automation.quantities import Duration, SizeTest
 from automation.rules.windows import Window
 

@@ -6,12 +6,12 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from automation.definitions import EventTrigger
 from automation.events import SemanticEvent, covers
 from automation.expressions import EvaluationError, Expression, compile_expression
 from automation.facts import event_facts, target_of
 from automation.globs import compile_globs
 from automation.quantities import compare
+from automation.triggers.forms import EventTrigger
 
 
 class Matcher:

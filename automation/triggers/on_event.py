@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from automation.definitions import EventTrigger
 from automation.events import EVENT_TYPES, SemanticEvent
 from automation.facts import target_of
 from automation.globs import Anchor, compile_globs
 from automation.triggers.firing import MOST_EVENTS, Firing
+from automation.triggers.forms import EventTrigger
 from automation.triggers.index import ANYWHERE
 from automation.triggers.matching import Matcher
 from automation.triggers.pending import Pending

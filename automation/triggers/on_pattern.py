@@ -6,11 +6,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from automation.definitions import PatternTrigger
 from automation.expressions import EvaluationError, compile_expression
 from automation.facts import event_facts, target_of
 from automation.patterns.outcomes import Match
 from automation.triggers.firing import MOST_EVENTS, Firing
+from automation.triggers.forms import PatternTrigger
 from automation.triggers.on_event import MOST_COOLING
 
 MOST_SHOWN: Final = 100

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import croniter
 
-from automation.definitions import ScheduleTrigger
+from automation.triggers.forms import ScheduleTrigger
 
 
 def local_zone() -> datetime.tzinfo:
