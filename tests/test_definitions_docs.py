@@ -8,15 +8,17 @@ from pydantic import AliasChoices
 
 from automation import definitions
 from automation.expressions import EVENT_FIELDS, FUNCTIONS, VARIABLES
+from automation.forms import KEYS
 from automation.loading import examine
+from automation.triggers import forms as triggers
 
 PAGE = (Path(__file__).parent.parent / "docs" / "definitions.md").read_text()
 MODELS = [
     definitions.Workflow,
-    definitions.EventTrigger,
-    definitions.PatternTrigger,
-    definitions.ScheduleTrigger,
-    definitions.ManualTrigger,
+    triggers.EventTrigger,
+    triggers.PatternTrigger,
+    triggers.ScheduleTrigger,
+    triggers.ManualTrigger,
     definitions.Step,
     definitions.Retry,
     definitions.Concurrency,
@@ -36,7 +38,7 @@ def test_every_field_is_documented(model):
 
 
 @pytest.mark.parametrize(
-    "names", [EVENT_FIELDS, FUNCTIONS, VARIABLES, definitions.KEYS], ids=["fields", "functions", "variables", "keys"]
+    "names", [EVENT_FIELDS, FUNCTIONS, VARIABLES, KEYS], ids=["fields", "functions", "variables", "keys"]
 )
 def test_every_name_that_expressions_know_is_documented(names):
     """Fields of events, functions, variables, words for keys."""
