@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -36,10 +38,14 @@ class Plan:
     timeout: float | None
     vars: dict[str, Any]
     let: Template
+    definition: str = "{}"
+    priority: str = "normal"
+    tenant: str = ""
 
     @classmethod
     def of(cls, workflow: Workflow) -> Plan:
         """Compile a validated workflow."""
+        dumped = workflow.model_dump(mode="json", exclude_unset=True, exclude={"triggers", "patterns"})
         return cls(
             workflow.name,
             tuple(map(_planned, workflow.steps)),
@@ -47,7 +53,20 @@ class Plan:
             workflow.timeout,
             workflow.vars,
             Template(workflow.let),
+            json.dumps(dumped, sort_keys=True),
+            workflow.priority,
+            workflow.tenant_id or "",
         )
+
+    @classmethod
+    def parse(cls, definition: str) -> Plan:
+        """The plan of a `definition` that a ledger kept."""
+        return cls.of(Workflow.model_validate_json(definition))
+
+    @property
+    def digest(self) -> str:
+        """Tells one version of a workflow from another."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()
 
     def doing(self, actions: Iterable[Mapping[str, Any]]) -> Plan:
         """The same plan with these actions for its steps; they are rendered: braces in them are no templates."""

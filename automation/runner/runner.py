@@ -21,12 +21,14 @@ from automation.actions.context import ActionContext
 from automation.bus import Bus
 from automation.errors import CallerError, TimedOut, VexError, WorldError
 from automation.events import SemanticEvent
+from automation.runner.ledger import Kind, Ledger, MemoryLedger, NewRun, Record
 from automation.runner.plan import Plan, PlannedStep, delay_before
 from automation.runner.record import Run, StepRecord
 from automation.scripts.pool import ScriptPool
 from automation.state import State
 from automation.templates import Template
 from automation.triggers.firing import Firing
+from automation.triggers.firing_records import firing_record
 from automation.triggers.on_pattern import match_facts
 from automation.workspace import Workspace
 
@@ -55,6 +57,7 @@ class Runner:
         started_ns: int,
         history: int = 1000,
         dice: random.Random | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.counts: Final[Counter[tuple[str, str]]] = Counter()  # (workflow, status) of finished runs
         self.active: Final[dict[str, Run]] = {}
@@ -67,6 +70,7 @@ class Runner:
         self._commands: Final = commands
         self._started_ns: Final = started_ns
         self._history: Final = history
+        self._ledger: Final[Ledger] = ledger or MemoryLedger(history)
         self._dice: Final = dice or random.Random()
         self._runs: Final[dict[str, Run]] = {}
         self._finished: Final[deque[str]] = deque()
@@ -135,7 +139,20 @@ class Runner:
         run.status, run.started_ns = "running", time.time_ns()
         self._publish(run, "workflow.started", {"trigger": run.trigger})
         try:
+            new = NewRun(
+                run.id,
+                run.workflow,
+                plan.digest,
+                plan.definition,
+                firing_record(run.firing),
+                run.firing.key,
+                run.started_ns,
+                plan.priority,
+                plan.tenant,
+            )
+            await self._ledger.create(new)
             await self._steps(plan, run)
+            await self._note(run, "finished", "", {"status": run.status, "output": run.output, "error": run.error})
         except Exception as error:
             log.exception("run %s of %s met a bug", run.id, run.workflow)
             run.status, run.error = "failed", f"internal error: {error!r}"
@@ -195,12 +212,16 @@ class Runner:
         run.results[step.name] = {"error": record.error} if failed else record.result
         if failed and not step.continues:
             run.status, run.error = "failed", f"{step.name}: {record.error}"
+        ended = {"status": record.status, "result": record.result, "error": record.error}
+        await self._note(run, "ended", step.name, ended)
         self._publish(run, "workflow.step", _step_attrs(record))
         return not failed or step.continues
 
     async def _attempts(self, plan: Plan, run: Run, step: PlannedStep, record: StepRecord) -> Any:
         while True:
             record.attempts += 1
+            key = f"{run.id}:{step.name}"
+            await self._note(run, "started", step.name, {"action": step.kind, "attempt": record.attempts, "key": key})
             try:
                 with trio.fail_after(step.timeout):
                     return await self._perform(plan, run, step.action)
@@ -213,6 +234,9 @@ class Runner:
             record.error = f"attempt {record.attempts}: {error}"
             await trio.sleep(delay_before(step.retry, record.attempts + 1, self._dice))
             record.error = ""
+
+    async def _note(self, run: Run, kind: Kind, place: str, data: dict[str, Any]) -> None:
+        await self._ledger.append(run.id, [Record(kind, place, time.time_ns(), data)])
 
     async def _perform(self, plan: Plan, run: Run, template: Template) -> Any:
         variables = self._variables(run)
