@@ -99,7 +99,7 @@ test-packages:
 
 # The stamp is written last: an interrupted installation is done again. Everything, the build tools too, comes from the
 # lock and is checked against its hashes; with the tools installed first nothing is fetched behind the lock's back.
-$(VENV)/installed: requirements.lock pyproject.toml vexfs_fuse/_native.c
+$(VENV)/installed: requirements.lock pyproject.toml $(wildcard vexfs_fuse/*.[ch])
 	@if [ -z "$(PYTHON)" ]; then echo "VexFS needs Python 3.11 or newer; name one: make PYTHON=…" >&2; exit 1; fi
 	PYTHON=$(PYTHON) .ci/packages $(RUNTIME)
 	echo "Installing VexFS into $(CURDIR)/$(VENV) (a minute or two, once)"

@@ -39,6 +39,7 @@ class Fsx:
             self.map_write,
             self.allocate,
             self.punch,
+            self.zero,
             self.copy_range,
             self.close_and_open,
             self.second_descriptor,
@@ -164,6 +165,18 @@ class Fsx:
         offset, length = self.place()
         self.note(f"punch {offset} {length}")
         if self.fallocate(PUNCH_HOLE | KEEP_SIZE, offset, length):
+            end = min(offset + length, len(self.model))
+            if end > offset:
+                self.model[offset:end] = bytes(end - offset)
+
+    def zero(self) -> None:
+        """A range of zeros, that the file may have to grow for."""
+        offset, length = self.place()
+        mode = ZERO_RANGE | self.random.choice((0, KEEP_SIZE))
+        self.note(f"zero {mode} {offset} {length}")
+        if self.fallocate(mode, offset, length):
+            if mode == ZERO_RANGE:
+                self.grow(offset + length)
             end = min(offset + length, len(self.model))
             if end > offset:
                 self.model[offset:end] = bytes(end - offset)

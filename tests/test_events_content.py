@@ -1,6 +1,7 @@
 """What single events say: closes, saves by rename, failures, names."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.listening import Event, Listener, brief, typed
 from tests.mounting import Mount, mounted, scratch
-from tests.posix.calls import attempt, make, opened, renameat2
+from tests.posix.calls import attempt, linkat, make, opened, renameat2
 
 pytestmark = pytest.mark.mount
 
@@ -263,3 +264,28 @@ def test_events_are_off_limits_to_others(mount: Mount) -> None:
 
     for name in ("events", "events.d/file", "ctl", "state"):
         assert as_user(ALICE, attempt, os.open, mount.mountpoint / ".vexfs" / name, os.O_RDONLY) == "EACCES"
+
+
+def test_a_file_without_a_name(mount: Mount) -> None:
+    """O_TMPFILE: created as `#unnamed` in its directory; a link names it, and the close tells the name."""
+    with Listener(mount.mountpoint, "file") as events:
+        with opened(mount.mountpoint, os.O_TMPFILE | os.O_RDWR, 0o600) as fd:
+            os.write(fd, b"text")
+            linkat(-100, b"/proc/self/fd/%d" % fd, mount.mountpoint / "named", 0x400)
+        found = events.until(typed("file.closed"))
+    told = [event for event in found if event["type"] in ("file.created", "file.linked", "file.closed")]
+    assert brief(told) == [("file.created", "#unnamed"), ("file.linked", "#unnamed"), ("file.closed", "named")]
+    assert (told[0]["attrs"]["unnamed"], told[1]["dest"], told[2]["attrs"]["written"]) == (True, "named", True)
+    assert len({event["inode"] for event in told}) == 1
+
+
+def test_inode_flags(mount: Mount) -> None:
+    """chattr and lsattr are events with the flags."""
+    path = before(mount, "flagged", b"")
+    with Listener(mount.mountpoint, "file.attr.flags,meta.flags") as events:
+        with opened(path, os.O_RDONLY) as fd:
+            fcntl.ioctl(fd, 0x40086602, b"\x40" + bytes(7))  # FS_NODUMP_FL
+            fcntl.ioctl(fd, 0x80086601, bytes(8))
+        found = [(event["type"], event["path"], int(event["attrs"]["flags"], 16) & 0x40) for event in events.take()]
+    assert ("file.attr.flags", "flagged", 0x40) in found
+    assert found[-1] == ("meta.flags", "flagged", 0x40)

@@ -1,6 +1,7 @@
 """Guards on a real mount: they deny, delay, mark and audit before the operation, and never shut anybody out."""
 
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from tests.mounting import Mount, mounted, scratch
+from tests.posix.calls import linkat
 
 pytestmark = pytest.mark.mount
 
@@ -274,3 +276,21 @@ def test_guards_change_under_load_without_a_gap(mount):
     assert seen == {errno.EPERM, errno.EROFS}
     os.unlink(book)
     (mount.mountpoint / "hot/new").touch()
+
+
+def test_an_unnamed_file_is_judged_when_it_gets_a_name(mount: Mount) -> None:
+    """O_TMPFILE and a link are no way around a guard on `create`."""
+    where = mount.mountpoint
+    assert refused(errno.EROFS, lambda: os.open(where / "sealed", os.O_TMPFILE | os.O_RDWR))
+    fd = os.open(where / "free", os.O_TMPFILE | os.O_RDWR)
+    refuse = where / "broken" / "closed" / "named"
+    assert refused(errno.EIO, lambda: linkat(-100, b"/proc/self/fd/%d" % fd, refuse, 0x400))
+    linkat(-100, b"/proc/self/fd/%d" % fd, where / "free" / "named", 0x400)
+    os.close(fd)
+
+
+def test_inode_flags_are_guarded_like_a_mode(mount: Mount) -> None:
+    """chattr asks the guards for `chmod`."""
+    fd = os.open(mount.mountpoint / "sealed" / "file", os.O_RDONLY)
+    assert refused(errno.EROFS, lambda: fcntl.ioctl(fd, 0x40086602, bytes(8)))
+    os.close(fd)

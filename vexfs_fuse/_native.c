@@ -11,14 +11,11 @@
  * Everything runs in the one thread that holds the GIL and reads the session, so plain globals are enough. No private
  * structure of libfuse is touched; the kernel's own wire structures (linux/fuse.h) are.
  */
-#define FUSE_USE_VERSION 314
-#define _GNU_SOURCE
+#include "_native.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fuse_lowlevel.h>
 #include <linux/capability.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,8 +27,6 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-
-#define EXPORT __attribute__((visibility("default")))
 
 /* Newer than Debian 12's linux/fuse.h (6.1). Bits of the 64-bit flags: low word `flags`, high word `flags2`. */
 #define VEX_INIT_EXT (1ULL << 30)
@@ -63,12 +58,6 @@ struct vex_open_out {
 	int32_t backing_id;
 };
 
-/* The request whose handler is about to run, for handlers that pyfuse3 gives no context. Valid until its first await. */
-struct vex_request {
-	uint64_t ino;
-	uint32_t pid, uid, gid;
-	int32_t flags; /* setattr: to_set; read: those of the open file; write: 1 if suid and sgid are to be cleared */
-};
 EXPORT struct vex_request vex_request;
 
 /* Set by an open or create handler as its last act; consumed by the reply. */
@@ -80,14 +69,6 @@ EXPORT uint64_t vex_wanted;
 EXPORT uint64_t vex_offered;
 EXPORT uint64_t vex_agreed;
 EXPORT int vex_session_fd = -1;
-
-/* Operations that pyfuse3 does not have: Python's functions, which answer the request themselves, now or later. */
-EXPORT struct {
-	void (*readdir)(fuse_req_t, uint64_t fh, uint64_t off, uint64_t size); /* names only; plain listings */
-	void (*fallocate)(fuse_req_t, uint64_t fh, int mode, int64_t off, int64_t length);
-	void (*lseek)(fuse_req_t, uint64_t fh, int64_t off, int whence);
-	void (*copy_file_range)(fuse_req_t, uint64_t fh_in, int64_t off_in, uint64_t fh_out, int64_t off_out, uint64_t size);
-} vex_extra;
 
 /* Directories by inode number, so that a lookup of a name that is not there (every creation begins with one) is answered
  * here. A direct-mapped cache: a later directory takes an earlier one's place, which then asks Python again. */
@@ -113,9 +94,9 @@ EXPORT int vex_deferred_count;
 EXPORT void (*vex_interrupted)(uint64_t fh);
 EXPORT uint64_t vex_interruptible = UINT64_MAX;
 
-static struct fuse_lowlevel_ops theirs;
+struct fuse_lowlevel_ops theirs;
 
-static void note(fuse_req_t req, fuse_ino_t ino, int32_t flags)
+void note(fuse_req_t req, fuse_ino_t ino, int32_t flags)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	vex_request = (struct vex_request){.ino = ino, .pid = ctx->pid, .uid = ctx->uid, .gid = ctx->gid, .flags = flags};
@@ -258,27 +239,6 @@ static void our_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, 
 	vex_extra.readdir(req, fi->fh, (uint64_t)off, size);
 }
 
-static void our_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t length, struct fuse_file_info *fi)
-{
-	note(req, ino, 0);
-	vex_extra.fallocate(req, fi->fh, mode, off, length);
-}
-
-static void our_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
-{
-	note(req, ino, 0);
-	vex_extra.lseek(req, fi->fh, off, whence);
-}
-
-static void our_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
-				fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t size, int flags)
-{
-	(void)ino_in;
-	(void)flags;
-	note(req, ino_out, 0);
-	vex_extra.copy_file_range(req, fi_in->fh, off_in, fi_out->fh, off_out, size);
-}
-
 static void *original(const char *name)
 {
 	void *found = dlsym(RTLD_NEXT, name);
@@ -313,9 +273,7 @@ static struct fuse_lowlevel_ops extended(const struct fuse_lowlevel_ops *op, siz
 	ours.release = our_release;
 	ours.forget = our_forget;
 	ours.readdir = vex_extra.readdir ? our_readdir : NULL;
-	ours.fallocate = vex_extra.fallocate ? our_fallocate : NULL;
-	ours.lseek = vex_extra.lseek ? our_lseek : NULL;
-	ours.copy_file_range = vex_extra.copy_file_range ? our_copy_file_range : NULL;
+	add_extra(&ours);
 	vex_active = 1;
 	return ours;
 }
@@ -345,11 +303,12 @@ EXPORT struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, c
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 {
 	ssize_t got = read(fd, buf, len);
-	const struct fuse_in_header *in = buf;
+	struct fuse_in_header *in = buf;
 	(void)userdata;
 
 	if (got < (ssize_t)sizeof(*in))
 		return got;
+	translate(in);
 	if (in->opcode == FUSE_WRITE) {
 		const struct fuse_write_in *w = (const void *)(in + 1);
 		kill_suid = !!(w->write_flags & (1 << 2)); /* FUSE_WRITE_KILL_SUIDGID */

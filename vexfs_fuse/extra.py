@@ -1,23 +1,20 @@
-"""Operations that pyfuse3 does not have, added by the native library: plain readdir, fallocate, lseek, copy_file_range.
-
-Each function is called synchronously with the request's pointer and answers it through libfuse's public reply
-functions, at once or from a task.
-"""
+"""Operations on data that pyfuse3 lacks, added by the native library: readdir, fallocate, lseek, copy_file_range."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
 
 from vexfs_fuse import dirents, passthrough
+from vexfs_fuse.answers import Answers, Later
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
-from vexfs_fuse.errors import EINVAL, EXDEV, code_of
+from vexfs_fuse.errors import EINVAL, EXDEV
 from vexfs_fuse.guarding import REQUESTS, Guarding
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.native import Native
@@ -25,22 +22,26 @@ from vexfs_fuse.native import Native
 _COPY_MOST: Final = 1 << 30  # bytes in one call, so that a signal to the caller is heard now and then
 _U64, _I64, _INT = ctypes.c_uint64, ctypes.c_int64, ctypes.c_int
 Names = Callable[[int, int], bytes]
-Later = Callable[[], Awaitable[None]]
 
 
 class Extra:
     """Registers itself with the library. `control` lists a directory of `/.vexfs` (handle, position) likewise."""
 
     def __init__(
-        self, backing: Backing, directories: Directories, native: Native, control: Names, guarding: Guarding | None
+        self,
+        backing: Backing,
+        directories: Directories,
+        native: Native,
+        control: Names,
+        guarding: Guarding | None,
+        answers: Answers,
     ) -> None:
         self._backing: Final = backing
         self._directories: Final = directories
         self._control: Final = control
         self._guarding: Final = guarding
         self._emit: Final = backing.observer.emit
-        self._libfuse: Final = ctypes.PyDLL("libfuse3.so.3")
-        self.nursery: trio.Nursery | None = None
+        self._answers: Final = answers
         native.register("readdir", (_U64, _U64, _U64), self._readdir)
         native.register("fallocate", (_U64, _INT, _I64, _I64), self._fallocate)
         native.register("lseek", (_U64, _I64, _INT), self._lseek)
@@ -49,7 +50,7 @@ class Extra:
     def _readdir(self, request: int, fh: int, start: int, size: int) -> None:
         def answer(entries: bytes, position: int = start) -> None:
             part = dirents.portion(entries, position, size)
-            self._libfuse.fuse_reply_buf(ctypes.c_void_p(request), part, ctypes.c_size_t(len(part)))
+            self._answers.data(request, part)
 
         def work() -> Later | None:
             if fh >= CONTROL_BASE:
@@ -65,7 +66,7 @@ class Extra:
 
             return later
 
-        self._guard(request, work)
+        self._answers.work(request, work)
 
     def _fallocate(self, request: int, fh: int, mode: int, offset: int, length: int) -> None:
         def work() -> Later:
@@ -76,20 +77,20 @@ class Extra:
                 await trio.sleep(wait)
                 await trio.to_thread.run_sync(passthrough.fallocate, file.fd, mode, offset, length)
                 self._change(file, who, "file.allocated", offset, length, mode=mode)
-                self._libfuse.fuse_reply_err(ctypes.c_void_p(request), 0)
+                self._answers.done(request)
 
             return later
 
-        self._guard(request, work)
+        self._answers.work(request, work)
 
     def _lseek(self, request: int, fh: int, offset: int, whence: int) -> None:
         def work() -> None:
             if fh >= CONTROL_BASE:
                 raise OSError(EINVAL, "a stream has neither holes nor data that is not a hole")
             found = os.lseek(self._file(fh)[0].fd, offset, whence)
-            self._libfuse.fuse_reply_lseek(ctypes.c_void_p(request), ctypes.c_int64(found))
+            self._answers.position(request, found)
 
-        self._guard(request, work)
+        self._answers.work(request, work)
 
     def _copy_file_range(
         self, request: int, source_fh: int, source_at: int, target_fh: int, target_at: int, size: int
@@ -104,11 +105,11 @@ class Extra:
                 count = await trio.to_thread.run_sync(os.copy_file_range, *args)
                 origin = {"from": source.inode.path(), "from_offset": source_at}
                 self._change(target, who, "file.copied", target_at, count, **origin)
-                self._libfuse.fuse_reply_write(ctypes.c_void_p(request), ctypes.c_size_t(count))
+                self._answers.count(request, count)
 
             return later
 
-        self._guard(request, work)
+        self._answers.work(request, work)
 
     def _change(self, file: OpenFile, who: Opener, type: str, offset: int, length: int, **attrs: Any) -> None:
         self._backing.drop_set_ids(file.fd, who)
@@ -129,20 +130,3 @@ class Extra:
             raise OSError(EXDEV, "not between control files and others")  # tools then copy by reading and writing
         file = self._backing.handles.file(fh)
         return file, self._backing.caller(file.who)
-
-    def _guard(self, request: int, work: Callable[[], Later | None]) -> None:
-        """Do `work` now and what it returns as a task; an exception of either becomes the answer."""
-        try:
-            later = work()
-        except Exception as error:
-            self._libfuse.fuse_reply_err(ctypes.c_void_p(request), code_of(error))
-            return
-        if later is not None:
-            assert self.nursery is not None
-            self.nursery.start_soon(self._finish, request, later)
-
-    async def _finish(self, request: int, later: Later) -> None:
-        try:
-            await later()
-        except Exception as error:
-            self._libfuse.fuse_reply_err(ctypes.c_void_p(request), code_of(error))

@@ -25,6 +25,7 @@ from vexfs_fuse.interest import Interest
 from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH
 
 _READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
+UNNAMED: Final = os.O_TMPFILE
 _SUID: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -59,6 +60,8 @@ class Files:
     ) -> tuple[FileInfo, EntryAttributes]:
         """Open a file that the kernel did not find; it may have appeared in between."""
         parent, dir_fd = self._backing.directory(parent_ino, name)
+        if flags & UNNAMED == UNNAMED:
+            return self._unnamed(parent, dir_fd, name, mode, flags, ctx)
         created = True
         with self._backing.credentials.of(ctx.uid, ctx.gid):
             wanted = flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,6 +81,25 @@ class Files:
         if created:
             self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs={"kind": "file"})
         reply = self._opened(inode, fd, flags, status, ctx, created=created)
+        return reply, self._backing.attributes(inode, status)
+
+    def _unnamed(
+        self, parent: Inode, dir_fd: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """O_TMPFILE: a file without a name, which a link may give it. `name` stands for it in paths."""
+        with self._backing.credentials.of(ctx.uid, ctx.gid):
+            wanted = self._backing.masked(stat.S_IMODE(mode), ctx, parent, dir_fd)
+            fd = os.open(b".", flags | os.O_CLOEXEC, wanted, dir_fd=dir_fd)
+        try:
+            status = os.fstat(fd)
+            inode = self._inodes.enter(parent, name, passthrough.reopen(self._backing.links, fd, os.O_PATH), status)
+        except BaseException:
+            os.close(fd)
+            raise
+        inode.remove_name(parent, name)
+        attrs = {"kind": "file", "unnamed": True}
+        self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs=attrs)
+        reply = self._opened(inode, fd, flags & ~UNNAMED, status, ctx, created=True)
         return reply, self._backing.attributes(inode, status)
 
     async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:

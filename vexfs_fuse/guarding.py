@@ -209,7 +209,11 @@ def _named(operation: str) -> Callable[[Backing, tuple[Any, ...]], Iterator[Aske
 
 
 def _link(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:
-    yield Asked("link", backing.inodes[args[0]], None, backing.inodes[args[1]], args[2])
+    """A file without a name (O_TMPFILE) is created by it, as far as anybody can see."""
+    inode, parent, name = backing.inodes[args[0]], backing.inodes[args[1]], args[2]
+    if inode.removed:
+        yield Asked("create", parent, name)
+    yield Asked("link", inode, None, parent, name)
 
 
 def _rename(backing: Backing, args: tuple[Any, ...]) -> Iterator[Asked]:

@@ -17,6 +17,7 @@ import trio
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from vexfs_fuse import loop, watch_sources
+from vexfs_fuse.answers import Answers
 from vexfs_fuse.attributes import Attributes
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
@@ -25,6 +26,7 @@ from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.errors import code_of
 from vexfs_fuse.extra import Extra
+from vexfs_fuse.extra_attributes import ExtraAttributes
 from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import Guarding, Guards
 from vexfs_fuse.inodes import Inodes
@@ -87,7 +89,7 @@ class Session:
         self.watch: Watch | None = None
         self._believed = SHORT
         self._scope: Final = trio.CancelScope()
-        self._extra: Extra | None = None
+        self._answers: Answers | None = None
         self._files: Files | None = None
 
     @property
@@ -149,12 +151,12 @@ class Session:
                 if before is not None:
                     await before()
                 async with trio.open_nursery() as nursery:
-                    if self._extra is not None:
-                        self._extra.nursery = nursery
+                    if self._answers is not None:
+                        self._answers.nursery = nursery
                     nursery.start_soon(self.cache.run)
                     if self.watch is not None:
                         nursery.start_soon(self.watch.run)
-                    nursery.start_soon(self._answers, task_status)
+                    nursery.start_soon(self._first_answer, task_status)
                     await pyfuse3.main(min_tasks=1, max_tasks=TASKS)
                     nursery.cancel_scope.cancel()
         finally:
@@ -166,7 +168,7 @@ class Session:
             self.backing.close()
             self._callers.close()
 
-    async def _answers(self, task_status: trio.TaskStatus[None]) -> None:
+    async def _first_answer(self, task_status: trio.TaskStatus[None]) -> None:
         """The first answer through the kernel, asked for by a thread since this one has to give it."""
         await trio.to_thread.run_sync(os.stat, self.mountpoint, abandon_on_cancel=True)
         self._remember_absent()
@@ -220,7 +222,9 @@ class Session:
         )
         if NATIVE is not None:
             self.backing.observer.before = self._catch_up
-            self._extra = Extra(self.backing, directories, NATIVE, self._tree.names, guarding)
+            answers = self._answers = Answers()
+            Extra(self.backing, directories, NATIVE, self._tree.names, guarding, answers)
+            ExtraAttributes(self.backing, NATIVE, self._tree.getattr, guarding, answers)
         return Operations(self.backing, families, self._tree, guarding)
 
     def _catch_up(self) -> None:

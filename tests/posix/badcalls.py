@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.posix.calls import attempt, fallocate, futimens, make, names, opened, renameat2, try_open, utimensat
-from tests.posix.children import ALICE, as_user
+from tests.posix.children import ALICE, BOB, as_user
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOWHERE = ctypes.c_void_p(8)
@@ -308,4 +308,36 @@ def check_inode_flags(directory: Path) -> object:
         result += [try_open(path, os.O_WRONLY), attempt(os.unlink, path), attempt(os.chmod, path, 0o600)]
         attempt(fcntl.ioctl, fd, 0x40086602, b"\0" * 8)
     attempt(os.unlink, path)
+    return result
+
+
+def check_inode_flags_of_a_directory(directory: Path) -> object:
+    """In an append-only directory names are made, not removed."""
+    below = directory / "below"
+    below.mkdir()
+    make(below / "file")
+    with opened(below, os.O_RDONLY) as fd:
+        result: list[object] = [attempt(fcntl.ioctl, fd, 0x40086602, b"\x20" + b"\0" * 7)]
+        result += [attempt(os.unlink, below / "file"), attempt(make, below / "other") is not None]
+        attempt(fcntl.ioctl, fd, 0x40086602, b"\0" * 8)
+    return result
+
+
+def check_inode_flags_need_the_owner(directory: Path) -> object:
+    """Only the owner sets flags, and immutable is nobody's but root's."""
+    path = make(directory / "file", owner=ALICE.owner)
+    path.chmod(0o666)
+
+    def flag(bits: int) -> object:
+        with opened(path, os.O_RDONLY) as fd:
+            return attempt(fcntl.ioctl, fd, 0x40086602, bits.to_bytes(8, "little"))
+
+    return [as_user(user, flag, bits) for user in (ALICE, BOB) for bits in (0x40, 0x10)]
+
+
+def check_unknown_ioctl(directory: Path) -> object:
+    """What only a terminal knows is ENOTTY."""
+    with opened(make(directory / "file"), os.O_RDONLY) as fd:
+        result = attempt(fcntl.ioctl, fd, 0x5401, bytes(60))
+    assert result == "ENOTTY"
     return result

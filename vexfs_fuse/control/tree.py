@@ -156,6 +156,8 @@ class ControlTree:
     ) -> tuple[FileInfo, EntryAttributes]:
         """Make and open a file, where files may be made."""
         self._admit(ctx)
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            fail(ENOTSUP)
         parent, directory = self._editable(parent_inode)
         text = os.fsdecode(name)
         if self._directory(parent_inode).child(text) is not None:
