@@ -153,7 +153,13 @@ def _serve(
     cache = LateCache()
     workspace = Workspace(place.root_fd, bus.publish, cache)
     service = Service(
-        bus, workspace=workspace, commands=commands, workflows=workflows[0], shown=workflows[1], kept=kept
+        bus,
+        workspace=workspace,
+        commands=commands,
+        workflows=workflows[0],
+        shown=workflows[1],
+        kept=kept,
+        dry_run=settings.dry_run,
     )
     shown = Mount(place.mountpoint, place.source)
     tree = ControlTree(service, shown)
@@ -315,6 +321,7 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
         "-f", "--foreground", dest="background", action="store_false", help="stay (default, but not for a bare `vexfs`)"
     )
     ground("-b", "--background", dest="background", action="store_true", help="return as soon as the mount answers")
+    group.add_argument("--dry-run", action=switch, help="automations act on paper only: see the traces of their runs")
     group.add_argument(
         "--grace", metavar="SECONDS", help="how long running workflows may go on after a stop (default: 10)"
     )

@@ -62,6 +62,7 @@ class Settings(BaseModel):
     log_file: str | None = None
     state_dir: str | None = None
     volatile: bool = False
+    dry_run: bool = False
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)

@@ -4,7 +4,8 @@ VexError
 ├── CallerError        the person or program that asked: a bad option, command or control write
 ├── DefinitionError    the author of a workflow, rule or pattern; knows file, line and field
 ├── WorldError         something outside: a missing file, a refused connection, a full disk
-│   └── TimedOut       the world took longer than was allowed
+│   ├── TimedOut       the world took longer than was allowed
+│   └── CircuitOpen    a destination that keeps failing is left alone for a while
 └── InternalError      ours: a bug in VexFS; logged with its traceback
 """
 
@@ -38,6 +39,10 @@ class WorldError(VexError):
 
 class TimedOut(WorldError):  # noqa: N818 - it reads as what happened
     """An effect did not finish in the time that its definition allows."""
+
+
+class CircuitOpen(WorldError):  # noqa: N818 - it reads as what happened
+    """The destination failed too often; nothing was sent to it."""
 
 
 class InternalError(VexError):

@@ -17,7 +17,8 @@ from typing import Any, Final
 import prometheus_client
 import trio
 
-from automation.actions import Commands, new_client
+from automation.actions import Commands, Equipment, Executor, Performer, Recorder, new_client
+from automation.breakers import Breakers
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
@@ -39,6 +40,7 @@ from automation.rules.desk import RuleDesk
 from automation.runner import Runner
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
+from automation.secrets import Secrets
 from automation.state import State
 from automation.state_directory import StateDirectory
 from automation.triggers.pattern_desk import PatternDesk
@@ -59,7 +61,7 @@ class Limits:
 class Service:
     """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
     or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
-    without it nothing does.
+    without it nothing does. With `dry_run` every action is recorded, none is done.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Service:
         shown: str = "",
         kept: StateDirectory | None = None,
         limits: Limits = Limits(),
+        dry_run: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.bus: Final = bus
@@ -88,13 +91,17 @@ class Service:
         )
         directory_fd = self._own_fd if isinstance(workflows, str) else workflows
         self._http: Final = new_client()
+        self.secrets: Final = Secrets(kept.file("secrets") if kept else None)
+        self.secrets.redactor.watch_logs()
+        self.breakers: Final = Breakers(bus.publish)
+        self.equipment: Final = Equipment(
+            workspace, self.state, bus.publish, self.scripts, self._http, commands, self.secrets, self.breakers
+        )
+        self.executor: Final[Executor] = Recorder() if dry_run else Performer()
         self.runner: Final = Runner(
             bus,
-            workspace=workspace,
-            state=self.state,
-            scripts=self.scripts,
-            http=self._http,
-            commands=commands,
+            equipment=self.equipment,
+            executor=self.executor,
             started_ns=self.started_ns,
             history=limits.history,
         )
@@ -251,6 +258,7 @@ class Service:
             "started_ns": self.started_ns,
             "uptime_seconds": round((time.time_ns() - self.started_ns) / 1e9, 1),
             "paused": self.paused,
+            "dry_run": self.executor.dry,
             "events": {
                 "published": self.bus.seq,
                 "by_type": dict(self.bus.counts.most_common()),

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from automation import seals
 from automation.expressions import Expression, compile_expression
 
 
@@ -46,7 +47,8 @@ class TemplateError(ValueError):
 def _compile(value: Any, place: tuple[str | int, ...]) -> Any:
     if isinstance(value, str):
         if "{{" not in value:
-            return value
+            reference = seals.literal(value)
+            return value if reference is None else (reference,)
         try:
             return tuple(pieces(value))
         except ValueError as error:
@@ -66,7 +68,8 @@ def pieces(text: str) -> list[str | Expression]:
         if start > at:
             out.append(text[at:start])
         end = _end(text, start + 2)
-        out.append(compile_expression(text[start + 2 : end].strip()))
+        source = text[start + 2 : end].strip()
+        out.append(seals.expression(source) or compile_expression(source))
         at = end + 2
     if at < len(text):
         out.append(text[at:])

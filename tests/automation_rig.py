@@ -85,10 +85,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(directory: Path, _limits: Limits | None = None, **definitions: str) -> AsyncIterator[Rig]:
+async def rig(
+    directory: Path, _limits: Limits | None = None, *, dry_run: bool = False, **definitions: str
+) -> AsyncIterator[Rig]:
     """A running rig; each keyword is a definition called so, in YAML (`_lua` at its end makes it Lua)."""
     files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
-    one = Rig(directory, files, **({"limits": _limits} if _limits else {}))
+    one = Rig(directory, files, dry_run=dry_run, **({"limits": _limits} if _limits else {}))
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(one.service.run)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from automation.actions import ActionContext, Commands, build_action, check_action, new_client
+from automation.actions import ActionContext, Commands, Equipment, Performer, build_action, check_action, new_client
 from automation.bus import Bus
 from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
@@ -80,7 +80,7 @@ class Acting:
         """Check, build and perform one action."""
         raw = {"type": type, **fields}
         check_action(raw)
-        return await build_action(raw).perform(self.context)
+        return await self.context.effect(build_action(raw))
 
 
 @asynccontextmanager
@@ -90,12 +90,9 @@ async def acting_in(directory: Path, variables: dict[str, Any] | None = None) ->
         commands = Commands(str(tree.top))
         async with ScriptPool() as scripts, new_client() as http:
             context = ActionContext(
-                workspace=tree.workspace,
-                state=State(tree.bus),
-                publish=tree.bus.publish,
+                equipment=Equipment(tree.workspace, State(tree.bus), tree.bus.publish, scripts, http, commands),
                 cause=CAUSE,
-                scripts=scripts,
-                http=http,
+                executor=Performer(),
                 variables={
                     "event": {"path": "in/a.txt", "name": "a.txt"},
                     "vars": {},
@@ -103,7 +100,6 @@ async def acting_in(directory: Path, variables: dict[str, Any] | None = None) ->
                     "input": {},
                     **(variables or {}),
                 },
-                commands=commands,
             )
             try:
                 yield Acting(tree, context)

@@ -36,6 +36,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         exclusive = true
         state-dir = "/var/lib/vexfs/data"
         volatile = true
+        dry-run = true
         [io]
         "*.log" = "native"
         """,

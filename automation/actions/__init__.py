@@ -1,11 +1,12 @@
 """What a workflow can do: one file per action, listed in `table`.
 
 A definition's mapping is checked by `check_action` when it is loaded; when a step runs, its templates are rendered,
-`build_action` makes the action, and `perform` does it within an `ActionContext`.
+`build_action` makes the action, and an `Executor` performs it within an `ActionContext`.
 """
 
 from automation.actions.commands import Commands
-from automation.actions.context import ActionContext
+from automation.actions.context import ActionContext, Equipment
+from automation.actions.executor import Executor, Performer, Recorder
 from automation.actions.form import Action
 from automation.actions.http import new_client
 from automation.actions.table import ACTIONS, ALIASES, LITERAL, build_action, check_action, describe
@@ -17,6 +18,10 @@ __all__ = [
     "Action",
     "ActionContext",
     "Commands",
+    "Equipment",
+    "Executor",
+    "Performer",
+    "Recorder",
     "build_action",
     "check_action",
     "describe",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, also
 from automation.actions.write import as_bytes
 from automation.errors import WorldError
@@ -59,3 +60,8 @@ class Command(BaseModel):
             "truncated": done.stdout_bytes > len(done.stdout) or done.stderr_bytes > len(done.stderr),
             "seconds": round(done.seconds, 3),
         }
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """Nothing is run: the exit code is the first that is expected, the output is not known."""
+        fields = ("stdout", "stderr", "truncated", "seconds")
+        return Foreseen({"exit_code": (self.exit_codes or [0])[0], **dict.fromkeys(fields)})

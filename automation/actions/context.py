@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from automation.actions.commands import Commands
+from automation.breakers import Breakers
 from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
+from automation.secrets import Secrets
 from automation.state import State
 from automation.workspace import Workspace
+
+if TYPE_CHECKING:
+    from automation.actions.executor import Executor
+    from automation.actions.form import Action
+
+
+def no_progress(done: int, total: int) -> None:
+    """Nobody asks how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What the actions of one mount work with, made once; `http` by `automation.actions.http.new_client`."""
+
+    workspace: Workspace
+    state: State
+    publish: Callable[[SemanticEvent], None]
+    scripts: ScriptPool
+    http: httpx.AsyncClient
+    commands: Commands
+    secrets: Secrets = field(default_factory=Secrets)
+    breakers: Breakers = field(default_factory=Breakers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +44,58 @@ class ActionContext:
     """Everything that one step's action works with.
 
     `cause` marks each event that it brings about. `variables` is what templates see, plain JSON values throughout:
-    `event`, `steps`, `state`, `vars`, `input`, `run`. `http` is a client made by `automation.actions.http.new_client`.
+    `event`, `steps`, `state`, `vars`, `input`, `run`. `key` is the same whenever this execution of the step is tried
+    again. `executor` is the one door through which actions are done, those of scripts too; `progress(done, total)` is
+    told, in any unit, how far long work is.
     """
 
-    workspace: Workspace
-    state: State
-    publish: Callable[[SemanticEvent], None]
+    equipment: Equipment
     cause: Cause
-    scripts: ScriptPool
-    http: httpx.AsyncClient
     variables: Mapping[str, Any]
-    commands: Commands
+    executor: Executor
+    key: str = ""
+    progress: Callable[[int, int], None] = no_progress
+
+    async def effect(self, action: Action) -> Any:
+        """What another action results in, through the same door."""
+        return await self.executor.perform(action, self)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The tree."""
+        return self.equipment.workspace
+
+    @property
+    def state(self) -> State:
+        """The shared state."""
+        return self.equipment.state
+
+    @property
+    def publish(self) -> Callable[[SemanticEvent], None]:
+        """The bus."""
+        return self.equipment.publish
+
+    @property
+    def scripts(self) -> ScriptPool:
+        """Workers that compute and ask for effects."""
+        return self.equipment.scripts
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For calls to web services."""
+        return self.equipment.http
+
+    @property
+    def commands(self) -> Commands:
+        """Child processes."""
+        return self.equipment.commands
+
+    @property
+    def secrets(self) -> Secrets:
+        """What references to secrets stand for, and where their values must not appear."""
+        return self.equipment.secrets
+
+    @property
+    def breakers(self) -> Breakers:
+        """Which destinations are not to be bothered now."""
+        return self.equipment.breakers

@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, transferred
 from automation.actions.form import STRICT, TreePath, also
+from automation.errors import WorldError
 
 
 class Copy(BaseModel):
@@ -32,3 +34,11 @@ class Copy(BaseModel):
             cause=context.cause,
         )
         return {"path": path, "size": size}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The path and size that the copy would have."""
+        path, now = await transferred(view, self.source, self.target, overwrite=self.overwrite)
+        if now["source"]["type"] == "dir" and not self.recursive:
+            raise WorldError(f"cannot copy '{self.source}': it is a directory; say `recursive` to copy all of it")
+        view.workspace.copied(self.source, path)
+        return Foreseen({"path": path, "size": now["source"]["size"]}, now)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, also
 from automation.events import EVENT_TYPES, SemanticEvent
 
@@ -35,3 +36,7 @@ class EmitEvent(BaseModel):
         """`{event}`, its type."""
         context.publish(SemanticEvent(self.event, self.path.strip("/"), cause=context.cause, attrs=self.data))
         return {"event": self.event}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """Nothing is published."""
+        return Foreseen({"event": self.event})

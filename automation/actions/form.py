@@ -7,18 +7,26 @@ from typing import Annotated, Any, Final, Protocol
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight
 
 STRICT: Final = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
 """Unknown fields are errors, values never change."""
 
 
 class Action(Protocol):
-    """A validated action. `perform` returns a plain JSON value, the step's result; WorldError when the world fails."""
+    """A validated action; only an executor calls it.
+
+    Fields that may refer to secrets are named in a class variable `SECRETS`.
+    """
 
     type: Any
 
     async def perform(self, context: ActionContext) -> Any:
-        """Do it."""
+        """Do it: a plain JSON value, the step's result. WorldError when the world fails."""
+        ...
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """What `perform` would result in, found by looking only, and what it would meet."""
         ...
 
 

@@ -15,6 +15,7 @@ import trio
 from pydantic import BaseModel, Field, model_validator
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, TreePath
 from automation.errors import TimedOut, WorldError
 from automation.quantities import Duration
@@ -67,14 +68,25 @@ class Http(BaseModel):
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise WorldError(f"{self._what} failed: {str(error) or type(error).__name__}") from error
 
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """Nothing is sent: a status of 200, all else unknown."""
+        if self.upload is not None:
+            await view.workspace.stat(self.upload)
+        fields = ("headers", "body", "json", "seconds")
+        return Foreseen({"status": 200, "url": self._bare, **dict.fromkeys(fields)})
+
     @property
     def _method(self) -> str:
         return self.method.upper() or ("GET" if self.body is None and self.upload is None else "POST")
 
     @property
     def _what(self) -> str:
-        bare = re.sub(r"//[^/@]*@", "//", self.url.partition("?")[0])  # what holds secrets is left out
-        return f"{self._method} {bare}"
+        return f"{self._method} {self._bare}"
+
+    @property
+    def _bare(self) -> str:
+        """The address without what may hold secrets."""
+        return re.sub(r"//[^/@]*@", "//", self.url.partition("?")[0])
 
     async def _call(self, context: ActionContext) -> Any:
         started = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, Scripting
 from automation.actions.form import STRICT, also
 from automation.errors import WorldError
 from automation.quantities import Duration
@@ -26,7 +26,7 @@ class Lua(BaseModel):
     timeout: Annotated[Duration, Field(gt=0, le=3600)] = 5.0
     script_language: Literal["lua"] = "lua"
 
-    async def perform(self, context: ActionContext) -> Any:
+    async def perform(self, context: Scripting) -> Any:
         """What the script returns, as JSON; null if nothing."""
         from automation.actions.table import build_action, describe  # the table holds this action too
 
@@ -37,8 +37,12 @@ class Lua(BaseModel):
                 action = build_action(raw)
             except ValidationError as error:
                 raise WorldError(describe(error)) from None
-            return await action.perform(context)
+            return await context.effect(action)
 
         arguments = {**context.variables, "parameters": self.parameters}
         name = context.cause.workflow
         return await context.scripts.run(self.script, self.entry, arguments, effect, self.timeout, name=name)
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The script runs: what it asks for is foreseen one by one."""
+        return Foreseen(await self.perform(view), read=True)

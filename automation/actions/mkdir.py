@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, seen
 from automation.actions.form import STRICT, Mode, TreePath
 
 
@@ -23,3 +24,10 @@ class Mkdir(BaseModel):
         """`{path, created}`; `created` is false if it was there."""
         created = await context.workspace.mkdir(self.path, parents=self.parents, mode=self.mode, cause=context.cause)
         return {"path": self.path.strip("/"), "created": created}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """Whether it would be made."""
+        now = await seen(view, path=self.path)
+        if now["path"] is None:
+            view.workspace.made(self.path, "dir", 0o755 if self.mode is None else self.mode)
+        return Foreseen({"path": self.path.strip("/"), "created": now["path"] is None}, now)

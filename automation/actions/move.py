@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, transferred
 from automation.actions.form import STRICT, TreePath, also
 
 
@@ -26,3 +27,10 @@ class Move(BaseModel):
             self.source, self.target, overwrite=self.overwrite, parents=self.parents, cause=context.cause
         )
         return {"path": path}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The path that it would have."""
+        path, now = await transferred(view, self.source, self.target, overwrite=self.overwrite)
+        view.workspace.copied(self.source, path)
+        view.workspace.gone(self.source)
+        return Foreseen({"path": path}, now)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, Reading, looked
 from automation.actions.form import STRICT, TreePath
 from automation.quantities import Size
 
@@ -19,7 +19,11 @@ class Read(BaseModel):
     path: TreePath
     limit: Annotated[Size, Field(le=1 << 20)] = 1 << 18
 
-    async def perform(self, context: ActionContext) -> Any:
+    async def perform(self, context: Reading) -> Any:
         """`{text, size}`; bytes that are not UTF-8 come as surrogate escapes, which `write` turns back."""
         data = await context.workspace.read(self.path, self.limit)
         return {"text": data.decode("utf-8", "surrogateescape"), "size": len(data)}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """It is done."""
+        return await looked(self.perform(view), "text", "size")

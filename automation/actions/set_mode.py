@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, seen
 from automation.actions.form import STRICT, Mode, TreePath
 
 
@@ -22,3 +23,8 @@ class SetMode(BaseModel):
         """`{mode, before}` as octal text."""
         before = await context.workspace.chmod(self.path, self.mode, cause=context.cause)
         return {"mode": f"{self.mode:04o}", "before": f"{before:04o}"}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The mode that it has now."""
+        before = (await view.workspace.stat(self.path)).mode
+        return Foreseen({"mode": f"{self.mode:04o}", "before": f"{before:04o}"}, await seen(view, path=self.path))

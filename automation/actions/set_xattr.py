@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, seen
 from automation.actions.form import STRICT, TreePath
 from automation.actions.write import as_bytes
 
@@ -22,12 +23,21 @@ class SetXattr(BaseModel):
 
     async def perform(self, context: ActionContext) -> Any:
         """`{name, value}` as set; `value` is null if it was removed."""
-        name = self.name if self.name.split(".")[0] in _NAMESPACES else f"user.{self.name}"
+        name = self._full_name
         if self.value is None:
             await context.workspace.removexattr(self.path, name, cause=context.cause)
         else:
             await context.workspace.setxattr(self.path, name, as_bytes(_text(self.value)), cause=context.cause)
         return {"name": name, "value": self.value}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The name and value that would be set."""
+        await view.workspace.stat(self.path)
+        return Foreseen({"name": self._full_name, "value": self.value}, await seen(view, path=self.path))
+
+    @property
+    def _full_name(self) -> str:
+        return self.name if self.name.split(".")[0] in _NAMESPACES else f"user.{self.name}"
 
 
 _NAMESPACES = frozenset(("user", "trusted", "security", "system"))

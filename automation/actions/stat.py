@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, Reading, looked
 from automation.actions.form import STRICT
 
 
@@ -17,11 +17,15 @@ class Stat(BaseModel):
     type: Literal["stat"] = "stat"
     path: str
 
-    async def perform(self, context: ActionContext) -> Any:
+    async def perform(self, context: Reading) -> Any:
         """`{exists: false}`, or `{exists: true, path, type, size, mode, uid, gid, inode, …}`; times in seconds."""
         if not await context.workspace.exists(self.path):
             return {"exists": False}
         return {"exists": True, **plain((await context.workspace.stat(self.path)).as_dict())}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """It is done."""
+        return await looked(self.perform(view), "exists")
 
 
 def plain(stat: dict[str, Any]) -> dict[str, Any]:

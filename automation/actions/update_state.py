@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, also
 from automation.errors import CallerError, WorldError
 
@@ -27,3 +28,7 @@ class UpdateState(BaseModel):
         except CallerError as error:
             raise WorldError(f"cannot set the state '{self.path}': {error}") from error
         return {"path": self.path, "value": self.value, "before": before}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """The value that is there."""
+        return Foreseen({"path": self.path, "value": self.value, "before": view.state(self.path)})

@@ -8,7 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
+from automation.actions.foresight import Foreseen, Foresight, seen
 from automation.actions.form import STRICT, Mode, TreePath, also
+from automation.errors import WorldError
 
 
 class Write(BaseModel):
@@ -36,6 +38,17 @@ class Write(BaseModel):
             cause=context.cause,
         )
         return {"path": path, "written": len(data)}
+
+    async def foresee(self, view: Foresight) -> Foreseen:
+        """Where and how much would be written."""
+        data, now = as_bytes(self.content), await seen(view, path=self.path)
+        if now["path"] is not None and not self.overwrite and not self.append:
+            raise WorldError(f"cannot write '{self.path}': file exists")
+        if self.append and now["path"] is not None:
+            view.workspace.made(self.path)
+        else:
+            view.workspace.put(self.path, data)
+        return Foreseen({"path": self.path.strip("/"), "written": len(data)}, now)
 
 
 def as_bytes(content: Any) -> bytes:

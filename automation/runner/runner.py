@@ -11,26 +11,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-import httpx
 import trio
 from pydantic import ValidationError
 
-from automation.actions import build_action
-from automation.actions.commands import Commands
-from automation.actions.context import ActionContext
+from automation.actions import ActionContext, Equipment, Executor, Performer, build_action
 from automation.bus import Bus
 from automation.errors import CallerError, TimedOut, VexError, WorldError
 from automation.events import SemanticEvent
 from automation.runner.ledger import Kind, Ledger, MemoryLedger, NewRun, Record
 from automation.runner.plan import Plan, PlannedStep, delay_before
 from automation.runner.record import Run, StepRecord
-from automation.scripts.pool import ScriptPool
-from automation.state import State
 from automation.templates import Template
 from automation.triggers.firing import Firing
 from automation.triggers.firing_records import firing_record
 from automation.triggers.on_pattern import match_facts
-from automation.workspace import Workspace
 
 log: Final = logging.getLogger(__name__)
 
@@ -49,11 +43,8 @@ class Runner:
         self,
         bus: Bus,
         *,
-        workspace: Workspace,
-        state: State,
-        scripts: ScriptPool,
-        http: httpx.AsyncClient,
-        commands: Commands,
+        equipment: Equipment,
+        executor: Executor | None = None,
         started_ns: int,
         history: int = 1000,
         dice: random.Random | None = None,
@@ -63,11 +54,8 @@ class Runner:
         self.active: Final[dict[str, Run]] = {}
         self.on_finished: Callable[[Run], None] = lambda run: None
         self._bus: Final = bus
-        self._workspace: Final = workspace
-        self._state: Final = state
-        self._scripts: Final = scripts
-        self._http: Final = http
-        self._commands: Final = commands
+        self._equipment: Final = equipment
+        self._executor: Final[Executor] = executor or Performer()
         self._started_ns: Final = started_ns
         self._history: Final = history
         self._ledger: Final[Ledger] = ledger or MemoryLedger(history)
@@ -242,16 +230,13 @@ class Runner:
         variables = self._variables(run)
         action = build_action(template.render(variables))
         context = ActionContext(
-            workspace=self._workspace,
-            state=self._state,
-            publish=self._bus.publish,
+            equipment=self._equipment,
             cause=run.cause,
-            scripts=self._scripts,
-            http=self._http,
             variables=variables,
-            commands=self._commands,
+            executor=self._executor,
+            key=run.id,
         )
-        return await action.perform(context)
+        return await context.effect(action)
 
     async def _undo(self, plan: Plan, run: Run) -> None:
         """Compensate; the run is `compensated` when it failed and all that there was to undo is undone."""
@@ -293,7 +278,7 @@ class Runner:
         return {
             "event": run.event,
             "steps": dict(run.results),
-            "state": copy.copy(self._state.view()),
+            "state": copy.copy(self._equipment.state.view()),
             "vars": run.vars,
             "input": dict(run.input),
             "run": run.facts() | {"error": run.error},

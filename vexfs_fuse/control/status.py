@@ -60,6 +60,7 @@ class Status:
             ("mount", self._mountpoint),
             ("source", self._source),
             ("state", "paused: events start nothing (echo resume > ctl)" if service.paused else "reacting"),
+            ("dry run", "automations act on paper only" if facts.get("dry_run") else ""),
             ("up", span((now - service.started_ns) / 1e9)),
             ("events", f"{amount(bus.seq)} in all, {rate}"),
             ("", busiest),
