@@ -53,6 +53,8 @@ other commands:
   replay, test          try patterns, triggers and rules on recorded events, without mounting
   record MOUNTPOINT     write events down, for replay
   explain MOUNTPOINT    why something did or did not fire
+  journal MOUNTPOINT    the audit trail: who did what, and why
+  verify MOUNTPOINT     check that nobody changed the audit trail
 
 SIGINT, SIGTERM, unmount and fusermount3 -u all stop it; a second SIGTERM ends the grace time, SIGHUP reloads the
 definitions. While mounted, MOUNTPOINT/.vexfs/README explains the control files. All about this: docs/mounting.md
@@ -395,6 +397,8 @@ TOOLS: Final[Mapping[str, str]] = {
     "record": "automation.recording",
     "test": "automation.expectations",
     "explain": "automation.explain",
+    "journal": "automation.journal.extract",
+    "verify": "automation.journal.inspection",
 }
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from automation.events import SemanticEvent
 from automation.explain import Explainer
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
+from automation.journal import Journal
 from automation.library import Entry, Library
 from automation.machines.host import Machines
 from automation.machines.load import Load, Sampler
@@ -79,6 +80,7 @@ class Service:
     ) -> None:
         self.bus: Final = bus
         self.kept: Final = kept
+        self.journal: Final = None if kept is None else Journal(bus, kept)
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
@@ -139,6 +141,8 @@ class Service:
         try:
             async with self.scripts, trio.open_nursery() as nursery:
                 await nursery.start(self.heartbeat.run)
+                if self.journal is not None:
+                    await nursery.start(self.journal.run)
                 await nursery.start(self.runner.run)
                 await nursery.start(Sampler(self.system, self._load().sample).run)
                 reacting = trio.CancelScope()
@@ -152,6 +156,8 @@ class Service:
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
                 await self.commands.aclose()
+                if self.journal is not None:
+                    await self.journal.aclose()
             if self._own_fd >= 0:
                 os.close(self._own_fd)
             self._stopped.set()
@@ -246,7 +252,13 @@ class Service:
         if command is None:
             raise CallerError(f"there is no command {word!r}; the commands are {', '.join(_COMMANDS)}")
         log.info("uid %d: %s", uid, line.strip())
+        self.note("control.command", uid=uid, data={"line": line.strip()})
         return await command(self, rest.strip())
+
+    def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:
+        """Write something into the audit trail that is no event; nothing happens where nothing is kept."""
+        if self.journal is not None:
+            self.journal.auditor.note(kind, path=path, uid=uid, pid=pid, data=data)
 
     def status(self) -> dict[str, Any]:
         """The whole service in plain values."""
@@ -279,6 +291,7 @@ class Service:
             "runs": {"active": len(self.runner.active), **runs},
             "queues": dict(self.dispatcher.queues()),
             "ignored": dict(self.dispatcher.ignored),
+            "journal": None if self.journal is None else self.journal.status(),
             "loop_lag_ms_p99": round(self.heartbeat.p99 * 1000, 3),
         }
 

@@ -157,17 +157,23 @@ class FakeService:
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()
         self.paused = False
+        self.kept = self.journal = None
         self.commands: list[tuple[str, int]] = []
+        self.notes: list[tuple[str, dict]] = []
         prometheus_client.Counter("vexfs_events", "Events", ["type"], registry=self.registry).labels(
             "file.closed"
         ).inc()
 
     def status(self):
-        return {"loop_lag_ms_p99": 0.4, "queues": {"events": 0}, "ignored": {"depth": 1}, "runs": {"succeeded": 30}}
+        facts = {"loop_lag_ms_p99": 0.4, "queues": {"events": 0}, "ignored": {"depth": 1}, "journal": None}
+        return facts | {"runs": {"succeeded": 30}}
 
     def workflow_status(self, name: str):
         trigger = {"type": "event", "fired": 2, "waiting": 0, "suppressed": {"own": 1}}
         return {"running": 0, "waiting": 0, "triggers": [trigger], "runs": {"failed": 1}}
+
+    def note(self, kind: str, **about):
+        self.notes.append((kind, about))
 
     async def command(self, line: str, uid: int) -> str:
         self.commands.append((line, uid))

@@ -261,3 +261,15 @@ async def test_closing_twice_or_a_wrong_handle_is_ebadf(kernel):
     with refused(errno.EBADF):
         await kernel.tree.read(fh, 0, 1)
     await trio.lowlevel.checkpoint()
+
+
+async def test_what_is_written_and_refused_is_noted():
+    """The audit trail learns of each write that was closed, with who wrote, and of each refusal with its reason."""
+    service = FakeService()
+    kernel = Kernel(service)
+    await kernel.write("ctl", "pause\n")
+    with refused(errno.EINVAL):
+        await kernel.write("ctl", "fail\n")
+    kinds = [(kind, about["path"], about["uid"]) for kind, about in service.notes]
+    assert kinds[0] == ("control.write", "ctl", OWNER)
+    assert ("control.refused", "ctl", OWNER) in kinds

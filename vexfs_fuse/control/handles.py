@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pyfuse3
+import trio
 
 from automation.errors import CallerError
 from vexfs_fuse.control.nodes import ALWAYS_READY
@@ -43,6 +44,43 @@ class Snapshot:
 
     def interrupt(self) -> None:
         """Nothing waits here."""
+
+    async def release(self) -> None:
+        """Nothing to do."""
+
+
+class LateSnapshot:
+    """A text that takes time to render: a thread or a disk is waited for at the first read."""
+
+    def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
+        self._render: Final = render
+        self._lock: Final = trio.Lock()
+        self._snapshot: Snapshot | None = None
+
+    async def read(self, offset: int, size: int, nonblocking: bool = False) -> bytes:
+        """Bytes of the snapshot."""
+        async with self._lock:
+            if self._snapshot is None:
+                content = await self._render()
+                self._snapshot = Snapshot(lambda: content)
+        return await self._snapshot.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Refused: the file cannot be opened for writing."""
+        fail(EBADF)
+
+    def truncate(self, size: int) -> None:
+        """Nothing to truncate."""
+
+    async def flush(self) -> None:
+        """Nothing to do."""
+
+    def poll(self, waiter: pyfuse3.PollHandle | None) -> int:
+        """Always ready."""
+        return ALWAYS_READY
+
+    def interrupt(self) -> None:
+        """The rendering goes on."""
 
     async def release(self) -> None:
         """Nothing to do."""

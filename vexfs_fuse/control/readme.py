@@ -56,6 +56,9 @@ runs/          recent runs of workflows, newest first
   ID/trace         its record as JSON: event, steps, results, errors
   ID/cancel        write anything to cancel the run
 
+journal        the newest 1,000 records of the audit trail, one JSON object a
+               line; `vexfs journal` asks for more, `vexfs verify` checks it
+
 A write either does what it says or fails with "Invalid argument", and `error`
 says why. A definition takes effect when its file is closed. One that is wrong
 fails the close and stays out; what ran before keeps running.

@@ -11,6 +11,7 @@ from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
 from vexfs_fuse.control.explain import Explanations
+from vexfs_fuse.control.journal import JournalFile
 from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
 from vexfs_fuse.control.nodes import Description, Node
@@ -58,6 +59,7 @@ class Root:
             "rules": rules(service.rules),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),
+            "journal": JournalFile(service),
         }
 
     def describe(self) -> Description:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vexfs_fuse.control.handles import Snapshot
 from vexfs_fuse.control.layout import ago, amount, fit, paragraph, span, table
@@ -69,6 +69,8 @@ class Status:
             ("waiting", _counts(facts["queues"])),
             ("ignored", _counts(facts["ignored"])),
             ("runs", _counts(facts["runs"])),
+            ("state dir", service.kept.path if service.kept is not None else "none: nothing outlives the mount"),
+            ("journal", _journal(facts["journal"])),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
         rows += [row for fact in self._facts for row in fact()]
@@ -120,6 +122,15 @@ class Status:
 
     def _newest(self) -> list[Run]:
         return list(self._service.runner.runs.values())[::-1]
+
+
+def _journal(facts: Mapping[str, Any] | None) -> str:
+    if facts is None:
+        return ""
+    if facts["stalled"]:
+        return f"STALLED, no run starts: {facts['stalled']}"
+    aside = f"; a damaged one is {facts['set_aside']}" if facts["set_aside"] else ""
+    return f"{amount(facts['records'])} records, {amount(facts['commits'])} commits{aside}"
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

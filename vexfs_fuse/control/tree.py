@@ -44,13 +44,15 @@ ANSWER_EVERY: Final = 1.0  # seconds after which a waiting read is answered wher
 class OpenFile:
     """A handle, with what a refusal should say about it."""
 
-    __slots__ = ("handle", "ino", "path", "uid")
+    __slots__ = ("handle", "ino", "path", "pid", "uid", "written")
 
-    def __init__(self, handle: Handle, path: Path, ino: int, uid: int) -> None:
+    def __init__(self, handle: Handle, path: Path, ino: int, uid: int, pid: int) -> None:
         self.handle: Final = handle
         self.path: Final = path
         self.ino: Final = ino
         self.uid: Final = uid
+        self.pid: Final = pid
+        self.written = 0  # bytes since the last flush
 
 
 class ControlTree:
@@ -66,6 +68,7 @@ class ControlTree:
         self._refusals: Final = Refusals()
         self._readers: Final = Readers(ANSWER_EVERY if native is None else None)
         self._nodes: Final = Nodes(Root(service, mount, self._refusals, self._readers))
+        self._note: Final = service.note
         self._files: Final[dict[int, OpenFile]] = {}
         self._listings: Final[dict[int, Listing]] = {}
         self._handles: Final[Iterator[int]] = count(CONTROL_BASE + 1)
@@ -176,12 +179,16 @@ class ControlTree:
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """Done, or refused with EINVAL."""
         file = self._file(fh)
+        file.written += len(buf)
         with self._refusing(file.path, file.uid):
             return await file.handle.write(off, buf)
 
     async def flush(self, fh: FileHandleT) -> None:
         """A descriptor is closed: what was begun is done now, or refused with EINVAL."""
         file = self._file(fh)
+        written, file.written = file.written, 0
+        if written:
+            self._note("control.write", path="/".join(file.path), uid=file.uid, pid=file.pid, data={"bytes": written})
         with self._refusing(file.path, file.uid):
             await file.handle.flush()
 
@@ -368,7 +375,7 @@ class ControlTree:
 
     def _opened(self, path: Path, handle: Handle, opening: Opening) -> FileInfo:
         fh = next(self._handles)
-        self._files[fh] = OpenFile(handle, path, self._nodes.number(path), opening.uid)
+        self._files[fh] = OpenFile(handle, path, self._nodes.number(path), opening.uid, opening.pid)
         return FileInfo(fh=FileHandleT(fh), direct_io=True, keep_cache=False)
 
     def _truncated(self, ino: int, fh: int | None) -> list[OpenFile]:
@@ -382,6 +389,7 @@ class ControlTree:
             yield
         except VexError as error:
             self._refusals.add("/".join(path), uid, str(error))
+            self._note("control.refused", path="/".join(path), uid=uid, data={"said": str(error)})
             fail(EINVAL)
 
     def _attributes(self, path: Path, node: Node) -> EntryAttributes:

@@ -1,0 +1,13 @@
+"""What must be remembered: runs, so that they survive everything, and the audit trail.
+
+runner ─► ledger ─┐                           ┌─► head (a file beside the database)
+bus ─► auditor ─► chain ─► writer (one thread, group commit) ─► database (SQLite, WAL)
+                                              readers, each with a connection of its own ◄─┘
+"""
+
+from automation.journal.chain import Head
+from automation.journal.database import Database
+from automation.journal.journal import Journal
+from automation.journal.writer import Writer
+
+__all__ = ["Database", "Head", "Journal", "Writer"]

@@ -1,0 +1,75 @@
+"""Writes down what matters: firings, runs, steps, denials, definitions, states, and what is written to `/.vexfs`.
+
+Its queue holds 65,536 events; a full one drops the newest, and how many were dropped is itself a record. So the audit
+is never the reason why an operation waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from automation.bus import Bus, Overflow
+from automation.events import SemanticEvent
+from automation.journal.chain import Chain
+from automation.journal.schema import Row
+from automation.journal.writer import Writer
+
+TYPES: Final = (
+    "rule.fired",
+    "rule.denied",
+    "machine.changed",
+    "pattern.matched",
+    "workflow",
+    "system.definition",
+    "system.state",
+    "system.overload",
+    "system.mounted",
+    "system.unmounted",
+)
+CAPACITY: Final = 65_536
+
+
+class Auditor:
+    """Follows the bus from its making on; `note` is for what is no event."""
+
+    def __init__(self, bus: Bus, chain: Chain, writer: Writer) -> None:
+        self._chain: Final = chain
+        self._writer: Final = writer
+        self._subscription: Final = bus.subscribe(
+            "audit",
+            TYPES,
+            wants=lambda kind, path: False,
+            capacity=CAPACITY,
+            overflow=Overflow.DROP_NEWEST,
+        )
+
+    def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:
+        """Write something down that was no event; nothing happens once the journal is closed."""
+        if not self._writer.closed:
+            self._writer.hand_over([self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)])
+
+    async def run(self) -> None:
+        """Write down what comes, until cancelled."""
+        while True:
+            batch = await self._subscription.receive()
+            await self._writer.write([self._row(event) for event in batch])
+
+    def finish(self) -> None:
+        """Write down what is still queued."""
+        while batch := self._subscription.receive_nowait():
+            self._writer.hand_over([self._row(event) for event in batch])
+        self._subscription.close()
+
+    def _row(self, event: SemanticEvent) -> Row:
+        data = dict(event.attrs)
+        if event.dest is not None:
+            data["dest"] = event.dest
+        run = data.pop("run", "")
+        if event.cause is not None:
+            run = run or event.cause.run
+            data.setdefault("workflow", event.cause.workflow)
+        if event.comm:
+            data["comm"] = event.comm
+        return self._chain.link(
+            event.type, path=event.path, uid=event.uid, pid=event.pid, run=str(run), at=event.ts, data=data
+        )

@@ -1,0 +1,46 @@
+"""Reading the audit trail: the newest records, or those of a time, a path, a user, a kind or a run."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What must hold of a record; None asks for nothing. Times in nanoseconds since the epoch, `until` is excluded;
+    `path` and `kind` stand for all below them too. The newest `limit` are answered.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    path: str | None = None
+    uid: int | None = None
+    run: str | None = None
+    kind: str | None = None
+    limit: int = 1000
+
+
+def ask(connection: sqlite3.Connection, question: Question) -> list[str]:
+    """The records as lines of JSON, oldest first: what was hashed, and the hash."""
+    where, values = _conditions(question)
+    sql = f"SELECT record, hash FROM audit WHERE {where} ORDER BY seq DESC LIMIT ?"
+    found = connection.execute(sql, (*values, question.limit)).fetchall()
+    return [f'{record[:-1]},"hash":"{digest}"}}' for record, digest in reversed(found)]
+
+
+def _conditions(question: Question) -> tuple[str, list[Any]]:
+    asked = {
+        "at >= ?": question.since,
+        "at < ?": question.until,
+        "uid = ?": question.uid,
+        "run = ?": question.run,
+    }
+    terms = [term for term, value in asked.items() if value is not None]
+    values: list[Any] = [value for value in asked.values() if value is not None]
+    for column, above, between in (("path", question.path, "/"), ("kind", question.kind, ".")):
+        if above:
+            terms.append(f"({column} = ? OR ({column} >= ? AND {column} < ?))")
+            values += [above, above + between, above + chr(ord(between) + 1)]
+    return " AND ".join(terms) or "1", values

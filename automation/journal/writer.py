@@ -1,0 +1,251 @@
+"""The one thread that writes the journal, with group commit.
+
+Whoever has something to write hands rows over and may wait for them. The thread commits all that lies there at once and
+then takes what has come meanwhile: no delay is made, so one writer alone waits for one commit, and under load a commit
+serves hundreds.
+
+    hand over (trio) ─► queue ─► take all ─► one INSERT = one transaction ─► wake those who wait (trio)
+
+The queue has no bound of its own: each run waits for its own rows, so it holds a few rows a run; the audit's share is
+bounded by its subscription. Nothing is dropped. When the disk takes nothing (it is full, say) the thread tries again
+every `RETRY_SECONDS` until it does, `stalled` says why, and whoever waits waits; nothing here is ever awaited by a
+system call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import trio
+
+from automation.errors import InternalError, WorldError
+from automation.journal.database import Database, damaged
+from automation.journal.schema import WRITE, Row
+
+log: Final = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+MOST: Final = 4096  # units of one commit
+_PASSING: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT")
+
+Work = Callable[[sqlite3.Connection], Any]
+
+
+class _Unit:
+    """Rows that are written all or none, or some work of its own; and the task that waits for it."""
+
+    __slots__ = ("done", "error", "result", "rows", "task", "work")
+
+    def __init__(self, rows: Sequence[Row], work: Work | None = None) -> None:
+        self.rows: Final = rows
+        self.work: Final = work
+        self.task: trio.lowlevel.Task | None = None
+        self.done = False
+        self.error: Exception | None = None
+        self.result: Any = None
+
+
+class Writer:
+    """Used from one trio thread. `after` is called in the writer's thread with the rows of each commit;
+    `on_stall` in trio's with the reason when the disk refuses, and with "" when it takes again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        after: Callable[[Sequence[Row]], None] = lambda rows: None,
+        on_stall: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.closed = False
+        self.stalled = ""
+        self.commits = 0
+        self.written = 0
+        self.on_stall = on_stall
+        self._after: Final = after
+        self._database: Final = database
+        self._connection: Final = database.connect()
+        self._units: Final[deque[_Unit]] = deque()
+        self._wake: Final = threading.Event()
+        self._hurry: Final = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread: Final = threading.Thread(target=self._serve, name="journal", daemon=True)
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    def start(self) -> None:
+        """Begin; to be called in trio."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread.start()
+
+    def hand_over(self, rows: Sequence[Row]) -> None:
+        """Have rows written some time soon, after all that was handed over before."""
+        self._put(_Unit(rows))
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Have rows written, all or none; returns when they are committed. A cancelled wait writes them all the same.
+
+        WorldError when the journal ended before the disk took them.
+        """
+        await self._finished(self._put(_Unit(rows)))
+
+    async def perform(self, work: Work) -> Any:
+        """Do `work(connection)` in the writer's thread, in a transaction of its own; its result."""
+        unit = self._put(_Unit((), work))
+        await self._finished(unit)
+        return unit.result
+
+    async def close(self) -> None:
+        """Write what was handed over and end; what a stalled disk does not take now is given up."""
+        self.closed = True
+        self._hurry.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            await trio.to_thread.run_sync(self._thread.join)
+        self._connection.close()
+
+    def _put(self, unit: _Unit) -> _Unit:
+        if self.closed:
+            raise WorldError("the journal is closed")
+        self._units.append(unit)
+        self._wake.set()
+        return unit
+
+    @staticmethod
+    async def _finished(unit: _Unit) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            unit.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if unit.done:
+            await trio.lowlevel.checkpoint()
+        else:
+            unit.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        if unit.error is not None:
+            raise unit.error
+
+    # In the thread
+
+    def _serve(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._units:
+                self._commit([self._units.popleft() for _ in range(min(MOST, len(self._units)))])
+            if self.closed and not self._units:
+                return
+
+    def _commit(self, units: Sequence[_Unit]) -> None:
+        group: list[_Unit] = []
+        for unit in units:
+            if unit.work is None:
+                group.append(unit)
+                continue
+            self._write(group)
+            group = []
+            self._perform(unit, unit.work)
+        self._write(group)
+
+    def _write(self, group: Sequence[_Unit]) -> None:
+        """In one transaction; one by one when one of them is wrong."""
+        if not group:
+            return
+        rows = [row for unit in group for row in unit.rows]
+        text = json.dumps(rows)
+        try:
+            self._until_taken(lambda connection: connection.execute(WRITE, (text,)))  # one statement, one transaction
+        except sqlite3.Error as error:
+            if len(group) > 1:
+                for unit in group:
+                    self._write([unit])
+                return
+            group[0].error = _sentence(error)
+        else:
+            self.written += len(rows)
+            self._after(rows)
+        self._tell(group)
+
+    def _perform(self, unit: _Unit, work: Work) -> None:
+        try:
+            unit.result = self._until_taken(lambda connection: _transact(connection, work))
+        except sqlite3.Error as error:
+            unit.error = _sentence(error)
+        except Exception as error:
+            unit.error = error
+        self._tell([unit])
+
+    def _until_taken(self, work: Work) -> Any:
+        while True:
+            try:
+                result = work(self._connection)
+            except sqlite3.Error as error:
+                if not _passing(error) or self.closed:
+                    raise
+                self._wait(error)
+                continue
+            if self.stalled:
+                self._say("")
+            self.commits += 1
+            return result
+
+    def _wait(self, error: sqlite3.Error) -> None:
+        if not self.stalled:
+            if damaged(error):
+                self._database.condemn()
+            more = ", and is set aside at the next mount" if damaged(error) else ""
+            self._say(f"the journal cannot be written{more}: {error}")
+        self._hurry.wait(RETRY_SECONDS)
+
+    def _say(self, reason: str) -> None:
+        self.stalled = reason
+        (log.critical if reason else log.warning)("%s", reason or "the journal is written again")
+        self._later(self.on_stall, reason)
+
+    def _tell(self, units: Sequence[_Unit]) -> None:
+        self._later(_told, units)
+
+    def _later(self, call: Callable[..., object], *values: object) -> None:
+        if self._token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(call, *values)
+
+
+def _told(units: Sequence[_Unit]) -> None:
+    for unit in units:
+        unit.done = True
+        if unit.task is not None:
+            trio.lowlevel.reschedule(unit.task)
+            unit.task = None
+
+
+def _transact(connection: sqlite3.Connection, work: Work) -> Any:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _sentence(error: sqlite3.Error) -> Exception:
+    if _passing(error):
+        return WorldError(f"the journal cannot be written: {error}")
+    log.error("the journal refused a record", exc_info=error)
+    return InternalError(f"the journal refused a record: {error}")
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the disk may take it later."""
+    return getattr(error, "sqlite_errorname", "").startswith(_PASSING)
