@@ -80,7 +80,6 @@ class Service:
     ) -> None:
         self.bus: Final = bus
         self.kept: Final = kept
-        self.journal: Final = None if kept is None else Journal(bus, kept)
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
@@ -95,6 +94,7 @@ class Service:
         self._http: Final = new_client()
         self.secrets: Final = Secrets(kept.file("secrets") if kept else None)
         self.secrets.redactor.watch_logs()
+        self.journal: Final = None if kept is None else Journal(bus, kept, self.secrets.redactor.text)
         self.breakers: Final = Breakers(bus.publish)
         self.equipment: Final = Equipment(
             workspace, self.state, bus.publish, self.scripts, self._http, commands, self.secrets, self.breakers

@@ -28,21 +28,26 @@ Sync = Literal["full", "normal", "off"]
 
 
 class Journal:
-    """Opened before the mount, served by `run`, closed by `aclose` after the last run ended.
+    """`redact` takes the values of secrets out of every text that is written.
+
+    Opened before the mount, served by `run`, closed by `aclose` after the last run ended.
 
     While the disk takes nothing, `stalled` says why and `on_stall` is told; what was handed over waits, and nothing is
     dropped but audited events beyond their queue, which are counted.
     """
 
-    def __init__(self, bus: Bus, kept: StateDirectory, *, sync: Sync = "full") -> None:
+    def __init__(
+        self, bus: Bus, kept: StateDirectory, redact: Callable[[str], str] = str, *, sync: Sync = "full"
+    ) -> None:
         """Open it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
+        self.redact: Final = redact
         self.on_stall: Callable[[str], None] = lambda reason: None
         self.database: Final = Database(kept.file(NAME), sync=sync)
         self._bus: Final = bus
         self._head_file: Final = HeadFile(kept.file(HEAD))
         with self.database.reader() as connection:
             newest = _newest(connection)
-        self.chain: Final = Chain(newest)
+        self.chain: Final = Chain(newest, redact)
         self.writer: Final = Writer(self.database, after=self._head_file.publish, on_stall=self._stall)
         self.auditor: Final = Auditor(bus, self.chain, self.writer)
         self._begin(self._head_file.read())

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 Kind = Literal["started", "ended", "decided", "timer", "mail", "compensating", "finished"]
@@ -72,11 +73,30 @@ class StoredRun:
         return self.records[-1] if self.records and self.records[-1].kind == "finished" else None
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in a line: when it was created and when it ended (ns); `status` is empty until then."""
+
+    workflow: str
+    at: int
+    status: str = ""
+    ended: int = 0
+
+    def ending(self, record: Record) -> Summary:
+        """The same run, once it has this last record."""
+        return Summary(self.workflow, self.at, str(record.data.get("status")), record.at)
+
+
 class Ledger(Protocol):
     """Keeps runs. What is handed over is kept in the order of the calls, whoever makes them, and is as safe as this
     ledger promises when a call returns; several calls may share one commit. A call that is cancelled may or may not
     have taken effect. WorldError when it cannot be written: the run then stops where it is, to be resumed.
     """
+
+    @property
+    def known(self) -> Mapping[str, Summary]:
+        """All runs that `load` can give, oldest first."""
+        ...
 
     async def create(self, run: NewRun, records: Sequence[Record] = ()) -> bool:
         """Begin a run with its first records; False, and nothing changes, when there is one of this identity."""
@@ -96,13 +116,20 @@ class MemoryLedger:
 
     def __init__(self, history: int = 1000) -> None:
         self.runs: Final[dict[str, StoredRun]] = {}
+        self._known: Final[dict[str, Summary]] = {}
         self._history: Final = history
         self._finished: Final[deque[str]] = deque()
+
+    @property
+    def known(self) -> Mapping[str, Summary]:
+        """What `runs` has."""
+        return MappingProxyType(self._known)
 
     async def create(self, run: NewRun, records: Sequence[Record] = ()) -> bool:
         """At once."""
         if run.id in self.runs:
             return False
+        self._known[run.id] = Summary(run.workflow, run.at)
         self.runs[run.id] = StoredRun(run)
         self._add(run.id, records)
         return True
@@ -120,6 +147,8 @@ class MemoryLedger:
         stored = self.runs[run_id]
         stored.records.extend(records)
         if stored.finished is not None:
+            self._known[run_id] = self._known[run_id].ending(stored.finished)
             self._finished.append(run_id)
             if len(self._finished) > self._history:
-                del self.runs[self._finished.popleft()]
+                oldest = self._finished.popleft()
+                del self.runs[oldest], self._known[oldest]
