@@ -45,7 +45,7 @@ class OnEvent:
     """One event trigger of one workflow. Holds at most 100,000 settling files and as many debounced keys; what a full
     table gives up is counted in `suppressed`, as is all that matched and did not fire.
 
-    `busy(inode)` says whether somebody has a file open for writing.
+    `busy(inode)` says whether somebody has a file open for writing; `kind` is what the definition calls the trigger.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class OnEvent:
         variables: Mapping[str, Any],
         state: Callable[[], dict[str, Any]],
         busy: Callable[[int], bool],
+        kind: str = "event",
     ) -> None:
+        self.kind: Final = kind
         self.workflow: Final = workflow
         self.number: Final = number
         self.form: Final = form
@@ -81,6 +83,14 @@ class OnEvent:
     def anchors(self) -> tuple[Anchor, ...]:
         """Where the events to be fed lie."""
         return compile_globs(tuple(self.form.path)).anchors if self.form.path else ANYWHERE
+
+    def asks(self, type_name: str) -> bool:
+        """Whether events of this type may fire, not merely tell of settling files."""
+        return self.matcher.has_type(type_name)
+
+    def matches(self, event: SemanticEvent) -> bool:
+        """Whether all conditions on a single event hold."""
+        return self.matcher.matches(event)
 
     @property
     def deadline(self) -> float | None:
@@ -139,7 +149,7 @@ class OnEvent:
     def status(self) -> dict[str, Any]:
         """Plain numbers for a person."""
         waiting = len(self._settling) + len(self._debouncing) + sum(map(len, self._open.values()))
-        out: dict[str, Any] = {"type": "event", "fired": self.fired, "waiting": waiting}
+        out: dict[str, Any] = {"type": self.kind, "fired": self.fired, "waiting": waiting}
         lost = self._settling.dropped + self._debouncing.dropped
         out |= {"suppressed": dict(self.suppressed) | ({"full": lost} if lost else {})}
         if self.matcher.errors:
@@ -190,7 +200,7 @@ class OnEvent:
         self.notes.append(
             (held.events[-MOST_NOTED:], "fired" if held.count == 1 else f"{held.count} events fired at once")
         )
-        return [Firing(self.workflow, self.number, "event", key, held.events, held.count)]
+        return [Firing(self.workflow, self.number, self.kind, key, held.events, held.count)]
 
     def _cool(self, key: str, now: float, cooldown: float) -> None:
         if len(self._cool_until) >= MOST_COOLING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -24,32 +25,60 @@ def local_zone() -> datetime.tzinfo:
         return datetime.UTC
 
 
-class OnSchedule:
-    """`next` is the time of the next firing. Times that passed unseen (a suspended machine) fire once together."""
+MOST_MISSED: Final = 1000  # times that `catch_up: all` makes good at once
 
-    def __init__(self, workflow: str, number: int, form: ScheduleTrigger, now: float) -> None:
+
+class OnSchedule:
+    """`next` is the time of the next firing, with its jitter. `last` is the time that was handled last, if it is known
+    from before; what passed since unseen (the machine was suspended, nothing was mounted) fires as `catch_up` says:
+    not at all, once for all, or each. Jitter is drawn from the time itself, so that it is the same after a restart.
+    """
+
+    def __init__(
+        self, workflow: str, number: int, form: ScheduleTrigger, now: float, last: float | None = None
+    ) -> None:
         self.workflow: Final = workflow
         self.number: Final = number
         self.form: Final = form
         self.fired = 0
+        self.missed = 0
         self._zone: Final[datetime.tzinfo] = ZoneInfo(form.timezone) if form.timezone else local_zone()
-        self.next = self._after(now)
+        self.last = now if last is None or form.catch_up == "none" else min(last, now)
+        self._planned = self._after(self.last)
 
-    def due(self, now: float) -> float | None:
-        """The scheduled time that has come, None when none has; moves on to the next."""
-        if now < self.next:
-            return None
-        came, self.next = self.next, self._after(now)
-        self.fired += 1
+    @property
+    def next(self) -> float:
+        """When it fires next."""
+        return self._planned + self._jitter(self._planned)
+
+    def due(self, now: float) -> list[float]:
+        """The scheduled times to fire for now, without jitter; moves on to what comes after."""
+        came: list[float] = []
+        while self.next <= now and len(came) < MOST_MISSED:
+            came.append(self._planned)
+            self.last, self._planned = self._planned, self._after(self._planned)
+        if len(came) > 1 and self.form.catch_up != "all":
+            self.missed += len(came) - 1
+            came = came[-1:]
+        if self.next <= now and self.form.catch_up != "all":  # more than can be counted
+            self.last, self._planned = now, self._after(now)
+        self.fired += len(came)
         return came
 
     def status(self) -> dict[str, Any]:
         """Plain values for a person."""
         when = datetime.datetime.fromtimestamp(self.next, self._zone)
-        return {"type": "schedule", "fired": self.fired, "next": when.isoformat(timespec="seconds")}
+        out: dict[str, Any] = {"type": "schedule", "fired": self.fired, "next": when.isoformat(timespec="seconds")}
+        return out | ({"missed": self.missed} if self.missed else {})
 
-    def _after(self, now: float) -> float:
+    def _after(self, moment: float) -> float:
         if self.form.cron is None:
-            return now + (self.form.every or 0.0)
-        start = datetime.datetime.fromtimestamp(now, self._zone)
+            return moment + (self.form.every or 0.0)
+        start = datetime.datetime.fromtimestamp(moment, self._zone)
         return float(croniter.croniter(self.form.cron, start).get_next(float))
+
+    def _jitter(self, planned: float) -> float:
+        if not self.form.jitter:
+            return 0.0
+        drawn = hashlib.sha256(f"{self.workflow}\0{self.number}\0{planned!r}".encode()).digest()
+        return self.form.jitter * int.from_bytes(drawn[:8], "big") / 2**64
