@@ -14,6 +14,7 @@ import importlib.util
 import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("vexfs")
 
 Arguments = dict[str, Any]
+Listening = tuple[socket.socket, str | None]  # the endpoint's socket, and the token that it asks for
 
 DESCRIPTION: Final = """\
 Mount a directory so that every operation on it is an event, and automations react to the events.
@@ -105,7 +107,8 @@ def mount(arguments: Arguments) -> int:
 
     log_file = _log_file(settings, mounting.resolve(settings.mountpoint))
     state_dir = _state_dir(settings)
-    own = {log_file: "the log file", state_dir: "the state directory"}
+    own: dict[str | None, str] = {log_file: "the log file", state_dir: "the state directory"}
+    own |= {_socket_path(settings): "the endpoint's socket"}
     place = mounting.prepare(
         settings.source, settings.mountpoint, mount_options, keep_out={k: v for k, v in own.items() if k}
     )
@@ -114,9 +117,10 @@ def mount(arguments: Arguments) -> int:
     workflows_fd = os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     logs.configure(settings.log_level, settings.log_format, log_file, warn=settings.background)
     kept = StateDirectory(state_dir) if state_dir else None
+    listen = _listen(settings, kept)
     ready = background.detach() if settings.background else None
     try:
-        _serve(place, settings, mount_options, (workflows_fd, os.path.abspath(workflows)), kept, ready)
+        _serve(place, settings, mount_options, (workflows_fd, os.path.abspath(workflows)), kept, listen, ready)
     except VexError as error:
         if ready is None:
             raise
@@ -136,6 +140,7 @@ def _serve(
     options: MountOptions,
     workflows: tuple[int, str],
     kept: StateDirectory | None,
+    listen: Listening | None,
     ready: Ready | None,
 ) -> None:
     """Join the pieces and run them to the end. Everything that is opened before mounting is a descriptor by now."""
@@ -162,6 +167,7 @@ def _serve(
         shown=workflows[1],
         kept=kept,
         dry_run=settings.dry_run,
+        listen=listen,
     )
     shown = Mount(place.mountpoint, place.source)
     tree = ControlTree(service, shown)
@@ -223,6 +229,29 @@ def _state_dir(settings: Settings) -> str | None:
     if settings.volatile or settings.source is None:
         return None
     return os.path.abspath(settings.state_dir or default_path(os.path.realpath(settings.source)))
+
+
+def _socket_path(settings: Settings) -> str | None:
+    """The path of the endpoint's socket, if it is one with a path."""
+    listen = settings.listen or ""
+    return os.path.abspath(listen[5:]) if listen.startswith("unix:") else None
+
+
+def _listen(settings: Settings, kept: StateDirectory | None) -> Listening | None:
+    """The endpoint's socket, open before anything is mounted; a token of its own where none is given and others of
+    this machine could connect.
+    """
+    if settings.listen is None:
+        return None
+    from automation.endpoint import open_socket, read_token
+
+    token_file = settings.token_file
+    if token_file is None and not settings.listen.startswith("unix:"):
+        if kept is None:
+            raise CallerError("--listen on a port needs --token-file, or a state directory to keep a token in")
+        token_file = kept.file("token")
+    token = None if token_file is None else read_token(token_file, make=settings.token_file is None)
+    return open_socket(settings.listen), token
 
 
 def _first(group: BaseExceptionGroup[VexError]) -> VexError:
@@ -315,6 +344,8 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
     )
     add("--state-dir", metavar="DIR", help="what must outlive the mount (default: a directory of its own)")
     add("--volatile", action=argparse.BooleanOptionalAction, help="keep nothing that outlives the mount")
+    add("--listen", metavar="ADDRESS", help="take events by HTTP: 127.0.0.1:PORT or unix:PATH (default: do not)")
+    add("--token-file", metavar="FILE", help="holds the token they must bring (default: one is made, see the log)")
     add("--config", metavar="FILE", help="a TOML file with these options by the same names")
 
     group = parser.add_argument_group("how it runs")

@@ -63,10 +63,12 @@ class Settings(BaseModel):
     state_dir: str | None = None
     volatile: bool = False
     dry_run: bool = False
+    listen: str | None = None
+    token_file: str | None = None
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
-PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir")
+PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
 
 def suggest(name: str, known: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable, checked, is_inline
 from automation.quantities import Duration
 from automation.templates import Template, TemplateError
-from automation.triggers.forms import PatternTrigger, Trigger
+from automation.triggers.forms import Join, PatternTrigger, Trigger
 
 
 def action_template(action: dict[str, Any]) -> Template:
@@ -100,6 +100,7 @@ class Workflow(Form):
     triggers: Annotated[list[Trigger], BeforeValidator(one_or_more, json_schema_input_type=Trigger | list[Trigger])] = (
         also("triggers", "trigger_patterns", default=[])
     )
+    join: Join | None = None
     steps: list[Step] = Field(min_length=1, max_length=1000)
     compensation_steps: list[Step] = Field(default_factory=list)
     patterns: PatternTable = Field(default_factory=dict)

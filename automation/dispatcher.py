@@ -31,12 +31,14 @@ from automation.launcher import MANUAL, Launcher
 from automation.runner import Run, Runner
 from automation.state import State
 from automation.triggers import writers
+from automation.triggers.factory import Fed, Trigger, build
 from automation.triggers.firing import Firing
-from automation.triggers.forms import EventTrigger, ManualTrigger, PatternTrigger, ScheduleTrigger
+from automation.triggers.forms import ManualTrigger
 from automation.triggers.index import Index
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern
 from automation.triggers.on_schedule import OnSchedule
+from automation.triggers.on_state import OnState
 from automation.triggers.pattern_desk import PatternDesk
 from automation.triggers.pending import Pending
 from automation.workspace import Workspace
@@ -49,15 +51,12 @@ RECENT: Final = 1024  # events that `explain` can look back on
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 
 
-_Trigger = OnEvent | OnPattern | OnSchedule
-
-
 @dataclass(slots=True)
 class _Installed:
     """A workflow that reacts: `triggers` by their number, None for manual ones."""
 
     workflow: Workflow
-    triggers: list[_Trigger | None]
+    triggers: list[Trigger | None]
 
 
 class Dispatcher:
@@ -89,11 +88,11 @@ class Dispatcher:
         self._depth_limit: Final = depth_limit
         self._wall: Final = wall
         self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
-        self._index: Final[Index[OnEvent]] = Index()
+        self._index: Final[Index[Fed]] = Index()
         self._installed: Final[dict[str, _Installed]] = {}
-        self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
+        self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
-        self.launcher: Final = Launcher(runner, self._announcements, max_runs)
+        self.launcher: Final = Launcher(runner, self._announcements, state, max_runs)
         self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall)
         self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
@@ -116,14 +115,14 @@ class Dispatcher:
         kept = self._kept(old, workflow)
         if old is not None:
             self._withdraw(old, kept)
-        triggers = [kept.get(i) or self._trigger(workflow, i) for i in range(len(workflow.triggers))]
+        triggers = [kept.get(i) or self._build(workflow, i) for i in range(len(workflow.triggers))]
         self._installed[workflow.name] = _Installed(workflow, triggers)
         self.launcher.install(workflow)
         for i, trigger in enumerate(triggers):
-            if isinstance(trigger, OnEvent) and i not in kept:
+            if isinstance(trigger, Fed) and i not in kept:
                 self._index.add(trigger, trigger.types, trigger.anchors)
                 self._bus.reroute()
-                self._begin_backfill(trigger)
+                self._begin(trigger)
             elif isinstance(trigger, OnSchedule):
                 self._schedules[trigger] = None
             elif isinstance(trigger, OnPattern) and i not in kept:
@@ -145,7 +144,7 @@ class Dispatcher:
         triggers = [{"type": "manual"} if t is None else t.status() for t in installed.triggers]
         return {**self.launcher.status(name), "triggers": triggers}
 
-    def triggers(self, name: str) -> tuple[_Trigger | None, ...]:
+    def triggers(self, name: str) -> tuple[Trigger | None, ...]:
         """Those of a workflow by number, None for manual ones."""
         return tuple(self._installed[name].triggers) if name in self._installed else ()
 
@@ -170,10 +169,8 @@ class Dispatcher:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for installed in self._installed.values():
-                for trigger in installed.triggers:
-                    if isinstance(trigger, OnEvent):
-                        self._begin_backfill(trigger)
+            for trigger in self._fed():
+                self._begin(trigger)
             await nursery.start(self.patterns.run)
             task_status.started()
             try:
@@ -235,7 +232,7 @@ class Dispatcher:
         """Whether a trigger asks for such events, not merely follows settling files by them: reads and writes are
         only traced for those who ask.
         """
-        return any(trigger.matcher.has_type(type_name) for trigger in self._index.find(type_name, path))
+        return any(trigger.asks(type_name) for trigger in self._index.find(type_name, path))
 
     def _hears(self, type_name: str) -> bool:
         return type_name in writers.TYPES or self._index.wants(type_name)
@@ -272,7 +269,7 @@ class Dispatcher:
         for trigger in triggers:
             self._ask(trigger, partial(_feed, event=event, now=now))
 
-    def _ask(self, trigger: OnEvent, question: Callable[[OnEvent], list[Firing]]) -> None:
+    def _ask(self, trigger: Fed, question: Callable[[Fed], list[Firing]]) -> None:
         """Feed or wake a trigger, admit its firings, note its next deadline."""
         try:
             firings = question(trigger)
@@ -295,8 +292,7 @@ class Dispatcher:
             self._ask(trigger, lambda t: t.due(now))
         wall = self._wall()
         for schedule in list(self._schedules):
-            came = schedule.due(wall)
-            if came is not None:
+            for came in schedule.due(wall):
                 self._scheduled(schedule, came)
 
     def _scheduled(self, schedule: OnSchedule, came: float) -> None:
@@ -328,14 +324,16 @@ class Dispatcher:
 
     def _recheck(self) -> None:
         now = trio.current_time()
-        for installed in self._installed.values():
-            for trigger in installed.triggers:
-                if isinstance(trigger, OnEvent):
-                    trigger.recheck(now)
-                    self._ask(trigger, lambda t: t.due(now))
+        for trigger in self._fed():
+            trigger.recheck(now)
+            self._ask(trigger, lambda t: t.due(now))
 
-    def _too_deep(self, event: SemanticEvent, triggers: list[OnEvent]) -> None:
-        if event.cause is None or not any(trigger.matcher.matches(event) for trigger in triggers):
+    def _fed(self) -> list[Fed]:
+        triggers = [trigger for installed in self._installed.values() for trigger in installed.triggers]
+        return [trigger for trigger in triggers if isinstance(trigger, Fed)]
+
+    def _too_deep(self, event: SemanticEvent, triggers: list[Fed]) -> None:
+        if event.cause is None or not any(trigger.matches(event) for trigger in triggers):
             return
         self.ignored["depth"] += 1
         cause = event.cause
@@ -344,7 +342,7 @@ class Dispatcher:
 
     # Installing
 
-    def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, _Trigger]:
+    def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, Trigger]:
         """The triggers that the new definition does not change, by number."""
         if old is None or old.workflow.vars != new.vars:
             return {}
@@ -352,25 +350,19 @@ class Dispatcher:
         found = {i: old.triggers[i] for i, (before, after) in pairs if before == after}
         return {i: trigger for i, trigger in found.items() if trigger is not None}
 
-    def _trigger(self, workflow: Workflow, number: int) -> _Trigger | None:
-        form = workflow.triggers[number]
-        if isinstance(form, EventTrigger):
-            view, busy = self._state.view, self.writers.busy
-            return OnEvent(workflow.name, number, form, variables=workflow.vars, state=view, busy=busy)
-        if isinstance(form, PatternTrigger):
-            return OnPattern(workflow.name, number, form, variables=workflow.vars, state=self._state.view)
-        return OnSchedule(workflow.name, number, form, self._wall()) if isinstance(form, ScheduleTrigger) else None
+    def _build(self, workflow: Workflow, number: int) -> Trigger | None:
+        return build(workflow, number, state=self._state.view, busy=self.writers.busy, now=self._wall())
 
-    def _withdraw(self, old: _Installed, kept: Mapping[int, _Trigger]) -> None:
+    def _withdraw(self, old: _Installed, kept: Mapping[int, Trigger]) -> None:
         for i, trigger in enumerate(old.triggers):
             if isinstance(trigger, OnPattern) and i not in kept:
                 self.patterns.detach(trigger)
             if isinstance(trigger, OnSchedule) and i not in kept:
                 del self._schedules[trigger]
-            if isinstance(trigger, OnEvent) and i not in kept:
+            if isinstance(trigger, Fed) and i not in kept:
                 self._index.remove(trigger)
                 self._bus.reroute()
-                if trigger in self._backfills:
+                if isinstance(trigger, OnEvent) and trigger in self._backfills:
                     self._backfills[trigger].cancel()
                 self._deadlines.pop(f"{trigger.workflow}\0{trigger.number}")
 
@@ -378,8 +370,15 @@ class Dispatcher:
         self.remove(name)
         self.on_fault(name, reason)
 
-    def _begin_backfill(self, trigger: OnEvent) -> None:
-        if trigger.form.backfill == "existing" and self._nursery is not None:
+    def _begin(self, trigger: Fed) -> None:
+        """What a trigger does about what is there already, once the dispatcher serves."""
+        if self._nursery is None:
+            return
+        if isinstance(trigger, OnState):
+            path = trigger.form.state_path
+            event = SemanticEvent("system.state", attrs={"path": path, "new": self._state.get(path), "loaded": True})
+            self._ask(trigger, lambda t: trigger.begin(event, trio.current_time()))
+        elif trigger.form.backfill == "existing":
             self._backfills[trigger] = trio.CancelScope()
             self._nursery.start_soon(self._backfill, trigger, self._backfills[trigger])
 
@@ -395,5 +394,5 @@ class Dispatcher:
         self._backfills.pop(trigger, None)
 
 
-def _feed(trigger: OnEvent, event: SemanticEvent, now: float) -> list[Firing]:
+def _feed(trigger: Fed, event: SemanticEvent, now: float) -> list[Firing]:
     return trigger.feed(event, now)

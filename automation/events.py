@@ -115,6 +115,7 @@ _TABLE: Final = (
     ("system.schedule", 0x0583, "a scheduled time came"),
     ("system.definition", 0x0584, "a definition was loaded, changed, refused or removed"),
     ("system.breaker", 0x0585, "a circuit breaker opened, lets a probe through, or closed"),
+    ("external.received", 0x0586, "a CloudEvent came from outside"),
     ("pattern.matched", 0x0680, "a pattern matched"),
     ("pattern.expired", 0x0681, "a partial match ran out of time"),
     ("rule.fired", 0x0682, "a rule fired"),

@@ -12,7 +12,9 @@ from automation.admission import Admission, Decision
 from automation.announcements import Announcements
 from automation.definitions import Concurrency, Workflow
 from automation.runner import Plan, Run, Runner
+from automation.state import State
 from automation.triggers.firing import Firing
+from automation.triggers.join import Joint
 
 MANUAL: Final = -1
 _PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
@@ -23,10 +25,12 @@ class Launcher:
     of their workflow, then by age. How many may wait is bounded by each workflow's own queue. Runs by hand pass by.
     """
 
-    def __init__(self, runner: Runner, announcements: Announcements, max_runs: int) -> None:
+    def __init__(self, runner: Runner, announcements: Announcements, state: State, max_runs: int) -> None:
         self.room: Final = trio.lowlevel.ParkingLot()  # woken whenever a run ends
         self._runner: Final = runner
         self._announcements: Final = announcements
+        self._state: Final = state
+        self._joints: Final[dict[str, Joint]] = {}
         self._max_runs: Final = max_runs
         self._plans: Final[dict[str, tuple[Plan, int]]] = {}
         self._admissions: Final[dict[str, Admission]] = {}
@@ -37,6 +41,11 @@ class Launcher:
     def install(self, workflow: Workflow) -> None:
         """Use this version of a workflow for whatever starts from now on."""
         self.install_plan(Plan.of(workflow), workflow.concurrency, _PRIORITY[workflow.priority])
+        joint = self._joints.get(workflow.name)
+        if workflow.join is None:
+            self._joints.pop(workflow.name, None)
+        elif joint is None or (joint.form, joint.triggers) != (workflow.join, len(workflow.triggers)):
+            self._joints[workflow.name] = Joint(workflow.join, len(workflow.triggers), self._state.view)
 
     def install_plan(self, plan: Plan, concurrency: Concurrency, priority: int = _PRIORITY["normal"]) -> None:
         """`install` for what is no workflow; its firings may bring their own actions."""
@@ -50,6 +59,7 @@ class Launcher:
     def remove(self, name: str) -> int:
         """Start no run of a workflow any more; how many firings waited for one."""
         self._plans.pop(name, None)
+        self._joints.pop(name, None)
         admission = self._admissions.get(name)
         if admission is None:
             return 0
@@ -69,6 +79,8 @@ class Launcher:
         """Plain numbers about a workflow."""
         admission = self._admissions[name]
         out: dict[str, Any] = {"running": admission.running, "waiting": admission.waiting}
+        if name in self._joints:
+            out["join"] = self._joints[name].status()
         return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
 
     def admit(self, firing: Firing) -> None:
@@ -76,6 +88,12 @@ class Launcher:
         admission = self._admissions.get(firing.workflow)
         if admission is None or firing.workflow not in self._plans:
             return  # removed in the same breath
+        joint = self._joints.get(firing.workflow)
+        if joint is not None:
+            joined = joint.offer(firing, trio.current_time())
+            if joined is None:
+                return  # waits for the other triggers
+            firing = joined
         decision = admission.offer(firing)
         if decision is Decision.START:
             self._start(firing)

@@ -18,7 +18,7 @@ from automation.forms import Form
 from automation.sources import Place, Source, read_source
 
 _REQUIRED: Final = "this field is required"
-_TAGS: Final = ("event", "pattern", "schedule", "manual")
+_TAGS: Final = ("event", "pattern", "schedule", "state_change", "external_event", "anomaly", "ml_prediction", "manual")
 _STEP_REFERENCE: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
 _FIELDS: Final = frozenset(
     name
@@ -199,6 +199,9 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError]:
     """What concerns several fields: names of steps are unique, and results are used only after they exist."""
+    if workflow.join is not None and workflow.join.require not in ("all", *range(1, len(workflow.triggers) + 1)):
+        reason = f"there are only {len(workflow.triggers)} triggers, of which {workflow.join.require} cannot fire"
+        yield problem(source, ("join", "require"), reason)
     every = workflow.step_names
     seen: set[str] = set()
     for i, (name, raw) in enumerate(zip(every, source.value["steps"], strict=True)):

@@ -24,10 +24,9 @@ from automation.rules.rule import Shelf
 from automation.rules.rule_set import RuleSet
 from automation.sources import read_source
 from automation.triggers import writers
+from automation.triggers.factory import Fed, build
 from automation.triggers.firing import Firing
-from automation.triggers.forms import EventTrigger, PatternTrigger
 from automation.triggers.index import Index
-from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern
 from automation.triggers.pattern_desk import found_event, match_attrs
 from automation.triggers.pending import Pending
@@ -42,9 +41,9 @@ class Rehearsal:
     def __init__(self, workflows: Iterable[Workflow] = (), books: Iterable[Book] = ()) -> None:
         self.patterns: Final[dict[str, Definition]] = {}
         self._writers: Final = writers.Writers()
-        self._index: Final[Index[OnEvent]] = Index()
+        self._index: Final[Index[Fed]] = Index()
         self._by_pattern: Final[dict[str, list[OnPattern]]] = {}
-        self._deadlines: Final[Pending[OnEvent]] = Pending(10_000_000)
+        self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
         self._rules: Final = RuleSet()
         self._add_rules(list(books))
         for workflow in workflows:
@@ -84,7 +83,7 @@ class Rehearsal:
                 out += self._ask(trigger, lambda one: one.due(deadline), round(deadline * _NS), at)
         return out
 
-    def _ask(self, trigger: OnEvent, question: Callable[[OnEvent], list[Firing]], ts: int, at: int) -> list[Record]:
+    def _ask(self, trigger: Fed, question: Callable[[Fed], list[Firing]], ts: int, at: int) -> list[Record]:
         firings = question(trigger)
         key = f"{trigger.workflow}\0{trigger.number}"
         if trigger.deadline is not None:
@@ -95,14 +94,12 @@ class Rehearsal:
 
     def _add(self, workflow: Workflow) -> None:
         self.patterns.update(workflow.every_pattern)
-        for number, form in enumerate(workflow.triggers):
-            if isinstance(form, EventTrigger):
-                busy = self._writers.busy
-                trigger = OnEvent(workflow.name, number, form, variables=workflow.vars, state=dict, busy=busy)
+        for number in range(len(workflow.triggers)):
+            trigger = build(workflow, number, state=dict, busy=self._writers.busy, now=0.0)
+            if isinstance(trigger, Fed):
                 self._index.add(trigger, trigger.types, trigger.anchors)
-            elif isinstance(form, PatternTrigger):
-                waiting = OnPattern(workflow.name, number, form, variables=workflow.vars, state=dict)
-                self._by_pattern.setdefault(waiting.pattern, []).append(waiting)
+            elif isinstance(trigger, OnPattern):
+                self._by_pattern.setdefault(trigger.pattern, []).append(trigger)
 
     def _add_rules(self, books: list[Book]) -> None:
         shelf = Shelf()

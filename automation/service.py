@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from automation.breakers import Breakers
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
+from automation.endpoint import Endpoint
 from automation.errors import CallerError
 from automation.events import SemanticEvent
 from automation.explain import Explainer
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
+from automation.inbox import Inbox
 from automation.journal import Journal
 from automation.library import Entry, Library
 from automation.machines.host import Machines
@@ -62,7 +65,8 @@ class Limits:
 class Service:
     """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
     or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
-    without it nothing does. With `dry_run` every action is recorded, none is done.
+    without it nothing does. With `dry_run` every action is recorded, none is done. `listen` is the socket of the
+    endpoint (taken over) and the token that it asks for.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Service:
         workflows: int | str,
         shown: str = "",
         kept: StateDirectory | None = None,
+        listen: tuple[socket.socket, str | None] | None = None,
         limits: Limits = Limits(),
         dry_run: bool = False,
         wall: Callable[[], float] = time.time,
@@ -84,6 +89,8 @@ class Service:
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
         self.state: Final = State(bus)
+        self.inbox: Final = Inbox(bus)
+        self.endpoint: Final = Endpoint(listen[0], self.inbox, listen[1]) if listen is not None else None
         self.scripts: Final = ScriptPool()
         self.heartbeat: Final = Heartbeat()
         self.quit_requested: Final = trio.Event()
@@ -177,6 +184,8 @@ class Service:
                 await nursery.start(self.rules.run)
                 await nursery.start(self.machines.run)
                 await nursery.start(self.library.run)
+                if self.endpoint is not None:
+                    await nursery.start(self.endpoint.run)
                 task_status.started()
 
     def _load(self) -> Load:
@@ -289,6 +298,8 @@ class Service:
             "machines": [self.machines.status(name) for name in self.machines.names],
             "system": self.system.as_dict(),
             "runs": {"active": len(self.runner.active), **runs},
+            "outside": {"endpoint": self.endpoint.address if self.endpoint is not None else None}
+            | {"received": self.inbox.received, "refused": self.inbox.refused},
             "queues": dict(self.dispatcher.queues()),
             "ignored": dict(self.dispatcher.ignored),
             "journal": None if self.journal is None else self.journal.status(),

@@ -15,6 +15,7 @@ import pyfuse3
 from automation.bus import Bus
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
+from automation.inbox import Inbox
 from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
@@ -144,6 +145,7 @@ class FakeService:
     def __init__(self):
         self.bus = Bus()
         self.state = State(self.bus)
+        self.inbox, self.endpoint = Inbox(self.bus), None
         self.library = FakeLibrary()
         self.rules = FakeRules()
         self.patterns = FakePatterns()

@@ -37,6 +37,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         state-dir = "/var/lib/vexfs/data"
         volatile = true
         dry-run = true
+        listen = "127.0.0.1:8080"
+        token-file = "/etc/vexfs/token"
         [io]
         "*.log" = "native"
         """,

@@ -12,13 +12,19 @@ from automation.forms import KEYS
 from automation.loading import examine
 from automation.triggers import forms as triggers
 
-PAGE = (Path(__file__).parent.parent / "docs" / "definitions.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "definitions.md").read_text() + (DOCS / "outside.md").read_text()
 MODELS = [
     definitions.Workflow,
     triggers.EventTrigger,
     triggers.PatternTrigger,
     triggers.ScheduleTrigger,
+    triggers.StateTrigger,
+    triggers.AnomalyTrigger,
+    triggers.PredictionTrigger,
+    triggers.ExternalTrigger,
     triggers.ManualTrigger,
+    triggers.Join,
     definitions.Step,
     definitions.Retry,
     definitions.Concurrency,
@@ -51,4 +57,5 @@ def test_every_example_is_right():
     examples = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert examples
     for text in examples:
-        assert examine("example.yaml", text)[1] == []
+        whole = text if "steps" in text else f"{text}steps: [{{log: {{message: x}}}}]"
+        assert examine("example.yaml", whole)[1] == []

@@ -92,12 +92,16 @@ def test_what_is_not_measured_keeps_its_last_answer():
 
 
 def test_each_transition_is_one_event_and_the_shared_state_shows_where_we_are():
-    """`system.state` with path, old, new, reason and by; details and measurements make no event."""
+    """`system.state` with path, old, new, reason and by; details make no event, measurements those of variables."""
     rig = Rig(threshold())
     rig.events()
     rig.measure(1, disk=0.95)
     rig.measure(2, disk=0.96)
-    (event,) = rig.events()
+    measured, event, again = rig.events()
+    assert [(one["path"], one["new"]) for one in (measured, again)] == [
+        ("disk_usage", 0.95),
+        ("disk_usage", 0.96),
+    ]
     assert event["path"] == "system.state"
     assert (event["old"], event["new"], event["by"]) == ("Normal", "Degraded", "measurement")
     assert "disk" in event["reason"]

@@ -19,8 +19,8 @@ def at(*parts, zone=BERLIN):
     return datetime.datetime(*parts, tzinfo=zone).timestamp()
 
 
-def schedule(now, **form):
-    return OnSchedule("w", 0, ScheduleTrigger.model_validate(form), now)
+def schedule(now, last=None, **form):
+    return OnSchedule("w", 0, ScheduleTrigger.model_validate(form), now, last)
 
 
 def test_cron_fires_in_its_time_zone():
@@ -34,22 +34,48 @@ def test_days_of_changing_clocks_fire_once():
     """Neither the missing nor the doubled hour makes a day without or with two firings."""
     for day in ((2024, 3, 31), (2024, 10, 27)):
         one = schedule(at(*day, 0), cron="30 4 * * *", timezone="Europe/Berlin")
-        first = one.due(one.next)
+        (first,) = one.due(one.next)
         assert first == at(*day, 4, 30) and one.next - first >= 23 * 3600
 
 
 def test_missed_times_fire_once_together():
     """A machine that slept three days does not archive three times."""
     one = schedule(at(2024, 1, 1, 12), cron="0 3 * * *", timezone="Europe/Berlin")
-    assert one.due(at(2024, 1, 1, 23)) is None
-    assert one.due(at(2024, 1, 4, 12)) == at(2024, 1, 2, 3)
-    assert one.due(at(2024, 1, 4, 12)) is None and one.next == at(2024, 1, 5, 3)
+    assert one.due(at(2024, 1, 1, 23)) == []
+    assert one.due(at(2024, 1, 4, 12)) == [at(2024, 1, 4, 3)] and one.missed == 2
+    assert one.due(at(2024, 1, 4, 12)) == [] and one.next == at(2024, 1, 5, 3)
+
+
+@pytest.mark.parametrize(("catch_up", "days"), [("none", []), ("once", [4]), ("all", [2, 3, 4])])
+def test_times_missed_while_nothing_was_mounted_are_caught_up_with_as_said(catch_up, days):
+    """The last time that was handled is remembered: not at all, once for all that was missed, or each."""
+    now = at(2024, 1, 4, 12)
+    one = schedule(now, at(2024, 1, 1, 3), cron="0 3 * * *", timezone="Europe/Berlin", catch_up=catch_up)
+    assert one.due(now) == [at(2024, 1, day, 3) for day in days]
+    assert one.due(now) == [] and one.next == at(2024, 1, 5, 3)
+
+
+def test_jitter_spreads_but_is_the_same_after_a_restart():
+    """Within its bound, another for each time, and not drawn anew."""
+    one, same = (schedule(0, every="1h", jitter="10m") for _ in range(2))
+    delays = []
+    for hour in range(1, 20):
+        assert one.next == same.next
+        delays.append(one.next - hour * 3600)
+        assert one.due(one.next) == same.due(same.next) == [hour * 3600]
+    assert all(0 <= delay <= 600 for delay in delays) and len(set(delays)) == len(delays)
+
+
+def test_a_pace_of_seconds_after_a_long_sleep_costs_no_long_loop():
+    """More missed times than can be told apart fire once."""
+    one = schedule(0, every=1)
+    assert one.due(10_000_000) and one.next == 10_000_001
 
 
 def test_a_steady_pace():
     """`every` counts from when the definition was loaded."""
     one = schedule(1000, every="10m")
-    assert one.due(1599) is None and one.due(1600) == 1600 and one.next == 2200
+    assert one.due(1599) == [] and one.due(1600) == [1600] and one.next == 2200
 
 
 def test_the_local_zone_is_the_default(monkeypatch):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from automation.errors import CallerError
 from automation.events import Cause
 from automation.expressions import nearest
-from automation.machines.thresholds import DEFAULTS, Threshold, Thresholds
+from automation.machines.thresholds import DEFAULTS, VARIABLES, Threshold, Thresholds
 from automation.quantities import parse_duration
 from automation.state import State
 
@@ -61,6 +61,7 @@ class SystemState:
         self._thresholds = Thresholds(thresholds)
         self._measured: tuple[str, str] = ("Normal", "nothing is exceeded")
         self._until: int | None = None
+        self._shown: Final[dict[str, float]] = {}
         state.keep("system.state", str(self.current), quiet=True)
         self._note(None, "it begins so", "start", clock())
         state.claim("system", self._set)
@@ -74,12 +75,21 @@ class SystemState:
         self._measured = self._thresholds.observe(measurements, now)
         load = {name: round(value, 4) for name, value in measurements.items()}
         self._state.keep("system.load", load, quiet=True)
+        self._show(measurements)
         if self.held:
             if self._until is None or now < self._until:
                 return None
             self._release()
             return self._go(*self._measured, "time", now)
         return self._go(*self._measured, "measurement", now)
+
+    def _show(self, measurements: Mapping[str, float]) -> None:
+        """Set the variables whose measure is another now: a value set by hand stays until then."""
+        for measure, variable in VARIABLES.items():
+            value = round(measurements.get(measure, 0.0), 3)
+            if measure in measurements and self._shown.get(variable) != value:
+                self._shown[variable] = value
+                self._state.keep(variable, value)
 
     def change(
         self, to: str, reason: str, by: str, now: int, *, seconds: float | None = None, cause: Cause | None = None

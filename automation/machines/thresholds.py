@@ -31,6 +31,11 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
+    {"disk": "disk_usage", "memory": "memory_pressure", "errors": "error_rate", "queues": "queue_usage"}
+)
+"""Measures that are variables of the shared state too, by name, to three decimals."""
+
 
 class Threshold(Form):
     """One threshold. `leave` is four fifths of `enter` and `release` equals `hold` unless they are given; `tolerance`

@@ -44,10 +44,14 @@ class Firing:
 
     def run_id(self, mounted_ns: int) -> str:
         """The identity of the run: the same firing of the same mount is the same run. 16 hexadecimal digits."""
-        parts = [self.workflow, str(self.trigger), self.key, str(mounted_ns), str(self.count)]
-        if self.match is not None:
-            parts = [self.workflow, str(self.trigger), str(mounted_ns), self.match.id]
-            return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        # a file that was there before the mount has no number; its name and time stand for it
-        parts += [str(e.seq) if e.seq else f"{e.path}:{e.ts}" for e in self.events]
+        parts = [self.workflow, str(self.trigger)]
+        if self.kind == "schedule":  # the time itself, whichever mount sees it
+            parts.append(repr(self.event.attrs["scheduled"]))
+        elif self.match is not None and self.kind == "pattern":
+            parts += [str(mounted_ns), self.match.id]
+        elif all(event.type == "external.received" for event in self.events):  # has an identity of its own
+            parts += [f"{event.attrs['source']}\0{event.attrs['id']}" for event in self.events]
+        else:  # a file that was there before the mount has no number; its name and time stand for it
+            parts += [self.key, str(mounted_ns), str(self.count)]
+            parts += [str(e.seq) if e.seq else f"{e.path}:{e.ts}" for e in self.events]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -19,14 +19,10 @@ from automation.quantities import Duration, SizeTest
 from automation.triggers.comparisons import Operator, check_operands, parse_operator
 
 Key = Annotated[str, AfterValidator(checked_key)]
-ANOMALIES: Final = (
-    "volume_spike",
-    "volume_drop",
-    "latency_spike",
-    "error_rate",
-    "unusual_pattern",
-    "resource_exhaustion",
-)
+Texts = Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
+Anomaly = Literal[
+    "volume_spike", "volume_drop", "latency_spike", "error_rate", "unusual_pattern", "resource_exhaustion"
+]
 SEVERITIES: Final = ("low", "medium", "high", "critical")
 
 
@@ -130,12 +126,8 @@ class ExternalTrigger(Form):
     """Fires on events from outside: CloudEvents written to `/.vexfs/inbox` or posted to the endpoint."""
 
     type: Literal["external_event"] = "external_event"
-    source: Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = also(
-        "source", "event_source", default_factory=list
-    )
-    event_type: Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list
-    )
+    source: Texts = also("source", "event_source", default_factory=list)
+    event_type: Texts = Field(default_factory=list)
     filter: dict[str, Any] = also("filter", "event_filter", default_factory=dict)
     where: Condition | None = None
     debounce: Duration | None = None
@@ -154,13 +146,11 @@ class AnomalyTrigger(Form):
 
     type: Literal["anomaly"] = "anomaly"
     anomaly_type: Annotated[
-        list[Literal["volume_spike", "volume_drop", "latency_spike", "error_rate", "unusual_pattern", "resource_exhaustion"]],
+        list[Anomaly],
         BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
     ] = Field(default_factory=list)
     severity_threshold: Literal["low", "medium", "high", "critical"] | Annotated[float, Field(ge=0, le=1)] = "low"
-    stream: Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list
-    )
+    stream: Texts = Field(default_factory=list)
     where: Condition | None = None
     debounce: Duration | None = None
     cooldown: Duration | None = None
@@ -181,12 +171,8 @@ class PredictionTrigger(Form):
     """Fires on the predictions of a model that are at least so sure."""
 
     type: Literal["ml_prediction"] = "ml_prediction"
-    model: Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = also(
-        "model", "model_id", default_factory=list
-    )
-    prediction_type: Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list
-    )
+    model: Texts = also("model", "model_id", default_factory=list)
+    prediction_type: Texts = Field(default_factory=list)
     confidence_threshold: float = Field(default=0.0, ge=0, le=1)
     where: Condition | None = None
     debounce: Duration | None = None
@@ -207,9 +193,7 @@ def _event_trigger(
     type_name: str, tests: list[str | None], form: ExternalTrigger | AnomalyTrigger | PredictionTrigger
 ) -> EventTrigger:
     where = " && ".join(f"({test})" for test in tests if test) or None
-    return EventTrigger(
-        types=[type_name], where=where, debounce=form.debounce, cooldown=form.cooldown, key=form.key
-    )
+    return EventTrigger(types=[type_name], where=where, debounce=form.debounce, cooldown=form.cooldown, key=form.key)
 
 
 def _globbed(field: str, patterns: list[str]) -> str | None:
@@ -226,7 +210,7 @@ def _expression(pattern: str) -> str:
     return "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
 
 
-def _field(path: str, default: str = "null") -> str:
+def _field(path: str, default: str = "dyn(null)") -> str:
     """CEL: an attribute of an event by its dotted path."""
     steps = "".join(f"[?{_literal(name)}]" for name in path.split("."))
     return f"event.attrs{steps}.orValue({default})"

@@ -92,7 +92,11 @@ class OnState:
         """Plain values for a person."""
         out: dict[str, Any] = {"type": "state_change", "state_path": self.form.state_path, "fired": self.fired}
         value = self._present()
-        out |= {"holds": self._held, "value": None if value is _ABSENT else value, "waiting": int(self._event is not None)}
+        out |= {
+            "holds": self._held,
+            "value": None if value is _ABSENT else value,
+            "waiting": int(self._event is not None),
+        }
         return out | {"suppressed": dict(self.suppressed)}
 
     def snapshot(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ ctl            commands; read it for the list: echo pause > ctl
 error          why the last requests were refused, newest first
 state          values that workflows share, as JSON:
                echo 'limits.size = 10' > state; echo 'delete limits' > state
+inbox          events from outside: CloudEvents in JSON, written here
 
 workflows/     definition files, and a directory for each workflow
   FILE             copy, edit, move, remove: cp ingest.yaml workflows/

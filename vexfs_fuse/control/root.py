@@ -11,6 +11,7 @@ from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
 from vexfs_fuse.control.explain import Explanations
+from vexfs_fuse.control.inbox import InboxFile
 from vexfs_fuse.control.journal import JournalFile
 from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
@@ -53,6 +54,7 @@ class Root:
             "ctl": Ctl(service),
             "error": ErrorFile(refusals, service),
             "state": StateFile(service.state),
+            "inbox": InboxFile(service.inbox),
             "workflows": Workflows(service),
             "explain": Explanations(service.explainer),
             "patterns": patterns(service.patterns),

@@ -73,6 +73,8 @@ class Status:
             ("journal", _journal(facts["journal"])),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
+        if service.endpoint is not None:
+            rows.append(("endpoint", f"{service.endpoint.address}, {amount(service.inbox.received)} events received"))
         rows += [row for fact in self._facts for row in fact()]
         return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
 
