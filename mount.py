@@ -168,6 +168,7 @@ def _serve(
         kept=kept,
         dry_run=settings.dry_run,
         listen=listen,
+        permissions=settings.actions,
     )
     shown = Mount(place.mountpoint, place.source)
     tree = ControlTree(service, shown)

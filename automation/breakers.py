@@ -18,6 +18,7 @@ from automation.errors import CircuitOpen, WorldError
 from automation.events import SemanticEvent
 
 Condition = Literal["closed", "open", "half-open"]
+LONGEST: Final = 300.0  # seconds that a breaker stays open, unless its cooldown is longer
 _MOST: Final = 1000  # destinations that are remembered; of more, those that are closed and were not used for longest go
 
 
@@ -27,7 +28,7 @@ class Thresholds:
 
     failures: int = 5
     cooldown: float = 30.0
-    most: float = 300.0
+    most: float = LONGEST
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from automation.errors import CallerError, DefinitionError
 from automation.globs import compile_globs
+from automation.permissions import Permissions
 from automation.quantities import Duration
 
 
@@ -65,9 +66,11 @@ class Settings(BaseModel):
     dry_run: bool = False
     listen: str | None = None
     token_file: str | None = None
+    actions: Permissions = Permissions()
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
+TABLES: Final = ("actions",)  # only in the file
 PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
 
@@ -107,7 +110,11 @@ def read(path: str) -> Settings:
     folder = os.path.dirname(os.path.abspath(path))
     given = settings.model_dump(exclude_unset=True)
     # `~` is a shell's affair on the command line; in a file nobody else would expand it.
-    placed = {n: os.path.join(folder, os.path.expanduser(v)) for n, v in given.items() if n in PATHS and v is not None}
+    placed: dict[str, Any] = {
+        n: os.path.join(folder, os.path.expanduser(v)) for n, v in given.items() if n in PATHS and v is not None
+    }
+    if "actions" in given:
+        placed["actions"] = settings.actions.placed(folder)
     return settings.model_copy(update=placed)
 
 
@@ -150,8 +157,9 @@ def _validated(path: str, text: str, values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise DefinitionError(path, _line(text, name), name, _reason(first)) from error
+        keys = [str(key) for key in first["loc"]] if first["loc"][0] in TABLES else [str(first["loc"][0])]
+        line = _line(text, keys[1]) if len(keys) > 1 else None
+        raise DefinitionError(path, line or _line(text, keys[0]), ".".join(keys), _reason(first)) from error
 
 
 def _reason(error: Any) -> str:

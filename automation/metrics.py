@@ -40,6 +40,10 @@ class Measurements(Collector):
         yield _gauge("vexfs_machine_instances", "Instances, by machine.", ["machine"], sizes)
         states = {(str(state),): float(state == service.system.current) for state in SystemStateType}
         yield _gauge("vexfs_system_state", "1 for the state that the system is in.", ["state"], states)
+        open_ones = {(b.destination,): float(b.condition != "closed") for b in service.breakers.all}
+        yield _gauge("vexfs_breaker_open", "1 for a destination that is left alone.", ["destination"], open_ones)
+        refused = {(b.destination,): b.refused for b in service.breakers.all}
+        yield _counter("vexfs_breaker_refused", "Calls that a breaker refused.", ["destination"], refused)
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 

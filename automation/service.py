@@ -18,8 +18,8 @@ from typing import Any, Final
 import prometheus_client
 import trio
 
-from automation.actions import Commands, Equipment, Executor, Performer, Recorder, new_client
-from automation.breakers import Breakers
+from automation.actions import Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
+from automation.breakers import Breakers, Thresholds
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
@@ -39,6 +39,7 @@ from automation.machines.system_state import SystemState
 from automation.machines.thresholds import ThresholdsForm
 from automation.metrics import Measurements
 from automation.patterns.collection import patterns_of
+from automation.permissions import PUBLIC, Permissions
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import Runner
@@ -66,7 +67,7 @@ class Service:
     """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
     or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
     without it nothing does. With `dry_run` every action is recorded, none is done. `listen` is the socket of the
-    endpoint (taken over) and the token that it asks for.
+    endpoint (taken over) and the token that it asks for. `permissions` bound what actions reach.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Service:
         kept: StateDirectory | None = None,
         listen: tuple[socket.socket, str | None] | None = None,
         limits: Limits = Limits(),
+        permissions: Permissions = PUBLIC,
         dry_run: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -98,13 +100,17 @@ class Service:
             os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(workflows, str) else -1
         )
         directory_fd = self._own_fd if isinstance(workflows, str) else workflows
-        self._http: Final = new_client()
-        self.secrets: Final = Secrets(kept.file("secrets") if kept else None)
+        self._web: Final = Web(Hosts(permissions.allow_hosts))
+        self.secrets: Final = Secrets(
+            permissions.secrets or (kept.file("secrets") if kept else None), permissions.secrets_env
+        )
         self.secrets.redactor.watch_logs()
         self.journal: Final = None if kept is None else Journal(bus, kept, self.secrets.redactor.text)
-        self.breakers: Final = Breakers(bus.publish)
+        self.breakers: Final = Breakers(
+            bus.publish, Thresholds(permissions.breaker_failures, permissions.breaker_cooldown)
+        )
         self.equipment: Final = Equipment(
-            workspace, self.state, bus.publish, self.scripts, self._http, commands, self.secrets, self.breakers
+            workspace, self.state, bus.publish, self.scripts, self._web, commands, self.secrets, self.breakers
         )
         self.executor: Final[Executor] = Recorder() if dry_run else Performer()
         self.runner: Final = Runner(
@@ -161,7 +167,7 @@ class Service:
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
-                await self._http.aclose()
+                await self._web.aclose()
                 await self.commands.aclose()
                 if self.journal is not None:
                     await self.journal.aclose()
@@ -303,6 +309,7 @@ class Service:
             "queues": dict(self.dispatcher.queues()),
             "ignored": dict(self.dispatcher.ignored),
             "journal": None if self.journal is None else self.journal.status(),
+            "breakers": [breaker.as_dict(trio.current_time()) for breaker in self.breakers.all],
             "loop_lag_ms_p99": round(self.heartbeat.p99 * 1000, 3),
         }
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import prometheus_client
 import pyfuse3
 
+from automation.breakers import Breakers
 from automation.bus import Bus
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
@@ -155,6 +156,7 @@ class FakeService:
         self.machines = Machines(Bus(), FakeLauncher(), state=dict, runs=dict)
         self.machines.install(load_machine("gate.yaml", GATE))
         self.system = SystemState(State(Bus()), time.time_ns)
+        self.breakers = Breakers()
         self.runner = SimpleNamespace(runs={})
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()

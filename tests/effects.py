@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from automation.actions import ActionContext, Commands, Equipment, Performer, build_action, check_action, new_client
+from automation.actions import ActionContext, Commands, Equipment, Hosts, Performer, Web, build_action, check_action
 from automation.bus import Bus
 from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
@@ -84,15 +84,25 @@ class Acting:
 
 
 @asynccontextmanager
-async def acting_in(directory: Path, variables: dict[str, Any] | None = None) -> AsyncIterator[Acting]:
+async def acting_in(
+    directory: Path,
+    variables: dict[str, Any] | None = None,
+    *,
+    allow: tuple[str, ...] = ("127.0.0.1",),
+    key: str = "",
+    **equipment: Any,
+) -> AsyncIterator[Acting]:
     """A tree and a context of its own; everything is closed at the end."""
     with tree_in(directory) as tree:
         commands = Commands(str(tree.top))
-        async with ScriptPool() as scripts, new_client() as http:
+        async with ScriptPool() as scripts, Web(Hosts(allow)) as web:
             context = ActionContext(
-                equipment=Equipment(tree.workspace, State(tree.bus), tree.bus.publish, scripts, http, commands),
+                equipment=Equipment(
+                    tree.workspace, State(tree.bus), tree.bus.publish, scripts, web, commands, **equipment
+                ),
                 cause=CAUSE,
                 executor=Performer(),
+                key=key,
                 variables={
                     "event": {"path": "in/a.txt", "name": "a.txt"},
                     "vars": {},

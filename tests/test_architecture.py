@@ -9,6 +9,7 @@ import pytest
 
 import mount
 from automation import configuration
+from automation.permissions import Permissions
 from vexfs_fuse import options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -117,7 +118,7 @@ def test_every_option_of_the_command_line_is_documented():
                 seen.add(option)
                 assert f"`{option}" in DOCUMENTED or f", {option}`" in DOCUMENTED, f"{option} is not documented"
     for setting in configuration.NAMES:
-        if setting not in ("source", "mountpoint"):
+        if setting not in ("source", "mountpoint", *configuration.TABLES):
             assert f"--{setting}" in seen, f"{setting} cannot be set on the command line"
 
 
@@ -133,7 +134,9 @@ def test_the_configuration_file_in_the_documentation_is_complete_and_right(tmp_p
     assert example is not None
     path = tmp_path / "vexfs.toml"
     path.write_text(example[1])
-    assert configuration.read(str(path)).model_fields_set == set(configuration.Settings.model_fields)
+    settings = configuration.read(str(path))
+    assert settings.model_fields_set == set(configuration.Settings.model_fields)
+    assert settings.actions.model_fields_set == set(Permissions.model_fields)
 
 
 def test_the_documentation_has_no_dead_links():

@@ -41,6 +41,9 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         token-file = "/etc/vexfs/token"
         [io]
         "*.log" = "native"
+        [actions]
+        allow-hosts = ["10.0.0.0/8"]
+        models = "models"
         """,
     )
     settings = configuration.read(path)
@@ -49,6 +52,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
     assert (settings.attr_timeout, settings.entry_timeout, settings.grace) == (2.0, 0.5, 60.0)
     assert settings.background and settings.show_control and settings.failed_events and settings.exclusive
     assert settings.io == {"*.log": "native"}
+    assert settings.actions.models == str(tmp_path / "models")
 
 
 @pytest.mark.parametrize("text", ['io = "fast"', '[io]\n"*.log" = "fast"', '[io]\n"[" = "native"'])

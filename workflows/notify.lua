@@ -80,7 +80,7 @@ workflow{
         local url = webhook(ctx)
         if not url then return {sent = false} end
         local event = {type = ctx.event.type, path = ctx.event.path, uid = ctx.event.uid, comm = ctx.event.comm}
-        local answer = http{url = url, body = {text = ctx.steps.notice.text, event = event}, timeout = "15s"}
+        local answer = http{url = url, body = {text = ctx.steps.notice.text, event = event}, timeout = "15s", allow_private = true}
         return {sent = true, status = answer.status}
       end,
     },

@@ -8,8 +8,9 @@ from automation.actions.commands import Commands
 from automation.actions.context import ActionContext, Equipment
 from automation.actions.executor import Executor, Performer, Recorder
 from automation.actions.form import Action
-from automation.actions.http import new_client
+from automation.actions.hosts import Hosts
 from automation.actions.table import ACTIONS, ALIASES, LITERAL, build_action, check_action, describe
+from automation.actions.web import Web
 
 __all__ = [
     "ACTIONS",
@@ -20,10 +21,11 @@ __all__ = [
     "Commands",
     "Equipment",
     "Executor",
+    "Hosts",
     "Performer",
     "Recorder",
+    "Web",
     "build_action",
     "check_action",
     "describe",
-    "new_client",
 ]

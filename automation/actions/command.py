@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -22,6 +22,8 @@ class Command(BaseModel):
     With `shell: true` the first word is a shell script, and the others are its `$1`, `$2` …: the safe way to hand it
     a file name. The working directory is the mount, `cwd` is relative to it.
     """
+
+    SECRETS: ClassVar = frozenset({"env", "stdin"})
 
     model_config = STRICT
     type: Literal["command"] = "command"

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from automation.actions.commands import Commands
+from automation.actions.web import Web
 from automation.breakers import Breakers
 from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
@@ -27,13 +26,13 @@ def no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What the actions of one mount work with, made once; `http` by `automation.actions.http.new_client`."""
+    """What the actions of one mount work with, made once."""
 
     workspace: Workspace
     state: State
     publish: Callable[[SemanticEvent], None]
     scripts: ScriptPool
-    http: httpx.AsyncClient
+    web: Web
     commands: Commands
     secrets: Secrets = field(default_factory=Secrets)
     breakers: Breakers = field(default_factory=Breakers)
@@ -81,9 +80,9 @@ class ActionContext:
         return self.equipment.scripts
 
     @property
-    def http(self) -> httpx.AsyncClient:
+    def web(self) -> Web:
         """For calls to web services."""
-        return self.equipment.http
+        return self.equipment.web
 
     @property
     def commands(self) -> Commands:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Protocol
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
+from automation.breakers import LONGEST, Thresholds
+from automation.quantities import Duration
 
 STRICT: Final = ConfigDict(extra="forbid", populate_by_name=True, frozen=True)
 """Unknown fields are errors, values never change."""
@@ -33,6 +35,19 @@ class Action(Protocol):
 def also(name: str, *others: str, **more: Any) -> Any:
     """A field that has other names in a definition too."""
     return Field(validation_alias=AliasChoices(name, *others), **more)
+
+
+class Breaker(BaseModel):
+    """When a destination that keeps failing is left alone; without it the configuration's own thresholds count."""
+
+    model_config = STRICT
+    failures: int = Field(default=5, ge=1, le=1000)
+    cooldown: Annotated[Duration, Field(gt=0)] = 30.0
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """For a breaker."""
+        return Thresholds(self.failures, self.cooldown, max(self.cooldown, LONGEST))
 
 
 def _filled(path: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import httpx
 import trio
@@ -16,19 +17,42 @@ from pydantic import BaseModel, Field, model_validator
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, TreePath
+from automation.actions.form import STRICT, Breaker, TreePath
+from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
-from automation.quantities import Duration
+from automation.quantities import Duration, Size
 from automation.workspace import Reading
 
-RESPONSE_LIMIT: Final = 1 << 20
 _SHOWN: Final = 500  # characters of an error's body in the message
+_BUSY: Final = 429
 
 
-def new_client() -> httpx.AsyncClient:
-    """The client that all calls share; close it with `aclose`."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
-    return httpx.AsyncClient(limits=limits, headers={"User-Agent": "vexfs", "Accept-Encoding": "identity"})
+class Auth(BaseModel):
+    """One of: a bearer token; user and password; a header of any name with its value."""
+
+    model_config = STRICT
+    bearer: str | None = None
+    user: str | None = None
+    password: str | None = None
+    header: str | None = None
+    value: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Auth:
+        ways = [{"bearer"}, {"user", "password"}, {"header", "value"}]
+        if {name for name in self.model_fields_set if getattr(self, name) is not None} not in ways:
+            raise ValueError("give 'bearer', or 'user' and 'password', or 'header' and 'value'")
+        return self
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The header."""
+        if self.bearer is not None:
+            return "Authorization", f"Bearer {self.bearer}"
+        if self.user is not None:
+            both = f"{self.user}:{self.password}".encode()
+            return "Authorization", f"Basic {base64.b64encode(both).decode()}"
+        return self.header or "", self.value or ""
 
 
 class Http(BaseModel):
@@ -38,17 +62,26 @@ class Http(BaseModel):
     mount, as it is or, with `upload_field`, as that field of a form. `timeout` bounds the whole call.
     """
 
+    SECRETS: ClassVar = frozenset({"url", "headers", "query", "body", "auth"})
+
     model_config = STRICT
     type: Literal["http"] = "http"
     url: str = Field(min_length=1)
     method: str = Field(default="", max_length=32, pattern="^[A-Za-z]*$")
     headers: dict[str, str] = {}
+    auth: Auth | None = None
     query: dict[str, str | int | float | bool] = {}
     body: Any = None
     upload: TreePath | None = None
     upload_field: str | None = None
     timeout: Annotated[Duration, Field(gt=0)] = 30.0
     follow_redirects: bool = False
+    max_redirects: int = Field(default=5, ge=0, le=20)
+    response_limit: Annotated[Size, Field(le=64 << 20)] = 1 << 20
+    allow_private: bool = False
+    ca_file: str | None = None
+    idempotency_header: str = Field(default="Idempotency-Key", pattern="^[A-Za-z0-9-]*$")
+    breaker: Breaker | None = None
 
     @model_validator(mode="after")
     def _one_body(self) -> Http:
@@ -60,13 +93,15 @@ class Http(BaseModel):
 
     async def perform(self, context: ActionContext) -> Any:
         """`{status, headers, body, json, url, seconds}`; `json` is null unless the answer is JSON."""
-        try:
-            with trio.fail_after(self.timeout):
-                return await self._call(context)
-        except (trio.TooSlowError, httpx.TimeoutException):
-            raise TimedOut(f"{self._what} took longer than {self.timeout:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            raise WorldError(f"{self._what} failed: {str(error) or type(error).__name__}") from error
+        limits = self.breaker.thresholds if self.breaker else None
+        async with context.breakers.guard(self._destination, limits):
+            try:
+                with trio.fail_after(self.timeout):
+                    return await self._call(context)
+            except (trio.TooSlowError, httpx.TimeoutException):
+                raise TimedOut(f"{self._what} took longer than {self.timeout:g} s") from None
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
+                raise WorldError(f"{self._what} failed: {_reason(error)}") from error
 
     async def foresee(self, view: Foresight) -> Foreseen:
         """Nothing is sent: a status of 200, all else unknown."""
@@ -74,6 +109,15 @@ class Http(BaseModel):
             await view.workspace.stat(self.upload)
         fields = ("headers", "body", "json", "seconds")
         return Foreseen({"status": 200, "url": self._bare, **dict.fromkeys(fields)})
+
+    @property
+    def _destination(self) -> str:
+        try:
+            url = httpx.URL(self.url)
+            port = url.port or {"http": 80, "https": 443}[url.scheme]
+        except (httpx.InvalidURL, UnicodeError, KeyError):
+            raise WorldError(f"{self._what} failed: that is no address of http or https") from None
+        return f"{url.host}:{port}"
 
     @property
     def _method(self) -> str:
@@ -90,25 +134,25 @@ class Http(BaseModel):
 
     async def _call(self, context: ActionContext) -> Any:
         started = time.monotonic()
+        client = await context.web.client(private=self.allow_private, ca_file=self.ca_file)
         async with AsyncExitStack() as stack:
-            headers = httpx.Headers(self.headers)
+            headers = self._headers(context.key)
             content = await self._content(context, headers, stack)
-            response = await stack.enter_async_context(
-                context.http.stream(
-                    self._method,
-                    self.url,
-                    headers=headers,
-                    params=self.query or None,
-                    content=content,
-                    timeout=self.timeout,
-                    follow_redirects=self.follow_redirects,
-                )
+            request = client.build_request(
+                self._method,
+                self.url,
+                headers=headers,
+                params=self.query or None,
+                content=content,
+                timeout=self.timeout,
             )
-            data = await self._receive(response)
+            response = await self._answered(client, request)
+            try:
+                data = await self._receive(response)
+            finally:
+                await response.aclose()
         text = data.decode(response.encoding or "utf-8", "replace")
-        if response.status_code >= 400:
-            shown = " ".join(text[:_SHOWN].split())
-            raise WorldError(f"{self._what} answered {response.status_code}{': ' if shown else ''}{shown}")
+        self._judge(response.status_code, context.secrets.redact(text))
         return {
             "status": response.status_code,
             "headers": dict(response.headers),
@@ -117,6 +161,40 @@ class Http(BaseModel):
             "url": str(response.url),
             "seconds": round(time.monotonic() - started, 3),
         }
+
+    def _headers(self, key: str) -> httpx.Headers:
+        headers = httpx.Headers(self.headers)
+        if self.auth is not None:
+            name, value = self.auth.pair
+            headers[name] = value
+        if key and self.idempotency_header and self._method not in ("GET", "HEAD", "OPTIONS"):
+            headers.setdefault(self.idempotency_header, key)
+        return headers
+
+    async def _answered(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        """The last answer of a chain of redirects. What was meant for one server is never shown to another one."""
+        for _ in range(self.max_redirects + 1):
+            response = await client.send(request, stream=True)
+            if not self.follow_redirects or response.next_request is None:
+                return response
+            await response.aclose()
+            following = response.next_request
+            if _origin(following.url) != _origin(request.url):
+                if request.url.scheme == "https" and following.url.scheme != "https":
+                    raise WorldError(
+                        f"{self._what} was redirected to {following.url.host} without TLS, which is refused"
+                    )
+                for name in (*self._headers(""), self.idempotency_header or "Idempotency-Key", "Cookie"):
+                    following.headers.pop(name, None)
+            request = following
+        raise WorldError(f"{self._what} was redirected more than {self.max_redirects} times")
+
+    def _judge(self, status: int, text: str) -> None:
+        if status < 400:
+            return
+        shown = " ".join(text.split())[:_SHOWN]
+        error = WorldError(f"{self._what} answered {status}{': ' if shown else ''}{shown}")
+        raise error if status >= 500 or status == _BUSY else Harmless(error)
 
     async def _content(
         self, context: ActionContext, headers: httpx.Headers, stack: AsyncExitStack
@@ -151,11 +229,13 @@ class Http(BaseModel):
         with trio.CancelScope() as enough:  # ends httpx's generators from the inside; leaving the loop would leak them
             async for chunk in response.aiter_bytes():
                 data += chunk
-                if len(data) > RESPONSE_LIMIT:
+                if len(data) > self.response_limit:
                     enough.cancel()
                     data.clear()
         if enough.cancel_called:
-            raise WorldError(f"{self._what} answered with more than {RESPONSE_LIMIT >> 20} MiB")
+            limit = self.response_limit
+            shown = f"{limit >> 20} MiB" if limit % (1 << 20) == 0 else f"{limit} bytes"
+            raise Harmless(WorldError(f"{self._what} answered with more than {shown}"))
         return bytes(data)
 
 
@@ -165,6 +245,18 @@ async def _framed(before: bytes, file: Reading, after: bytes) -> AsyncGenerator[
         async for chunk in chunks:
             yield chunk
     yield after
+
+
+def _reason(error: BaseException | None) -> str:
+    """The first thing that anybody said about it: of TLS, httpx tells only in the cause."""
+    name = type(error).__name__
+    while error is not None and not str(error):
+        error = error.__cause__ or error.__context__
+    return str(error or name)
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _quoted(text: str) -> str:

@@ -26,6 +26,8 @@ error          why the last requests were refused, newest first
 state          values that workflows share, as JSON:
                echo 'limits.size = 10' > state; echo 'delete limits' > state
 inbox          events from outside: CloudEvents in JSON, written here
+breakers       web services, mail servers ... that actions call: which of them
+               fail and are left alone for a while
 
 workflows/     definition files, and a directory for each workflow
   FILE             copy, edit, move, remove: cp ingest.yaml workflows/

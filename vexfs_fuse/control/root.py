@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from vexfs_fuse.control.breakers import BreakersFile
 from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
@@ -55,6 +56,7 @@ class Root:
             "error": ErrorFile(refusals, service),
             "state": StateFile(service.state),
             "inbox": InboxFile(service.inbox),
+            "breakers": BreakersFile(service),
             "workflows": Workflows(service),
             "explain": Explanations(service.explainer),
             "patterns": patterns(service.patterns),

@@ -1,0 +1,60 @@
+"""The HTTP clients of a mount: one for each combination of trust and reach, so that none serves another."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections import OrderedDict
+from typing import Any, Final, cast
+
+import httpx
+import trio
+
+from automation.actions.hosts import Hosts, JudgedNetwork
+from automation.errors import WorldError
+
+_MOST: Final = 16  # clients; of more, the one that was not used for longest goes
+_HEADERS: Final = {"User-Agent": "vexfs", "Accept-Encoding": "identity"}
+
+
+class Web:
+    """Clients are made at first use. Proxies of the environment are not used: behind one, no address can be judged."""
+
+    def __init__(self, hosts: Hosts | None = None) -> None:
+        self.hosts: Final = hosts or Hosts()
+        self._clients: Final[OrderedDict[tuple[Any, ...], httpx.AsyncClient]] = OrderedDict()
+
+    async def client(self, *, private: bool = False, ca_file: str | None = None) -> httpx.AsyncClient:
+        """A client that may reach private addresses or not, and trusts the usual authorities or those of a file."""
+        try:
+            key = (private, ca_file, os.stat(ca_file).st_mtime_ns if ca_file else 0)
+            client = self._clients.pop(key, None) or await self._make(private, ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise WorldError(f"the certificates of '{ca_file}' cannot be read: {error}") from None
+        self._clients[key] = client
+        if len(self._clients) > _MOST:
+            await self._clients.popitem(last=False)[1].aclose()
+        return client
+
+    async def _make(self, private: bool, ca_file: str | None) -> httpx.AsyncClient:
+        trust = await trio.to_thread.run_sync(_trust, ca_file)
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
+        transport = httpx.AsyncHTTPTransport(verify=trust, limits=limits, trust_env=False)
+        # httpx has no public way to say how connections are made; a test fails should this no longer count.
+        cast(Any, transport)._pool._network_backend = JudgedNetwork(self.hosts, private=private)
+        return httpx.AsyncClient(transport=transport, headers=_HEADERS, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
+
+    async def __aenter__(self) -> Web:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
