@@ -58,6 +58,7 @@ class Subscription:
         self._lot: Final = trio.lowlevel.ParkingLot()
         self._gap: tuple[int, int, int] | None = None  # dropped in this episode, first and last sequence number
         self._on_ready: Callable[[], None] | None = None
+        self._waits = False  # whether anybody is to be told of the next event
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -70,6 +71,7 @@ class Subscription:
     def on_ready(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` once, synchronously, when the queue becomes readable (poll); None forgets it."""
         self._on_ready = callback
+        self._waits = True
 
     def offer(self, event: SemanticEvent) -> None:
         """Take an event from the bus; drops by policy when full."""
@@ -85,13 +87,15 @@ class Subscription:
             self._gap = (count + 1, first, lost.seq)
         else:
             self._queue.append(event)
-        self._wake()
+        if self._waits:
+            self._wake()
 
     def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
         """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
         gap, self._gap = self._gap, None
         take = min(limit, len(self._queue))
-        batch = [self._queue.popleft() for _ in range(take)]
+        pop = self._queue.popleft
+        batch = [pop() for _ in range(take)]
         self.delivered += take
         if gap is None:
             return batch
@@ -99,7 +103,7 @@ class Subscription:
         attrs = {"subscription": self.name, "dropped": count, "first": first, "last": last}
         record = SemanticEvent("system.gap", attrs=attrs)
         record.seq = last
-        self._bus.publish_except(SemanticEvent("system.gap", attrs=attrs), self)
+        self._bus.publish(SemanticEvent("system.gap", attrs=attrs), skip=self)
         at = (
             0 if self.overflow is Overflow.DROP_OLDEST else next((i for i, e in enumerate(batch) if e.seq > last), take)
         )
@@ -109,6 +113,7 @@ class Subscription:
     async def receive(self, limit: int = 256) -> list[SemanticEvent]:
         """Wait for events; an empty list means that the subscription is closed."""
         while not self.ready:
+            self._waits = True
             await self._lot.park()
         return self.receive_nowait(limit)
 
@@ -120,6 +125,7 @@ class Subscription:
             self._wake()
 
     def _wake(self) -> None:
+        self._waits = False
         if self._lot:
             self._lot.unpark_all()
         if self._on_ready is not None:
@@ -145,17 +151,16 @@ class Bus:
         """The open subscriptions, oldest first."""
         return tuple(self._subscriptions)
 
-    def publish(self, event: SemanticEvent) -> None:
-        """Accept `event`: number it, count it, queue it. Order on the bus is the order of the calls."""
-        self.publish_except(event, None)
+    def publish(self, event: SemanticEvent, skip: Subscription | None = None) -> None:
+        """Accept `event`: number it, count it, queue it, but not for `skip` (the reader that the event is about).
 
-    def publish_except(self, event: SemanticEvent, skip: Subscription | None) -> None:
-        """`publish`, but not to `skip` (the reader that the event is about)."""
-        self.seq += 1
-        event.seq = self.seq
-        self.counts[event.type] += 1
-        routes = self._routes.get(event.type)
-        for subscription in self._route(event.type) if routes is None else routes:
+        Order on the bus is the order of the calls.
+        """
+        self.seq = event.seq = self.seq + 1
+        name = event.type
+        self.counts[name] += 1
+        routes = self._routes.get(name)
+        for subscription in self._route(name) if routes is None else routes:
             if subscription is skip:
                 continue
             try:

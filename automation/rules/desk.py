@@ -292,15 +292,15 @@ class RuleDesk:
         if self.paused:
             return
         now = trio.current_time()
+        moment = Moment(self._state.view(), self._wall())  # nothing that fires here takes effect before we return
         for event in batch:
-            self._feed(event, now)
+            self._feed(event, moment, now)
         self._due(now)
 
-    def _feed(self, event: SemanticEvent, now: float) -> None:
+    def _feed(self, event: SemanticEvent, moment: Moment, now: float) -> None:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             self._too_deep(event)
             return
-        moment = Moment(self._state.view(), self._wall())
         for fired in self.set.feed(event, moment, now, self._candidates.pop(event.seq, None)):
             self._fire(fired)
 
@@ -373,7 +373,7 @@ class RuleDesk:
         """Called in `publish`: whether any rule could want the event. About 1 µs when none does."""
         if self.paused:
             return False
-        candidates = self.set.candidates(event)
+        candidates = self.set.index.find(event.type, event.path if event.dest is None else event.dest, event)
         if not candidates:
             return False
         if len(self._candidates) > 2 * QUEUE:  # what the queue dropped is never asked for

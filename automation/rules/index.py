@@ -26,8 +26,7 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 Read = Callable[[Any], Any]
 _MOST_ROUTES: Final = 10_000
-_FILED: Final = (str, int, float)  # a union made anew for each event would cost 0.1 µs
-_NUMBERS: Final = (int, float)
+_NUMBERS: Final = (int, float)  # a union made anew for each event would cost 0.1 µs
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +118,12 @@ class _Shelf(Generic[M]):
                 found += some
         if self.values:
             for read, table in self.values.values():
-                value = read(subject)
-                if isinstance(value, _FILED):
-                    some = table.get(value)  # type: ignore[arg-type]  # 1.0 finds 1
-                    if some:
-                        found += some
+                try:
+                    some = table.get(read(subject))  # 1.0 finds 1
+                except TypeError:  # an attribute may hold a list
+                    continue
+                if some:
+                    found += some
         if self.bounds:
             for (_, above), (read, limits) in self.bounds.items():
                 value = read(subject)
@@ -150,15 +150,28 @@ class _Table(Generic[M]):
         return self.everywhere.empty and not self.exact and not self.heads
 
 
+class _Route(Generic[M]):
+    """What a type of event has to be looked up in: the places of its own table and of those that stand for it, as far
+    as anything is there.
+    """
+
+    __slots__ = ("everywhere", "exact", "heads", "tables")
+
+    def __init__(self, tables: tuple[_Table[M], ...]) -> None:
+        self.tables: Final = tables
+        self.exact: Final = tuple(table.exact for table in tables if table.exact)
+        self.heads: Final = tuple(table.heads for table in tables if table.heads)
+        self.everywhere: Final = tuple(table.everywhere for table in tables if not table.everywhere.empty)
+
+
 class Index(Generic[M]):
     """Adding and removing take time in the length of the patterns, whatever the number of members."""
 
     def __init__(self) -> None:
         self.reroute: Callable[[], None] = lambda: None  # told when the set of wanted types changed
         self._tables: Final[dict[str, _Table[M]]] = {}
-        self._routes: Final[dict[str, tuple[_Table[M], ...]]] = {}
-        self._depths: Final[set[int]] = set()  # of directories under which anything was ever filed
-        self._deepest = -1
+        self._routes: Final[dict[str, _Route[M]]] = {}
+        self._depths: Final[list[bool]] = []  # by number of directories above: whether anything was ever filed there
 
     def add(self, member: M, types: Iterable[str], anchors: Iterable[Anchor] = ANYWHERE, key: Key = None) -> None:
         """File a member under dotted type names, each standing for all below it. Remove it by the same arguments."""
@@ -169,13 +182,17 @@ class Index(Generic[M]):
                 self._changed()
             for anchor in anchors:
                 if not anchor.head:
+                    if table.everywhere.empty:
+                        self._routes.clear()
                     table.everywhere.add(member, anchor.extension, key)
                     continue
                 places = table.exact if anchor.exact else table.heads
                 name = "/".join(anchor.head)
+                if not places:
+                    self._routes.clear()
                 if not anchor.exact:
-                    self._depths.add(len(anchor.head) - 1)
-                    self._deepest = max(self._deepest, len(anchor.head) - 1)
+                    self._depths.extend([False] * (len(anchor.head) - len(self._depths)))
+                    self._depths[len(anchor.head) - 1] = True
                 there = places.get(name)
                 if there is None:
                     places[name] = member
@@ -203,49 +220,46 @@ class Index(Generic[M]):
 
     def wants(self, type_name: str) -> bool:
         """Whether any member is filed under this type or a group that it belongs to."""
-        routes = self._routes.get(type_name)
-        return bool(self._route(type_name) if routes is None else routes)
+        route = self._routes.get(type_name)
+        return bool((self._route(type_name) if route is None else route).tables)
 
     def find(self, type_name: str, path: str, subject: Any) -> list[M]:
-        """The members that could care, each once, in no promised order; the keys read their fields from `subject`."""
-        routes = self._routes.get(type_name)
-        if routes is None:
-            routes = self._route(type_name)
+        """The members that could care, each once, in no promised order; the keys read their fields from `subject`.
+
+        Written out in one piece: it runs for each event that any member's type covers, 1 µs among 50,000 members.
+        """
+        route = self._routes.get(type_name)
+        if route is None:
+            route = self._route(type_name)
         found: list[M] = []
-        if not routes:
+        if not route.tables:
             return found
         dot = path.rfind(".")
-        extension = path[dot:] if dot > path.rfind("/") else ""
-        heads = self._heads_of(path) if self._depths else ()
-        for table in routes:
-            if table.exact:
-                there = table.exact.get(path)
-                if there is not None:
-                    _gather(there, extension, subject, found)
-            if table.heads:
-                places = table.heads
-                for head in heads:
-                    there = places.get(head)
-                    if there is not None:
-                        _gather(there, extension, subject, found)
-            table.everywhere.collect(extension, subject, found)
+        extension = path[dot:] if dot >= 0 and path.find("/", dot) < 0 else ""
+        for places in route.exact:
+            there = places.get(path)
+            if there is not None:
+                _gather(there, extension, subject, found)
+        if route.heads:
+            at = path.find("/")
+            for filed in self._depths:
+                if at < 0:
+                    break
+                if filed:
+                    head = path[:at]
+                    for places in route.heads:
+                        there = places.get(head)
+                        if there is not None:
+                            _gather(there, extension, subject, found)
+                at = path.find("/", at + 1)
+        for shelf in route.everywhere:
+            shelf.collect(extension, subject, found)
         return found if len(found) < 2 else list(dict.fromkeys(found))
-
-    def _heads_of(self, path: str) -> list[str]:
-        """The directories above a path, of those depths only at which anything is filed."""
-        out, depth, deepest, depths = [], 0, self._deepest, self._depths
-        at = path.find("/")
-        while at >= 0 and depth <= deepest:
-            if depth in depths:
-                out.append(path[:at])
-            depth += 1
-            at = path.find("/", at + 1)
-        return out
 
     def at(self, type_name: str, path: str) -> Iterator[M]:
         """The members that some event of this type at this path could concern, whatever their keys; some twice."""
-        routes = self._routes.get(type_name)
-        for table in self._route(type_name) if routes is None else routes:
+        route = self._routes.get(type_name) or self._route(type_name)
+        for table in route.tables:
             yield from _members(table.everywhere)
             yield from _members(table.exact.get(path))
             at = path.find("/") if table.heads else -1
@@ -255,9 +269,9 @@ class Index(Generic[M]):
 
     def below(self, type_name: str, directory: str) -> list[M]:
         """The members filed at or below a directory: those that its removal or renaming would take their paths from."""
-        routes = self._routes.get(type_name)
+        route = self._routes.get(type_name) or self._route(type_name)
         found: list[M] = []
-        for table in self._route(type_name) if routes is None else routes:
+        for table in route.tables:
             for places in (table.exact, table.heads):
                 for name, there in places.items():
                     if name == directory or name.startswith(directory + "/"):
@@ -268,17 +282,17 @@ class Index(Generic[M]):
         self._routes.clear()
         self.reroute()
 
-    def _route(self, type_name: str) -> tuple[_Table[M], ...]:
+    def _route(self, type_name: str) -> _Route[M]:
         names = ["*"]
         at = type_name.find(".")
         while at >= 0:
             names.append(type_name[:at])
             at = type_name.find(".", at + 1)
-        routes = tuple(self._tables[name] for name in (*names, type_name) if name in self._tables)
+        route = _Route(tuple(self._tables[name] for name in (*names, type_name) if name in self._tables))
         if len(self._routes) > _MOST_ROUTES:  # `user.*` may invent names without end
             self._routes.clear()
-        self._routes[type_name] = routes
-        return routes
+        self._routes[type_name] = route
+        return route
 
 
 def _gather(there: Any, extension: str, subject: Any, found: list[Any]) -> None:

@@ -63,6 +63,15 @@ def path_test(patterns: Iterable[str], exclude: Iterable[str] = ()) -> Test:
     return lambda path: include(path) and not barred(path)
 
 
+def is_place(pattern: str) -> bool:
+    """Whether a pattern is one path or all below one directory, so that the index's finding it is proof enough."""
+    return (
+        not pattern.startswith("!")
+        and not _SPECIAL & set(pattern.removesuffix("**").rstrip("/"))
+        and (not pattern.endswith("**") or pattern.endswith("/**"))
+    )
+
+
 def _one(patterns: Iterable[str]) -> Test:
     choices = [choice for pattern in patterns for choice in expand(pattern)]
     shapes = [_shape(choice) for choice in choices]

@@ -26,7 +26,7 @@ from automation.quantities import compare
 from automation.rules.checks import Check, Moment, compile_key, compile_tree, index_key, silences
 from automation.rules.forms import RuleForm
 from automation.rules.index import ANYWHERE, Bound, Equality, Key
-from automation.rules.paths import Test, path_test
+from automation.rules.paths import Test, is_place, path_test
 from automation.rules.vocabulary import Vocabulary, names_in
 
 PREFIX: Final = "rules/"  # of the workflows that carry rules out; no workflow's own name holds a slash
@@ -104,9 +104,13 @@ class Record:
 
 
 class Rule:
-    """A loaded rule. `live` says whether it may fire; `fault` why VexFS switched it off itself."""
+    """A loaded rule. `live` says whether it may fire; `fault` why VexFS switched it off itself; `found` whether a path
+    for which the index names it is one of its paths for certain.
+    """
 
-    __slots__ = ("_test", "body", "enabled", "exclude", "fault", "file", "live", "name", "number", "paths", "record")
+    __slots__ = (
+        "_test", "body", "enabled", "exclude", "fault", "file", "found", "live", "name", "number", "paths", "record",
+    )  # fmt: skip
 
     def __init__(
         self, name: str, file: str, number: int, body: Body, paths: tuple[str, ...], exclude: tuple[str, ...]
@@ -121,6 +125,7 @@ class Rule:
         self.live = False
         self.fault = ""
         self.record: Record | None = None
+        self.found: Final = not exclude and all(map(is_place, paths))
         self._test: Test | None = None
 
     @property

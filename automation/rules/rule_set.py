@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from automation.events import SemanticEvent
 from automation.rules.checks import Moment
@@ -24,8 +23,7 @@ MOST_KEYS: Final = 10_000
 HOUR: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
+class Fired(NamedTuple):
     """A rule's firing: by which event, for which key; `otherwise` when a feedback loop's conditions ceased to hold."""
 
     rule: Rule
@@ -93,10 +91,6 @@ class RuleSet:
 
     # What happens
 
-    def candidates(self, event: SemanticEvent) -> list[Rule]:
-        """The rules that could fire for an event."""
-        return self.index.find(event.type, event.path if event.dest is None else event.dest, event)
-
     def feed(
         self, event: SemanticEvent, moment: Moment, now: float, candidates: list[Rule] | None = None
     ) -> list[Fired]:
@@ -108,9 +102,13 @@ class RuleSet:
             candidates = self.index.find(event.type, path, event)
         if not candidates:
             return []
-        fired = [
-            one for rule in candidates if rule.live and (one := self.ask(rule, event, path, moment, now)) is not None
-        ]
+        fired = []
+        for rule in candidates:
+            if rule.live:
+                ask = self._ask if rule.found else self.ask
+                one = ask(rule, event, path, moment, now)
+                if one is not None:
+                    fired.append(one)
         if len(fired) > 1:
             fired.sort(key=lambda one: one.rule.body.program.priority)
         return fired
@@ -120,6 +118,14 @@ class RuleSet:
         try:
             if (rule.paths or rule.exclude) and not rule.test(path):
                 return None
+        except Exception as error:
+            self._failed(rule, error)
+            return None
+        return self._ask(rule, event, path, moment, now)
+
+    def _ask(self, rule: Rule, event: SemanticEvent, path: str, moment: Moment, now: float) -> Fired | None:
+        """`ask`, for a path that is one of the rule's."""
+        try:
             program = rule.body.program
             if event.cause is not None and not program.own and self._own(rule, event.cause.workflow):
                 rule.recorded().suppressed["own"] += 1
