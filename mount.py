@@ -167,6 +167,7 @@ def _serve(
         shown=workflows[1],
         kept=kept,
         dry_run=settings.dry_run,
+        automation=settings.automation,
         listen=listen,
         permissions=settings.actions,
     )

@@ -20,6 +20,7 @@ from automation.errors import CallerError, DefinitionError
 from automation.globs import compile_globs
 from automation.permissions import Permissions
 from automation.quantities import Duration
+from automation.targets import Automation
 
 
 def _listed(value: object) -> object:
@@ -67,10 +68,11 @@ class Settings(BaseModel):
     listen: str | None = None
     token_file: str | None = None
     actions: Permissions = Permissions()
+    automation: Automation = Automation()
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
-TABLES: Final = ("actions",)  # only in the file
+TABLES: Final[Mapping[str, type[BaseModel]]] = {"actions": Permissions, "automation": Automation}  # only in the file
 PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
 
@@ -158,8 +160,12 @@ def _validated(path: str, text: str, values: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         keys = [str(key) for key in first["loc"]] if first["loc"][0] in TABLES else [str(first["loc"][0])]
+        reason = _reason(first)
+        if len(keys) > 1 and first["type"] == "extra_forbidden":
+            known = tuple(field.replace("_", "-") for field in TABLES[keys[0]].model_fields)
+            reason = f"there is no such setting{suggest(keys[1].replace('_', '-'), known)}"
         line = _line(text, keys[1]) if len(keys) > 1 else None
-        raise DefinitionError(path, line or _line(text, keys[0]), ".".join(keys), _reason(first)) from error
+        raise DefinitionError(path, line or _line(text, keys[0]), ".".join(keys), reason) from error
 
 
 def _reason(error: Any) -> str:

@@ -83,13 +83,18 @@ class Entry:
 
 class Library:
     """Borrows `directory_fd`, which was opened before mounting. `on_change(old, new)` is told of each entry that
-    changed, in one step of the loop for all files that changed together.
+    changed, in one step of the loop for all files that changed together. `objection(file, definition)` says why one
+    that is right may not be loaded. Unless `hot`, what is there at the start stays until the end.
     """
 
-    def __init__(self, bus: Bus, directory_fd: int, declare: Declare, shown: str = "workflows") -> None:
+    def __init__(
+        self, bus: Bus, directory_fd: int, declare: Declare, shown: str = "workflows", *, hot: bool = True
+    ) -> None:
         self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
         self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
         self.prepare_book: Callable[[Book], Awaitable[None]] = _prepared
+        self.objection: Callable[[str, Definition], str] = lambda file, definition: ""
+        self.hot: Final = hot
         self.directory: Final = shown
         self._bus: Final = bus
         self._fd: Final = directory_fd
@@ -108,7 +113,7 @@ class Library:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Load, then follow the directory until cancelled."""
-        watch = self._watch()
+        watch = self._watch() if self.hot else None
         try:
             await self.reload()
             task_status.started()
@@ -153,6 +158,7 @@ class Library:
         """
         if not is_definition(filename) or "/" in filename:
             raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json, .lua or .scxml")
+        self.check_hot()
         async with self._lock, _without_collection():
             definition, error = await self._examine(filename, text)
             if error is None and definition is not None:
@@ -193,6 +199,7 @@ class Library:
 
     async def uninstall(self, name: str) -> None:
         """Remove the file of a workflow; CallerError when there is none of that name."""
+        self.check_hot()
         entry = self.entry(name)
         async with self._lock:
             try:
@@ -202,6 +209,11 @@ class Library:
             except OSError as failure:
                 raise WorldError(f"cannot remove {entry.file}: {failure.strerror}") from failure
             self._drop(entry.file)
+
+    def check_hot(self) -> None:
+        """CallerError when definitions cannot change while mounted."""
+        if not self.hot:
+            raise CallerError("definitions cannot change while mounted: enable_hot_reload is false")
 
     def entry(self, name: str) -> Entry:
         """The entry of that name; CallerError when there is none."""
@@ -316,6 +328,9 @@ class Library:
         return error
 
     def _conflict(self, file: str, workflow: Definition) -> DefinitionError | None:
+        reason = self.objection(file, workflow)
+        if reason:
+            return DefinitionError(file, None, "", reason)
         other = self._entries.get(workflow.name)
         if other is None or other.file == file or other.definition is None:
             return self._pattern_conflict(file, workflow)

@@ -44,6 +44,11 @@ class Measurements(Collector):
         yield _gauge("vexfs_breaker_open", "1 for a destination that is left alone.", ["destination"], open_ones)
         refused = {(b.destination,): b.refused for b in service.breakers.all}
         yield _counter("vexfs_breaker_refused", "Calls that a breaker refused.", ["destination"], refused)
+        usage = service.usage
+        latencies = {(str(share),): usage.latency(share) or 0.0 for share in (0.5, 0.99)}
+        yield _gauge("vexfs_latency_seconds", "From an event to its run's first step.", ["quantile"], latencies)
+        yield _gauge("vexfs_memory_bytes", "Resident memory.", [], {(): usage.memory_mb * 1e6})
+        yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): usage.cpu_percent})
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 

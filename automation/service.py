@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -40,6 +39,7 @@ from automation.machines.thresholds import ThresholdsForm
 from automation.metrics import Measurements
 from automation.patterns.collection import patterns_of
 from automation.permissions import PUBLIC, Permissions
+from automation.policy import Policy
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import Runner
@@ -48,26 +48,20 @@ from automation.scripts.pool import ScriptPool
 from automation.secrets import Secrets
 from automation.state import State
 from automation.state_directory import StateDirectory
+from automation.targets import DEFAULTS, Automation
 from automation.triggers.pattern_desk import PatternDesk
+from automation.usage import Usage
 from automation.workspace import Workspace
 
 log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the whole service: length of a chain of automations, runs at once, finished runs that are kept."""
-
-    depth: int = 8
-    runs: int = 256
-    history: int = 1000
 
 
 class Service:
     """The automations of one mount. `workflows` is a descriptor of the directory, opened before mounting (borrowed),
     or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
     without it nothing does. With `dry_run` every action is recorded, none is done. `listen` is the socket of the
-    endpoint (taken over) and the token that it asks for. `permissions` bound what actions reach.
+    endpoint (taken over) and the token that it asks for. `permissions` bound what actions reach, `history` the finished
+    runs that are kept in memory.
     """
 
     def __init__(
@@ -80,8 +74,9 @@ class Service:
         shown: str = "",
         kept: StateDirectory | None = None,
         listen: tuple[socket.socket, str | None] | None = None,
-        limits: Limits = Limits(),
         permissions: Permissions = PUBLIC,
+        automation: Automation = DEFAULTS,
+        history: int = 1000,
         dry_run: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -118,17 +113,28 @@ class Service:
             equipment=self.equipment,
             executor=self.executor,
             started_ns=self.started_ns,
-            history=limits.history,
+            history=history,
         )
         self.dispatcher: Final = Dispatcher(
-            bus, self.runner, self.state, workspace, depth_limit=limits.depth, max_runs=limits.runs, wall=wall
+            bus,
+            self.runner,
+            self.state,
+            workspace,
+            depth_limit=automation.max_chain_depth,
+            max_runs=automation.max_concurrent_workflows,
+            wall=wall,
         )
         shown = shown or (workflows if isinstance(workflows, str) else "workflows")
-        self.library: Final = Library(bus, directory_fd, lambda p, t: declare(self.scripts, p, t), shown)
+        self.library: Final = Library(
+            bus, directory_fd, lambda p, t: declare(self.scripts, p, t), shown, hot=automation.enable_hot_reload
+        )
         self.library.on_change = self._changed
+        self.policy: Final = Policy(automation, self._definitions)
+        self.library.objection = self.policy.against
+        self.usage: Final = Usage(automation, lambda: bus.seq)
         self.guards: Final = Guards(bus, self.state.view, wall=wall)
         self.rules: Final = RuleDesk(
-            bus, self.dispatcher.launcher, self.state, self.guards, depth_limit=limits.depth, wall=wall
+            bus, self.dispatcher.launcher, self.state, self.guards, depth_limit=automation.max_chain_depth, wall=wall
         )
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
@@ -137,7 +143,7 @@ class Service:
             self.dispatcher.launcher,
             state=self.state.view,
             runs=lambda: self.runner.runs,
-            depth_limit=limits.depth,
+            depth_limit=automation.max_chain_depth,
         )
         self.system: Final = SystemState(self.state, time.time_ns)
         self.explainer: Final = Explainer(self)
@@ -194,6 +200,10 @@ class Service:
                     await nursery.start(self.endpoint.run)
                 task_status.started()
 
+    def _definitions(self) -> dict[str, Any]:
+        entries = self.library.entries.values()
+        return {entry.file: entry.definition for entry in entries if entry.definition is not None}
+
     def _load(self) -> Load:
         """What the system state is judged by."""
         own = (self.dispatcher.subscription, self.machines.subscription)
@@ -202,6 +212,7 @@ class Service:
             waiting=self.dispatcher.launcher.waiting,
             lag=lambda: self.heartbeat.p99,
             runs=lambda: self.runner.counts,
+            usage=self.usage.sample,
             root_fd=self.workspace.root_fd,
         )
 
@@ -310,6 +321,7 @@ class Service:
             "ignored": dict(self.dispatcher.ignored),
             "journal": None if self.journal is None else self.journal.status(),
             "breakers": [breaker.as_dict(trio.current_time()) for breaker in self.breakers.all],
+            "usage": self.usage.as_dict(),
             "loop_lag_ms_p99": round(self.heartbeat.p99 * 1000, 3),
         }
 
@@ -334,6 +346,7 @@ async def _resume(service: Service, rest: str) -> str:
 
 async def _reload(service: Service, rest: str) -> str:
     _nothing(rest)
+    service.library.check_hot()
     errors = await service.library.reload()
     loaded = f"{len(service.library.entries)} definitions"
     return f"reloaded: {loaded}" + (f", {len(errors)} with errors; the first: {errors[0]}" if errors else "")

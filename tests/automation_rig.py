@@ -11,7 +11,8 @@ from automation.actions import Commands
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.permissions import Permissions
-from automation.service import Limits, Service
+from automation.service import Service
+from automation.targets import DEFAULTS, Automation
 from automation.workspace import Workspace
 
 LOOPBACK = Permissions(allow_hosts=("127.0.0.1",))  # where the servers of tests are
@@ -90,15 +91,17 @@ class Rig:
 @asynccontextmanager
 async def rig(
     directory: Path,
-    _limits: Limits | None = None,
+    _automation: Automation | None = None,
     *,
+    _history: int = 1000,
     dry_run: bool = False,
     permissions: Permissions = LOOPBACK,
     **definitions: str,
 ) -> AsyncIterator[Rig]:
     """A running rig; each keyword is a definition called so, in YAML (`_lua` at its end makes it Lua)."""
     files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
-    one = Rig(directory, files, dry_run=dry_run, permissions=permissions, **({"limits": _limits} if _limits else {}))
+    options = {"automation": _automation or DEFAULTS, "history": _history, "permissions": permissions}
+    one = Rig(directory, files, dry_run=dry_run, **options)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(one.service.run)

@@ -23,7 +23,9 @@ from automation.machines.system_state import SystemState
 from automation.patterns.text import parse_pattern
 from automation.runner import Run, StepRecord
 from automation.state import State
+from automation.targets import DEFAULTS
 from automation.triggers.firing import Firing
+from automation.usage import Usage
 from vexfs_fuse.control import ControlTree, Mount
 
 OWNER = 1000
@@ -157,7 +159,9 @@ class FakeService:
         self.machines.install(load_machine("gate.yaml", GATE))
         self.system = SystemState(State(Bus()), time.time_ns)
         self.breakers = Breakers()
-        self.runner = SimpleNamespace(runs={})
+        self.runner = SimpleNamespace(runs={}, active={})
+        self.usage = Usage(DEFAULTS, lambda: 0)
+        self.policy = SimpleNamespace(count=1)
         self.registry = prometheus_client.CollectorRegistry()
         self.started_ns = time.time_ns()
         self.paused = False

@@ -44,6 +44,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         [actions]
         allow-hosts = ["10.0.0.0/8"]
         models = "models"
+        [automation]
+        enable_hot_reload = false
         """,
     )
     settings = configuration.read(path)

@@ -6,7 +6,7 @@ import os
 import trio
 
 from automation.events import Cause
-from automation.service import Limits
+from automation.targets import Automation
 from automation.triggers.on_event import OnEvent
 from tests.automation_rig import Rig, rig
 
@@ -50,7 +50,7 @@ async def test_a_chain_of_workflows_ends_at_the_depth_limit(tmp_path):
 triggers: {path: %s/**}
 steps: [{write: {path: "%s/{{ event.name }}x", content: x}}]
 """
-    async with rig(tmp_path, Limits(depth=4), a=text % ("a", "b"), b=text % ("b", "a")) as r:
+    async with rig(tmp_path, Automation(max_chain_depth=4), a=text % ("a", "b"), b=text % ("b", "a")) as r:
         r.save("a/f")
         runs = await r.settled()
         assert [run.cause.depth for run in runs] == [1, 2, 3, 4]
@@ -111,7 +111,9 @@ async def test_too_many_firings_are_dropped_and_announced(tmp_path):
 async def test_runs_over_the_limit_of_all_wait_by_priority(tmp_path):
     """Critical before normal before low."""
     text = "concurrency: parallel\ntriggers: {path: in/*}\npriority: %s\n" + LOG
-    async with rig(tmp_path, Limits(runs=1), low=text % "low", mid=text % "normal", top=text % "critical") as r:
+    async with rig(
+        tmp_path, Automation(max_concurrent_workflows=1), low=text % "low", mid=text % "normal", top=text % "critical"
+    ) as r:
         r.save("in/a")
         r.save("in/b")
         runs = await r.settled()

@@ -5,7 +5,7 @@ import trio
 from automation.errors import CallerError
 from automation.events import Cause
 from automation.library import check
-from automation.service import Limits
+from automation.targets import Automation
 from tests.automation_rig import Rig, rig
 
 PAIR = "create(a: file.created, 'in/**') -> closed(b: file.closed where b.size > a.size) within 10m by path"
@@ -53,7 +53,7 @@ async def test_what_is_unsure_own_or_too_soon_does_not_fire(tmp_path):
     text = workflow(
         "{pattern: p, confidence_threshold: 0.8, cooldown: 1h, key: workflow}", f"patterns: {{p: '{PAIR}'}}"
     )
-    async with rig(tmp_path, Limits(depth=4), w=text) as r:
+    async with rig(tmp_path, Automation(max_chain_depth=4), w=text) as r:
         now = r.publish("user.x").ts
         r.publish("file.created", "in/slow", size=0, ts=now)
         r.publish("file.closed", "in/slow", size=1, ts=now + 500 * 10**9)

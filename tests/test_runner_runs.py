@@ -8,7 +8,6 @@ import trio
 from automation.definitions import Retry
 from automation.errors import CallerError
 from automation.runner.plan import delay_before
-from automation.service import Limits
 from tests.automation_rig import rig
 
 
@@ -225,7 +224,7 @@ async def test_a_missing_value_in_a_template_fails_its_step(tmp_path):
 
 async def test_finished_runs_are_kept_up_to_the_bound(tmp_path):
     """The oldest go first."""
-    async with rig(tmp_path, Limits(history=3), w="triggers: {}\nsteps: [{log: {message: x}}]") as r:
+    async with rig(tmp_path, _history=3, w="triggers: {}\nsteps: [{log: {message: x}}]") as r:
         for i in range(10):
             r.save(f"f{i}")
         runs = await r.settled()

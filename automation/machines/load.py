@@ -37,7 +37,8 @@ class Queue(Protocol):
 
 class Load:
     """Takes samples. `queues` are those of the automations, `waiting` counts firings, `lag` is in seconds, `runs`
-    counts finished runs by workflow and status, `root_fd` lies in the filesystem below (-1: none is measured).
+    counts finished runs by workflow and status, `usage` measures the process, `root_fd` lies in the filesystem below
+    (-1: none is measured).
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Load:
         waiting: Callable[[], int],
         lag: Callable[[], float],
         runs: Callable[[], Mapping[tuple[str, str], int]],
+        usage: Callable[[], Mapping[str, float]] = dict,
         root_fd: int = -1,
         pressure: str = PRESSURE,
     ) -> None:
@@ -54,6 +56,7 @@ class Load:
         self._waiting: Final = waiting
         self._lag: Final = lag
         self._runs: Final = runs
+        self._usage: Final = usage
         self._root_fd: Final = root_fd
         self._pressure: Final = pressure
         self._finished: Final[deque[tuple[float, int, int]]] = deque()
@@ -65,6 +68,7 @@ class Load:
             "waiting": float(self._waiting()),
             "lag": self._lag(),
             "errors": self._errors(trio.current_time()),
+            **self._usage(),
         }
         # a filesystem below that hangs must not hang the loop
         return out | await trio.to_thread.run_sync(self._outside, abandon_on_cancel=True)

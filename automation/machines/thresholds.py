@@ -27,6 +27,8 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
         "errors": "share of the runs of the last minute that failed, 0 to 1; 0 while there were fewer than ten",
         "disk": "share of the filesystem below that is in use, 0 to 1",
         "memory": "share of the last ten seconds in which some task waited for memory, 0 to 1",
+        "resident": "memory of this process as a share of max_memory_usage_mb, which is 1",
+        "processor": "processor time of this process as a share of max_cpu_usage_percent, which is 1",
         "memory_stalled": "share of the last ten seconds in which all tasks waited for memory, 0 to 1",
     }
 )
@@ -42,7 +44,7 @@ class Threshold(Form):
     is how many samples in a row may contradict without ending a hold.
     """
 
-    measure: Literal["queues", "waiting", "lag", "errors", "disk", "memory", "memory_stalled"]
+    measure: Literal["queues", "waiting", "lag", "errors", "disk", "memory", "memory_stalled", "resident", "processor"]
     state: Literal["Scaling", "HighLoad", "Degraded", "Emergency"]
     enter: float = Field(gt=0)
     leave: float = Field(default=-1.0, ge=0)
@@ -94,6 +96,8 @@ DEFAULTS: Final = (
     _threshold("disk", "Degraded", 0.97, 0.95, 2),
     _threshold("disk", "Emergency", 0.995, 0.99, 2),
     _threshold("memory", "HighLoad", 0.2, 0.1, 10, 2),
+    _threshold("resident", "HighLoad", 1, 0.9, 5),
+    _threshold("processor", "HighLoad", 1, 0.8, 30, 2),
     _threshold("memory_stalled", "Degraded", 0.2, 0.1, 10, 2),
 )
 

@@ -73,10 +73,36 @@ class Status:
             ("journal", _journal(facts["journal"])),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
+        rows += self._targets()
         if service.endpoint is not None:
             rows.append(("endpoint", f"{service.endpoint.address}, {amount(service.inbox.received)} events received"))
         rows += [row for fact in self._facts for row in fact()]
         return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+
+    def _targets(self) -> list[tuple[str, str]]:
+        """What is measured beside what it is meant to be."""
+        usage, targets, service = self._service.usage, self._service.usage.targets, self._service
+        slow = usage.latency(0.99)
+        met = "" if slow is None or slow * 1000 <= targets.max_automation_latency_ms else ", missed"
+        shown = "none yet" if slow is None else f"{slow * 1000:.1f} ms"
+        return [
+            ("latency", f"{shown} of {targets.max_automation_latency_ms:g} ms (99 of 100 runs are quicker){met}"),
+            (
+                "load",
+                f"{amount(usage.most_per_second)} events/s at the most of"
+                f" {amount(targets.target_throughput_events_per_sec)}/s meant",
+            ),
+            (
+                "limits",
+                f"{amount(len(service.runner.active))} of {amount(targets.max_concurrent_workflows)} runs,"
+                f" {amount(service.policy.count)} of {amount(targets.max_active_automations)} automations",
+            ),
+            (
+                "usage",
+                f"{usage.memory_mb:.0f} of {targets.max_memory_usage_mb} MB,"
+                f" {usage.cpu_percent:.0f} of {targets.max_cpu_usage_percent:g} % of a core",
+            ),
+        ]
 
     def _rate(self, now: int) -> str:
         (then, seq), self._last = self._last, (now, self._service.bus.seq)

@@ -1,0 +1,100 @@
+"""The `[automation]` table of the configuration: each field does what docs/configuration.md says."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from automation import configuration
+from automation.errors import CallerError, DefinitionError
+from automation.targets import Automation
+from automation.usage import Usage
+from tests.automation_rig import rig
+
+PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+LOG = "triggers: {types: user.go}\nsteps: [{log: {message: x}}]"
+
+
+def test_every_field_is_documented_with_its_default():
+    """The table has a row for each, and the default is the model's."""
+    rows = dict(re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]+) \|", PAGE, re.MULTILINE))
+    documented = {name: rows[names] for names in rows for name in re.findall(r"\w+", names)}
+    assert documented.keys() == Automation.model_fields.keys()
+    for name, shown in documented.items():
+        default = getattr(Automation(), name)
+        plain = {True: "true", False: "false", None: "none"}.get(default) if default in (True, False, None) else None
+        assert (plain or f"{default:g}") in shown.replace("1, 10", "1 10").split() or f"{default:g}" in shown, name
+
+
+def test_the_high_performance_example_is_read(tmp_path):
+    """As it stands in the documentation."""
+    text = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1]
+    path = tmp_path / "vexfs.toml"
+    path.write_text(text)
+    settings = configuration.read(str(path)).automation
+    assert settings == Automation(**tomllib.loads(text)["automation"])
+    assert settings.max_automation_latency_ms == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("[automation]\nmax_concurent_workflows = 3", 2, "did you mean max-concurrent-workflows"),
+        ("\n[automation]\nmax-concurrent-workflows = 0", 3, "greater than or equal to 1"),
+        ("[automation]\nmin_instances = 5\nmax_instances = 2", 1, "min_instances (5) is above max_instances (2)"),
+        ("[automation]\nautomation_timeout = 'soon'", 2, "automation"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path, text, line, reason):
+    """File, line, field and what would be right."""
+    path = tmp_path / "vexfs.toml"
+    path.write_text(text)
+    with pytest.raises(DefinitionError) as found:
+        configuration.read(str(path))
+    assert found.value.line == line and reason in str(found.value), str(found.value)
+
+
+async def test_no_more_automations_than_allowed(tmp_path, autojump_clock):
+    """Rules count one by one; a file that would exceed the bound is refused, an existing one may be replaced."""
+    async with rig(tmp_path, Automation(max_active_automations=2), a=LOG) as one:
+        rules = "rules:\n- {name: r1, on: user.go, actions: [{log: {message: x}}]}\n"
+        more = "- {name: r2, on: user.go, actions: [{log: {message: x}}]}\n"
+        library = one.service.library
+        with pytest.raises(DefinitionError, match="there would be 3 automations; max_active_automations is 2"):
+            await library.install("b.yaml", rules + more)
+        await library.install("b.yaml", rules)
+        await library.install("a.yaml", LOG + "\ndescription: changed")
+        assert one.service.policy.count == 2
+
+
+async def test_what_is_loaded_stays_without_hot_reload(tmp_path, autojump_clock):
+    """Files may change, what reacts does not; whoever tries by `/.vexfs` is told why."""
+    async with rig(tmp_path, Automation(enable_hot_reload=False), a=LOG) as one:
+        (one.workflows / "a.yaml").unlink()
+        (one.workflows / "b.yaml").write_text(LOG)
+        for attempt in (one.service.library.install("c.yaml", LOG), one.service.command("reload", 0)):
+            with pytest.raises(CallerError, match="enable_hot_reload is false"):
+                await attempt
+        one.publish("user.go")
+        await one.settled()
+        assert [run.workflow for run in one.runs] == ["a"]
+
+
+async def test_machine_learning_can_be_switched_off(tmp_path, autojump_clock):
+    """Definitions that need it are refused with the name of the switch."""
+    async with rig(tmp_path, Automation(enable_machine_learning=False)) as one:
+        with pytest.raises(DefinitionError, match="enable_machine_learning"):
+            await one.service.library.install("a.yaml", "triggers: {type: ml_prediction}\nsteps: [{log: {message: x}}]")
+
+
+def test_usage_is_a_share_of_what_is_allowed():
+    """Memory and processor are measured, events counted by the second."""
+    now, seq = [0.0], [0]
+    usage = Usage(Automation(max_memory_usage_mb=64), lambda: seq[0], lambda: now[0])
+    usage.sample()
+    now[0], seq[0] = 2.0, 500
+    shares = usage.sample()
+    assert usage.events_per_second == usage.most_per_second == 250
+    assert shares["resident"] == pytest.approx(usage.memory_mb / 64) and usage.memory_mb > 10
+    assert shares["processor"] >= 0
