@@ -234,7 +234,7 @@ class Bus:
             for s in self._subscriptions
             if any(covers(name, type) for name in s.types) and (s.hears is None or s.hears(type))
         )
-        if type.startswith("user.") and len(self._routes) > 10_000:  # users may invent names without end
+        if type.startswith("user.") and len(self._routes) > 50_000:  # users may invent names without end
             self._routes.clear()
         self._routes[type] = wanted
         return wanted

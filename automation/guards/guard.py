@@ -11,8 +11,8 @@ from automation.expressions import split_path
 from automation.globs import Anchor
 from automation.guards.buckets import Buckets
 from automation.guards.forms import GuardForm
+from automation.index import ANYWHERE
 from automation.rules.checks import Check, compile_tree
-from automation.rules.index import ANYWHERE
 from automation.rules.paths import Test, path_test
 from automation.rules.rule import compile_anchors, group_ids, name_test, user_ids
 from automation.rules.vocabulary import Vocabulary

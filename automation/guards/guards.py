@@ -17,8 +17,8 @@ from typing import Any, Final
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.guards.guard import Guard
+from automation.index import Index
 from automation.rules.checks import Moment
-from automation.rules.index import Index
 
 log: Final = logging.getLogger(__name__)
 

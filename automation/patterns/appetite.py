@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
 
 from automation.events import covers
 from automation.globs import Anchor, compile_globs
 from automation.patterns.correlation import CorrelationDetector
 from automation.patterns.detector import Detector
-from automation.patterns.interests import Interest, starters, stream_types
+from automation.patterns.interests import Interest, anchors_of, starters, stream_types
 from automation.patterns.loading import Definition
 from automation.patterns.model import Pattern
-
-_ANYWHERE: Final = (Anchor((), "", exact=False),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +37,7 @@ class Appetite:
     def places(self) -> list[tuple[tuple[str, ...], tuple[Anchor, ...]]]:
         """Types and anchors to be filed under in a routing index."""
         return [
-            (tuple(name if name == "*" else name.removesuffix(".*") for name in types or ("*",)), _anchors(globs))
+            (tuple(name if name == "*" else name.removesuffix(".*") for name in types or ("*",)), anchors_of(globs))
             for types, globs in self.interests
         ]
 
@@ -61,7 +58,3 @@ def appetite_of(definition: Definition, detector: Detector | CorrelationDetector
 
 def _plain(types: Iterable[str]) -> tuple[str, ...]:
     return tuple(name if name == "*" else name.removesuffix(".*") for name in types)
-
-
-def _anchors(globs: tuple[str, ...]) -> tuple[Any, ...]:
-    return compile_globs(globs).anchors if globs else _ANYWHERE

@@ -26,6 +26,10 @@ NODE_BYTES: Final = 900  # a node, and the event that it keeps alive
 WEIGH_EVERY: Final = 1024  # events between two estimates of memory, or sooner:
 WEIGH_ABOVE: Final = 64  # when there are more partial matches than this, and twice as many as at the last
 _NOTHING: Final[tuple[Outcome, ...]] = ()
+_PLAIN: Final = (str, int, float, type(None))
+_SCALARS: Final = frozenset(
+    ("path", "pid", "uid", "gid", "inode", "type", "comm", "tenant")
+)  # fields that are hashable
 
 
 class Detector:
@@ -339,11 +343,11 @@ def key_of(by: Sequence[str]) -> Callable[[SemanticEvent], Hashable] | None:
     values = [compile_value(source) for source in by]
     if len(values) == 1:
         single = values[0]
-        return lambda event: _hashable(single(event))
+        return single if by[0].removeprefix("event.") in _SCALARS else lambda event: _hashable(single(event))
     return lambda event: tuple(_hashable(value(event)) for value in values)
 
 
 def _hashable(value: Any) -> Hashable:
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, _PLAIN):
         return value
     return json.dumps(value, sort_keys=True, default=str)

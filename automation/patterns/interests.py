@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from automation.globs import Anchor, compile_globs
+from automation.index import ANYWHERE
 from automation.patterns.elements import Contiguity
 from automation.patterns.model import Pattern, Step
 
@@ -34,6 +36,11 @@ def concern_of(pattern: Pattern) -> Concern:
     if pattern.by and pattern.time == "arrival" and (all_matters or not all(later)):
         return Concern(begin, tuple(pattern.by), stream)
     return Concern(interests)
+
+
+def anchors_of(globs: tuple[str, ...]) -> tuple[Anchor, ...]:
+    """Where the paths of an interest lie, for a routing index."""
+    return compile_globs(globs).anchors if globs else ANYWHERE
 
 
 def stream_types(pattern: Pattern) -> tuple[str, ...]:

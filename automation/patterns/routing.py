@@ -2,7 +2,8 @@
 
 An event reaches a detector if its type and the literal beginning or extension of its path could begin a match there, or
 if the detector has a partition for the event's values of the fields that it is partitioned by: one look-up for all
-patterns that are partitioned alike. So what a thousand patterns cost is what the few that are concerned cost.
+patterns that name the type and are partitioned alike. So what a thousand patterns cost is what the few that are
+concerned cost.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from collections.abc import Callable, Container, Hashable, Iterable, Iterator, M
 from typing import Any, Final, Protocol
 
 from automation.events import SemanticEvent
-from automation.globs import compile_globs
+from automation.index import Index, names_of
 from automation.patterns.detector import key_of
-from automation.patterns.interests import Concern, Interest
+from automation.patterns.interests import Concern, anchors_of
 from automation.patterns.outcomes import Failed, Outcome
 
 log: Final = logging.getLogger(__name__)
-_MOST_TYPES: Final = 10_000
+_MOST_TYPES: Final = 50_000
 
 
 class Detecting(Protocol):
@@ -39,106 +40,58 @@ class Detecting(Protocol):
     def watch(self, seen: Callable[[Hashable, bool], None]) -> None: ...
 
 
-class _TypeRoute:
-    """Detectors that name one event type, by what is literal about their paths, and what they are partitioned by."""
-
-    __slots__ = ("_by_extension", "_by_head", "_everywhere", "_exact", "lives")
-
-    def __init__(self) -> None:
-        self.lives: Final[dict[_Live, int]] = {}
-        self._everywhere: Final[list[_Entry]] = []
-        self._exact: Final[dict[str, list[_Entry]]] = {}
-        self._by_head: Final[dict[str, list[_Entry]]] = {}
-        self._by_extension: Final[dict[str, list[_Entry]]] = {}
-
-    def add(self, entry: _Entry, globs: tuple[str, ...]) -> None:
-        for entries in self._places(globs):
-            if entry not in entries:
-                entries.append(entry)
-
-    def remove(self, entry: _Entry, globs: tuple[str, ...]) -> None:
-        for entries in self._places(globs):
-            if entry in entries:
-                entries.remove(entry)
-
-    def _places(self, globs: tuple[str, ...]) -> list[list[_Entry]]:
-        places = []
-        for anchor in compile_globs(globs).anchors if globs else ():
-            head = "/".join(anchor.head)
-            if anchor.exact:
-                places.append(self._exact.setdefault(head, []))
-            elif head:
-                places.append(self._by_head.setdefault(head, []))
-            elif anchor.extension:
-                places.append(self._by_extension.setdefault(anchor.extension, []))
-            else:
-                places.append(self._everywhere)
-        return places if globs else [self._everywhere]
-
-    def find(self, path: str, lists: list[Sequence[_Entry]]) -> None:
-        """Append the lists of entries that the path may concern."""
-        if self._everywhere:
-            lists.append(self._everywhere)
-        if self._exact and (found := self._exact.get(path)):
-            lists.append(found)
-        if self._by_head:
-            at = path.find("/")
-            while at >= 0:
-                if found := self._by_head.get(path[:at]):
-                    lists.append(found)
-                at = path.find("/", at + 1)
-        if self._by_extension:
-            dot = path.rfind(".")
-            if dot >= 0 and (found := self._by_extension.get(path[dot:])):
-                lists.append(found)
-
-
 class _Live:
-    """Detectors partitioned by the same fields: by key, those that have such a partition now."""
+    """Detectors that name one event type and are partitioned by the same fields: by `key`, those that have such a
+    partition now.
+    """
 
-    __slots__ = ("_entries", "_key")
+    __slots__ = ("entries", "key", "members")
 
     def __init__(self, by: tuple[str, ...]) -> None:
-        self._key: Final = key_of(by)
-        self._entries: Final[dict[Hashable, list[_Entry]]] = {}
+        key = key_of(by)
+        assert key is not None
+        self.key: Final = key
+        self.members = 0
+        self.entries: Final[dict[Hashable, list[_Entry]]] = {}
 
-    def watcher(self, entry: _Entry) -> Callable[[Hashable, bool], None]:
-        """What the detector tells about its partitions."""
-        entries = self._entries
-
-        def seen(key: Hashable, begun: bool) -> None:
-            if begun:
-                entries.setdefault(key, []).append(entry)
-                return
-            left = [other for other in entries[key] if other is not entry]
-            if left:
-                entries[key] = left  # a list that is being walked stays as it is
-            else:
-                del entries[key]
-
-        return seen
-
-    def find(self, event: SemanticEvent) -> Sequence[_Entry]:
-        """The detectors with a partition for the event."""
-        assert self._key is not None
-        return self._entries.get(self._key(event), ())
+    def note(self, entry: _Entry, key: Hashable, begun: bool) -> None:
+        """A detector's partition began or ended."""
+        if begun:
+            self.entries.setdefault(key, []).append(entry)
+            return
+        left = [other for other in self.entries[key] if other is not entry]
+        if left:
+            self.entries[key] = left  # a list that is being walked stays as it is
+        else:
+            del self.entries[key]
 
     def forget(self, entry: _Entry) -> None:
         """Take a removed detector out."""
-        for key in [key for key, entries in self._entries.items() if entry in entries]:
-            self.watcher(entry)(key, False)
+        self.members -= 1
+        for key in [key for key, entries in self.entries.items() if entry in entries]:
+            self.note(entry, key, False)
 
 
 class _Entry:
     """A detector in the set; `due` (ns) is the deadline under which it is filed, `failed` why it is disabled."""
 
-    __slots__ = ("detector", "due", "failed", "live")
+    __slots__ = ("detector", "due", "failed", "live", "number")
 
-    def __init__(self, detector: Detecting) -> None:
+    def __init__(self, detector: Detecting, number: int) -> None:
         self.detector: Final = detector
+        self.number: Final = number
         self.due: int | None = None
         self.failed = ""
         self.live = 0
+
+    def watcher(self, lives: Sequence[_Live]) -> Callable[[Hashable, bool], None]:
+        """What the detector tells about its partitions."""
+
+        def seen(key: Hashable, begun: bool) -> None:
+            for live in lives:
+                live.note(self, key, begun)
+
+        return seen
 
 
 class PatternSet:
@@ -151,9 +104,9 @@ class PatternSet:
         self.live = 0
         self._max_partials: Final = max_partials
         self._entries: Final[dict[str, _Entry]] = {}
-        self._routes: Final[dict[str, _TypeRoute]] = {}  # by the names that patterns give
-        self._lives: Final[dict[tuple[str, ...], _Live]] = {}  # by what patterns are partitioned by
-        self._known: Final[dict[str, tuple[list[_TypeRoute], list[_Live]]]] = {}  # by the types of events
+        self._index: Final[Index[_Entry]] = Index()
+        self._lives: Final[dict[str, dict[tuple[str, ...], _Live]]] = {}  # by the types that patterns name, and fields
+        self._known: Final[dict[str, tuple[_Live, ...]]] = {}  # by the types of events
         self._deadlines: Final[list[tuple[int, int, _Entry]]] = []
         self._count = 0
         for detector in detectors:
@@ -176,16 +129,19 @@ class PatternSet:
     def add(self, detector: Detecting) -> None:
         """Add a detector, or put it in the place of its namesake; the state of the others stays."""
         self.remove(detector.name)
-        entry = self._entries[detector.name] = _Entry(detector)
+        self._count += 1
+        entry = self._entries[detector.name] = _Entry(detector, self._count)
         concern = detector.concern()
-        for name, globs in _names(concern.always):
-            self._route(name).add(entry, globs)
+        for types, globs in concern.always:
+            self._index.add(entry, _names(types), anchors_of(globs))
         if concern.by:
-            live = self._lives.setdefault(concern.by, _Live(concern.by))
-            for name, _ in _names(((concern.types, ()),)):
-                self._route(name).lives.setdefault(live, 0)
-                self._route(name).lives[live] += 1
-            detector.watch(live.watcher(entry))
+            lives = [
+                self._lives.setdefault(name, {}).setdefault(concern.by, _Live(concern.by))
+                for name in _names(concern.types)
+            ]
+            for live in lives:
+                live.members += 1
+            detector.watch(entry.watcher(lives))
         self._account(entry)  # it may bring partial matches along
         self._known.clear()
 
@@ -197,20 +153,14 @@ class PatternSet:
         self.live -= entry.live
         entry.failed = "removed"
         concern = entry.detector.concern()
-        for type_name, globs in _names(concern.always):
-            self._routes[type_name].remove(entry, globs)
-        if concern.by:
-            live = self._lives[concern.by]
-            live.forget(entry)
-            for type_name, _ in _names(((concern.types, ()),)):
-                route = self._routes[type_name]
-                route.lives[live] -= 1
-                if not route.lives[live]:
-                    del route.lives[live]
+        for types, globs in concern.always:
+            self._index.remove(entry, _names(types), anchors_of(globs))
+        for type_name in _names(concern.types) if concern.by else ():
+            lives = self._lives[type_name]
+            lives[concern.by].forget(entry)
+            if not lives[concern.by].members:
+                del lives[concern.by]
         self._known.clear()
-
-    def _route(self, name: str) -> _TypeRoute:
-        return self._routes.setdefault(name, _TypeRoute())
 
     def feed(
         self, event: SemanticEvent, now: int | None = None, *, without: Container[str] | None = None
@@ -282,32 +232,26 @@ class PatternSet:
 
     def _concerned(self, event: SemanticEvent) -> Sequence[_Entry]:
         """The detectors that the event may concern, each once."""
-        routes, lives = self._known.get(event.type) or self._learn(event.type)
-        lists: list[Sequence[_Entry]] = []
-        for route in routes:
-            route.find(event.path, lists)
-        for live in lives:
-            if found := live.find(event):
-                lists.append(found)
-        if not lists:
-            return ()
-        if len(lists) == 1:
-            return lists[0]
-        return list(dict.fromkeys(entry for entries in lists for entry in entries))
+        name = event.type
+        found = self._index.find(name, event.path, event)
+        lives = self._known.get(name)
+        for live in self._learn(name) if lives is None else lives:
+            some = live.entries.get(live.key(event))
+            if some:
+                found += some
+        return found if len(found) < 2 else list(dict.fromkeys(found))
 
-    def _learn(self, type: str) -> tuple[list[_TypeRoute], list[_Live]]:
-        """The routes of a type: its own, and those of the names that stand for it."""
+    def _learn(self, type: str) -> tuple[_Live, ...]:
+        """The partitions that events of a type may be of: those filed under it, and under the names that stand for
+        it.
+        """
         if len(self._known) > _MOST_TYPES:  # users may invent types without end
             self._known.clear()
-        parts = type.split(".")
-        names = ["*", *(".".join(parts[:count]) for count in range(1, len(parts) + 1))]
-        routes = [self._routes[name] for name in names if name in self._routes]
-        lives = list(dict.fromkeys(live for route in routes for live in route.lives))
-        self._known[type] = (routes, lives)
-        return routes, lives
+        found = self._known[type] = tuple(
+            live for name in names_of(type) if name in self._lives for live in self._lives[name].values()
+        )
+        return found
 
 
-def _names(interests: Iterable[Interest]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for types, globs in interests:
-        for name in types or ("*",):
-            yield name if name == "*" else name.removesuffix(".*"), globs
+def _names(types: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name if name == "*" else name.removesuffix(".*") for name in types or ("*",)))

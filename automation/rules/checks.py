@@ -16,10 +16,10 @@ from automation.events import SemanticEvent
 from automation.expressions import compile_condition, compile_expression
 from automation.facts import event_facts
 from automation.globs import compile_globs
+from automation.index import Bound, Equality, Key
 from automation.patterns.conditions import ConditionSyntaxError, Literal, Node, Operation, Reference, parse
 from automation.rules.fields import getter, within
 from automation.rules.forms import RULE_KEYS, RuleException, StateTest, Tree
-from automation.rules.index import Bound, Equality, Key
 from automation.rules.vocabulary import Vocabulary
 
 

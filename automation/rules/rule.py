@@ -22,10 +22,10 @@ from weakref import WeakValueDictionary
 from automation.definitions import Workflow
 from automation.events import SemanticEvent
 from automation.globs import Anchor, anchor_of, expand
+from automation.index import ANYWHERE, Bound, Equality, Key
 from automation.quantities import compare
 from automation.rules.checks import Check, Moment, compile_key, compile_tree, index_key, silences
 from automation.rules.forms import RuleForm
-from automation.rules.index import ANYWHERE, Bound, Equality, Key
 from automation.rules.paths import Test, is_place, path_test
 from automation.rules.vocabulary import Vocabulary, names_in
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from automation.events import SemanticEvent
+from automation.index import Index
 from automation.rules.checks import Moment
-from automation.rules.index import Index
 from automation.rules.rule import Program, Record, Rule
 
 log: Final = logging.getLogger(__name__)

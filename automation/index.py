@@ -25,7 +25,7 @@ class Member(Protocol):
 
 M = TypeVar("M", bound=Member)
 Read = Callable[[Any], Any]
-_MOST_ROUTES: Final = 10_000
+_MOST_ROUTES: Final = 50_000
 _NUMBERS: Final = (int, float)  # a union made anew for each event would cost 0.1 µs
 
 
@@ -283,16 +283,21 @@ class Index(Generic[M]):
         self.reroute()
 
     def _route(self, type_name: str) -> _Route[M]:
-        names = ["*"]
-        at = type_name.find(".")
-        while at >= 0:
-            names.append(type_name[:at])
-            at = type_name.find(".", at + 1)
-        route = _Route(tuple(self._tables[name] for name in (*names, type_name) if name in self._tables))
+        route = _Route(tuple(self._tables[name] for name in names_of(type_name) if name in self._tables))
         if len(self._routes) > _MOST_ROUTES:  # `user.*` may invent names without end
             self._routes.clear()
         self._routes[type_name] = route
         return route
+
+
+def names_of(type_name: str) -> list[str]:
+    """The names that stand for a type: `*`, its groups, itself."""
+    names = ["*"]
+    at = type_name.find(".")
+    while at >= 0:
+        names.append(type_name[:at])
+        at = type_name.find(".", at + 1)
+    return [*names, type_name]
 
 
 def _gather(there: Any, extension: str, subject: Any, found: list[Any]) -> None:
