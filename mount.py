@@ -168,6 +168,7 @@ def _serve(
         kept=kept,
         dry_run=settings.dry_run,
         automation=settings.automation,
+        keeping=settings.journal,
         listen=listen,
         permissions=settings.actions,
     )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from automation.errors import CallerError, DefinitionError
 from automation.globs import compile_globs
+from automation.journal.keeping import Keeping
 from automation.permissions import Permissions
 from automation.quantities import Duration
 from automation.targets import Automation
@@ -69,10 +70,15 @@ class Settings(BaseModel):
     token_file: str | None = None
     actions: Permissions = Permissions()
     automation: Automation = Automation()
+    journal: Keeping = Keeping()
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
-TABLES: Final[Mapping[str, type[BaseModel]]] = {"actions": Permissions, "automation": Automation}  # only in the file
+TABLES: Final[Mapping[str, type[BaseModel]]] = {
+    "actions": Permissions,
+    "automation": Automation,
+    "journal": Keeping,
+}  # only in the file
 PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
 

@@ -29,7 +29,9 @@ from automation.explain import Explainer
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
 from automation.inbox import Inbox
-from automation.journal import Journal
+from automation.journal.journal import Journal
+from automation.journal.keeping import DEFAULTS as KEEPING
+from automation.journal.keeping import Keeping
 from automation.library import Entry, Library
 from automation.machines.host import Machines
 from automation.machines.load import Load, Sampler
@@ -76,6 +78,7 @@ class Service:
         listen: tuple[socket.socket, str | None] | None = None,
         permissions: Permissions = PUBLIC,
         automation: Automation = DEFAULTS,
+        keeping: Keeping = KEEPING,
         history: int = 1000,
         dry_run: bool = False,
         wall: Callable[[], float] = time.time,
@@ -100,7 +103,11 @@ class Service:
             permissions.secrets or (kept.file("secrets") if kept else None), permissions.secrets_env
         )
         self.secrets.redactor.watch_logs()
-        self.journal: Final = None if kept is None else Journal(bus, kept, self.secrets.redactor.text)
+        self.journal: Final = (
+            None
+            if kept is None
+            else Journal(bus, kept, self.secrets.redactor.text, keeping, audits=automation.enable_compliance_audit)
+        )
         self.breakers: Final = Breakers(
             bus.publish, Thresholds(permissions.breaker_failures, permissions.breaker_cooldown)
         )

@@ -46,6 +46,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         models = "models"
         [automation]
         enable_hot_reload = false
+        [journal]
+        retention-runs = 5
         """,
     )
     settings = configuration.read(path)
@@ -55,6 +57,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
     assert settings.background and settings.show_control and settings.failed_events and settings.exclusive
     assert settings.io == {"*.log": "native"}
     assert settings.actions.models == str(tmp_path / "models")
+    assert settings.journal.retention_runs == 5 and settings.journal.sync == "full"
 
 
 @pytest.mark.parametrize("text", ['io = "fast"', '[io]\n"*.log" = "fast"', '[io]\n"[" = "native"'])

@@ -14,6 +14,7 @@ from automation.journal.database import Database, reading
 from automation.journal.query import Question, ask
 from automation.journal.verification import verify
 from automation.state_directory import StateDirectory
+from automation.targets import Automation
 from tests.automation_rig import Rig, rig
 
 INSERT = "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -180,3 +181,17 @@ def test_the_commands_tell(tmp_path, capsys):
 def test_sqlite_is_new_enough():
     """JSON functions and triggers on views are needed."""
     assert sqlite3.sqlite_version_info >= (3, 38)
+
+
+async def test_the_trail_can_be_left_out(tmp_path):
+    """Without the audit only the journal's own records are there."""
+    kept = StateDirectory(str(tmp_path / "state"))
+    one = Rig(tmp_path, {"flow.yaml": FLOW}, kept=kept, automation=Automation(enable_compliance_audit=False))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.service.run)
+        one.save("in/a")
+        await one.settled()
+        await one.service.shutdown(1)
+    with reading(kept.file("journal.db")) as connection:
+        assert {json.loads(line)["kind"] for line in ask(connection, Question())} == {"audit.begun"}
+    kept.close()

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from automation.bus import Bus
 from automation.journal.database import reading
 from automation.journal.journal import Journal
+from automation.journal.keeping import Keeping
 from automation.journal.ledger import SqliteLedger
-from automation.journal.retention import DAY_NS, Housekeeper, Retention
+from automation.journal.retention import DAY_NS, Housekeeper
 from automation.journal.verification import verify
 from automation.runner.ledger import MemoryLedger, NewRun, Record
 from automation.state_directory import StateDirectory
@@ -29,7 +30,7 @@ def ended(status="succeeded", at=5):
 async def ledger_at(directory, redact=str):
     """A journal over `directory` with its ledger, until the block ends."""
     kept = StateDirectory(str(directory))
-    journal = Journal(Bus(), kept, redact, sync="off")
+    journal = Journal(Bus(), kept, redact, Keeping(sync="off"))
     ledger = SqliteLedger(journal)
     async with trio.open_nursery() as nursery:
         await nursery.start(journal.run)
@@ -109,9 +110,9 @@ async def test_old_runs_are_given_up(tmp_path):
     async with ledger_at(tmp_path) as (ledger, journal):
         for i in range(10):
             await ledger.create(new_run(f"r{i}", f"d{i}"), [] if i < 2 else [ended(at=i * DAY_NS)])
-        await Housekeeper(journal, ledger, Retention(days=1000, runs=5)).tidy(20 * DAY_NS)
+        await Housekeeper(journal, ledger, Keeping(retention_days=1000, retention_runs=5)).tidy(20 * DAY_NS)
         assert list(ledger.known) == ["r0", "r1", "r5", "r6", "r7", "r8", "r9"]
-        await Housekeeper(journal, ledger, Retention(days=12.5, runs=100)).tidy(20 * DAY_NS)
+        await Housekeeper(journal, ledger, Keeping(retention_days=12.5, retention_runs=100)).tidy(20 * DAY_NS)
         assert list(ledger.known) == ["r0", "r1", "r8", "r9"] and await ledger.load("r5") is None
         await ledger.create(new_run("again", "d5"))
         assert (await ledger.load("again")).run.definition == "text of d5"
@@ -127,7 +128,7 @@ async def test_old_audit_records_are_signed_off(tmp_path):
         for i in range(50):
             journal.writer.hand_over([journal.chain.link("test", at=1 + i * DAY_NS)])
         before = journal.chain.head.seq
-        await Housekeeper(journal, ledger, Retention(audit_days=10)).tidy(50 * DAY_NS)
+        await Housekeeper(journal, ledger, Keeping(retention_audit_days=10)).tidy(50 * DAY_NS)
         first = await journal.read(lambda connection: connection.execute("SELECT min(seq) FROM audit").fetchone()[0])
         assert first > 1 or before == journal.chain.head.seq
         head = journal.chain.head

@@ -4,10 +4,3 @@ runner ─► ledger ─┐                           ┌─► head (a file bes
 bus ─► auditor ─► chain ─► writer (one thread, group commit) ─► database (SQLite, WAL)
                                               readers, each with a connection of its own ◄─┘
 """
-
-from automation.journal.chain import Head
-from automation.journal.database import Database
-from automation.journal.journal import Journal
-from automation.journal.writer import Writer
-
-__all__ = ["Database", "Head", "Journal", "Writer"]

@@ -32,12 +32,13 @@ CAPACITY: Final = 65_536
 class Auditor:
     """Follows the bus from its making on; `note` is for what is no event."""
 
-    def __init__(self, bus: Bus, chain: Chain, writer: Writer) -> None:
+    def __init__(self, bus: Bus, chain: Chain, writer: Writer, *, audits: bool = True) -> None:
+        self._audits: Final = audits
         self._chain: Final = chain
         self._writer: Final = writer
         self._subscription: Final = bus.subscribe(
             "audit",
-            TYPES,
+            TYPES if audits else (),
             wants=lambda kind, path: False,
             capacity=CAPACITY,
             overflow=Overflow.DROP_NEWEST,
@@ -45,7 +46,7 @@ class Auditor:
 
     def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:
         """Write something down that was no event; nothing happens once the journal is closed."""
-        if not self._writer.closed:
+        if not self._writer.closed and (self._audits or kind.startswith("audit.")):
             self._writer.hand_over([self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)])
 
     async def run(self) -> None:

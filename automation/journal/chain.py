@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from automation.journal.schema import Row
 
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 START: Final = "0" * 64  # what stands for the hash before the first record
 
 
@@ -31,7 +32,7 @@ class Head:
 
 def canonical(record: Mapping[str, Any]) -> str:
     """The text that is hashed and stored."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), default=str)
+    return _encode(record)
 
 
 def linked(before: str, record: str) -> str:

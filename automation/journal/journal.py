@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import trio
 
@@ -16,6 +16,7 @@ from automation.events import SemanticEvent
 from automation.journal.auditor import Auditor
 from automation.journal.chain import Chain, Head, HeadFile
 from automation.journal.database import Database
+from automation.journal.keeping import DEFAULTS, Keeping
 from automation.journal.query import Question, ask
 from automation.journal.writer import Writer
 from automation.state_directory import StateDirectory
@@ -24,11 +25,11 @@ log: Final = logging.getLogger(__name__)
 
 NAME: Final = "journal.db"
 HEAD: Final = "journal.head"
-Sync = Literal["full", "normal", "off"]
 
 
 class Journal:
-    """`redact` takes the values of secrets out of every text that is written.
+    """`redact` takes the values of secrets out of every text that is written. Unless it `audits`, the trail has
+    only what concerns the journal itself.
 
     Opened before the mount, served by `run`, closed by `aclose` after the last run ended.
 
@@ -37,19 +38,25 @@ class Journal:
     """
 
     def __init__(
-        self, bus: Bus, kept: StateDirectory, redact: Callable[[str], str] = str, *, sync: Sync = "full"
+        self,
+        bus: Bus,
+        kept: StateDirectory,
+        redact: Callable[[str], str] = str,
+        keeping: Keeping = DEFAULTS,
+        *,
+        audits: bool = True,
     ) -> None:
         """Open it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
         self.redact: Final = redact
         self.on_stall: Callable[[str], None] = lambda reason: None
-        self.database: Final = Database(kept.file(NAME), sync=sync)
+        self.database: Final = Database(kept.file(NAME), sync=keeping.sync)
         self._bus: Final = bus
         self._head_file: Final = HeadFile(kept.file(HEAD))
         with self.database.reader() as connection:
             newest = _newest(connection)
         self.chain: Final = Chain(newest, redact)
         self.writer: Final = Writer(self.database, after=self._head_file.publish, on_stall=self._stall)
-        self.auditor: Final = Auditor(bus, self.chain, self.writer)
+        self.auditor: Final = Auditor(bus, self.chain, self.writer, audits=audits)
         self._begin(self._head_file.read())
 
     @property

@@ -15,6 +15,7 @@ from automation.journal.journal import Journal
 from automation.journal.schema import Row
 from automation.runner.ledger import Kind, NewRun, Record, StoredRun, Summary
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _RUN: Final = "SELECT id, workflow, digest, at, facts, text FROM runs LEFT JOIN definitions USING (digest)"
 
 
@@ -89,7 +90,7 @@ class SqliteLedger:
 
     def _text(self, data: Mapping[str, Any]) -> str:
         """What is stored: JSON in which no value of a secret appears."""
-        return self._journal.redact(json.dumps(data, separators=(",", ":"), default=str))
+        return self._journal.redact(_encode(data))
 
 
 def _load(connection: sqlite3.Connection, run_id: str) -> StoredRun | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
 from automation.journal.journal import Journal
+from automation.journal.keeping import Keeping
 from automation.journal.ledger import SqliteLedger
 from automation.journal.verification import PRUNED
 
@@ -24,22 +24,13 @@ CHUNK: Final = 500  # runs, or audit records times 20, of one transaction: other
 DAY_NS: Final = 86_400 * 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Finished runs are kept `days`, and the newest `runs` of them at most; audit records `audit_days`."""
-
-    days: float = 30.0
-    runs: int = 10_000
-    audit_days: float = 90.0
-
-
 class Housekeeper:
     """Gives up what is too old, now and every ten minutes, in small transactions."""
 
-    def __init__(self, journal: Journal, ledger: SqliteLedger, retention: Retention) -> None:
+    def __init__(self, journal: Journal, ledger: SqliteLedger, keeping: Keeping) -> None:
         self._journal: Final = journal
         self._ledger: Final = ledger
-        self._retention: Final = retention
+        self._keeping: Final = keeping
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,12 +42,12 @@ class Housekeeper:
         """Give up what is too old at `now`."""
         for ids in _chunks(self._outdated(now)):
             await self._ledger.drop(ids)
-        await self._tidy_audit(now - int(self._retention.audit_days * DAY_NS))
+        await self._tidy_audit(now - int(self._keeping.retention_audit_days * DAY_NS))
 
     def _outdated(self, now: int) -> list[str]:
         finished = [(run_id, one.ended) for run_id, one in self._ledger.known.items() if one.status]
-        before = now - int(self._retention.days * DAY_NS)
-        surplus = len(finished) - self._retention.runs
+        before = now - int(self._keeping.retention_days * DAY_NS)
+        surplus = len(finished) - self._keeping.retention_runs
         return [run_id for number, (run_id, ended) in enumerate(finished) if number < surplus or ended < before]
 
     async def _tidy_audit(self, before: int) -> None:

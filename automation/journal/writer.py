@@ -116,7 +116,8 @@ class Writer:
         if self.closed:
             raise WorldError("the journal is closed")
         self._units.append(unit)
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
         return unit
 
     @staticmethod

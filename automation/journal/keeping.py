@@ -1,0 +1,28 @@
+"""The `[journal]` table of the configuration: how safely things are kept, and how long."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sync = Literal["full", "normal", "off"]
+
+
+class Keeping(BaseModel):
+    """Finished runs stay readable for `retention_days`, the newest `retention_runs` of them at most; audit records for
+    `retention_audit_days`. With `sync` `full` what is committed survives a power failure, with `normal` the end of the
+    system, with `off` the end of the process.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
+    )
+
+    sync: Sync = "full"
+    retention_days: float = Field(default=30, ge=0)
+    retention_runs: int = Field(default=10_000, ge=0, le=1_000_000)
+    retention_audit_days: float = Field(default=90, ge=0)
+
+
+DEFAULTS: Final = Keeping()
