@@ -1,7 +1,4 @@
-"""Random operations on one file, compared with a model in memory (after Apple's and LTP's fsx).
-
-`python tests/fsx.py FILE SEED COUNT` runs by itself, for long runs on any filesystem.
-"""
+"""Random operations on one file, compared with a model in memory (after Apple's and LTP's fsx)."""
 
 from __future__ import annotations
 
@@ -9,8 +6,7 @@ import ctypes
 import mmap
 import os
 import random
-import sys
-from collections.abc import Callable
+from pathlib import Path
 
 MOST = 256 * 1024
 PAGE = mmap.PAGESIZE
@@ -21,12 +17,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Fsx:
     """The file, its model, and the operations; each keeps the two equal or raises AssertionError with the history."""
 
-    def __init__(self, path: str, seed: int, reopen: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: str, seed: int) -> None:
         self.path = path
         self.random = random.Random(seed)
         self.model = bytearray()
         self.history: list[str] = []
-        self.reopen = reopen
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self.operations = (
             self.read,
@@ -204,7 +199,6 @@ class Fsx:
         """Caches are dropped, or rightly kept."""
         self.note("close_and_open")
         os.close(self.fd)
-        self.reopen()
         self.fd = os.open(self.path, os.O_RDWR)
 
     def second_descriptor(self) -> None:
@@ -225,6 +219,10 @@ class Fsx:
         self.random.choice((os.fsync, os.fdatasync))(self.fd)
 
 
-if __name__ == "__main__":
-    Fsx(sys.argv[1], int(sys.argv[2])).run(int(sys.argv[3]))
-    print(f"{sys.argv[3]} operations, seed {sys.argv[2]}: the file is what it should be")
+def run(directory: Path, seed: int, operations: int) -> None:
+    """Random operations on a new file; raises AssertionError with the last of them where it is not the model's."""
+    path = directory / f"file-{seed}"
+    fsx = Fsx(str(path), seed)
+    fsx.run(operations)
+    assert path.read_bytes() == bytes(fsx.model)
+    path.unlink()

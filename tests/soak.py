@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fsx_modes import MODES, serving
+from tests.fsx import run
+from tests.modes import MODES, mounted_in
 from tests.mounting import filesystem
 
 
@@ -20,10 +21,12 @@ def fsx(operations: int, seeds: int, modes: list[str], kind: str) -> None:
     """`operations` in each mode, shared among the seeds, on a filesystem of `kind`."""
     for mode in modes:
         with filesystem(kind) as root:
+            for name in ("none", "source"):
+                (root / name).mkdir()
             begin = time.monotonic()
-            with serving(mode, root) as place:
+            with mounted_in(mode, root / "source", root / "none") as mount:
                 for seed in range(1, seeds + 1):
-                    place.fsx(seed, operations // seeds)
+                    run(mount.mountpoint, seed, operations // seeds)
                     print(f"{kind} {mode} seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
         print(f"{kind} {mode}: {operations:,} operations, the file was always what the model says", flush=True)
 

@@ -6,19 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.fsx_modes import MODES, Place, serving
+from tests.fsx import run
+from tests.modes import MODES, mounted_in
 
 OPERATIONS = int(os.environ.get("VEXFS_FSX_OPERATIONS", "1500"))  # `python -m tests.soak fsx` does a million
 pytestmark = pytest.mark.mount
 
 
 @pytest.fixture(params=MODES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with serving(request.param, tmp_path) as place:
-        yield place
+def mountpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    for name in ("none", "source"):
+        (tmp_path / name).mkdir()
+    with mounted_in(request.param, tmp_path / "source", tmp_path / "none", ()) as mount:
+        yield mount.mountpoint
 
 
-def test_the_file_is_what_the_model_says(place: Place) -> None:
-    """Native, traced, changing from one to the other at every reopening, and without the native library."""
+def test_the_file_is_what_the_model_says(mountpoint: Path) -> None:
+    """Native, traced, changing from one to the other, and without the native library."""
     for seed in (1, 2):
-        place.fsx(seed, OPERATIONS)
+        run(mountpoint, seed, OPERATIONS)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mounting import filesystem, mounted, scratch
+from tests.modes import mounted_in
+from tests.mounting import filesystem, scratch
 from tests.posix.catalogue import Check, checks
 from tests.posix.children import ChildFailed, Failure, in_child
 from tests.posix.exceptions import reason
@@ -22,21 +23,18 @@ CHECK_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where the checks run: the filesystem behind, and whether the native library is in use."""
+    """Where the checks run: the filesystem behind, and how the mount reads and writes."""
 
     filesystem: str
-    native: bool
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the mount's process gets on top of the environment."""
-        return {} if self.native else {"VEXFS_NO_NATIVE": "1"}
+    mode: str
 
 
 SETTINGS = {
-    "ext4": Setting("ext4", native=True),
-    "tmpfs": Setting("tmpfs", native=True),
-    "tmpfs-fallback": Setting("tmpfs", native=False),
+    "ext4": Setting("ext4", "native"),
+    "tmpfs": Setting("tmpfs", "native"),
+    "ext4-traced": Setting("ext4", "traced"),
+    "tmpfs-mixed": Setting("tmpfs", "mixed"),
+    "tmpfs-fallback": Setting("tmpfs", "fallback"),
 }
 
 
@@ -60,9 +58,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
         bare, backing = root / "bare", root / "backing"
         bare.mkdir()
         backing.mkdir()
-        mount = stack.enter_context(
-            mounted(backing, arguments=("--workflows", str(workflows)), environment=setting.environment)
-        )
+        mount = stack.enter_context(mounted_in(setting.mode, backing, workflows))
         yield Pair(request.param, bare, backing, mount.mountpoint)
 
 

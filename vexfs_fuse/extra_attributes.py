@@ -13,6 +13,7 @@ from typing import Final
 
 from pyfuse3 import EntryAttributes
 
+from vexfs_fuse import passthrough
 from vexfs_fuse.answers import Answers, Later
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.callers import Who
@@ -34,8 +35,6 @@ _VALID: Final = struct.Struct("=QIIQQ")
 _STATX: Final = struct.Struct("=IIQIIIHxxQQQQ" + "qIxxxx" * 4 + "IIII112x")
 _BIRTH: Final = struct.Struct("=qI")
 _BIRTH_AT: Final = 0x50
-_STATX_BYTES: Final = 256
-_libc: Final = ctypes.PyDLL(None, use_errno=True)
 Control = Callable[[int, Who], Awaitable[EntryAttributes]]
 
 
@@ -99,11 +98,8 @@ _NOBODY: Final = Opener(0, 0, 0)  # never told: these operations come with a cal
 
 def birth(fd: int) -> tuple[int, int] | None:
     """When the object was made, seconds and nanoseconds; None where the filesystem does not know. Raises OSError."""
-    found = ctypes.create_string_buffer(_STATX_BYTES)
-    if _libc.statx(fd, b"", 0x1000, _BTIME, found) != 0:  # AT_EMPTY_PATH
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    if not int.from_bytes(found.raw[:4], "little") & _BTIME:
+    found = passthrough.statx(fd, _BTIME)
+    if not int.from_bytes(found[:4], "little") & _BTIME:
         return None
     seconds, nanoseconds = _BIRTH.unpack_from(found, _BIRTH_AT)
     return seconds, nanoseconds

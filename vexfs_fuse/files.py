@@ -19,6 +19,7 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
 from vexfs_fuse.backing import Backing
+from vexfs_fuse.errors import EINVAL, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
@@ -105,6 +106,8 @@ class Files:
     async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes at an offset; fewer at the end of the file."""
         file = self._handles.file(fh)
+        if (offset | size) % file.align:
+            fail(EINVAL)
         who = self._backing.caller(file.who)
         data = await pace.read(file.fd, size, offset)
         file.bytes_read += len(data)
@@ -114,6 +117,8 @@ class Files:
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Bytes written."""
         file = self._handles.file(fh)
+        if (offset | len(data)) % file.align:
+            fail(EINVAL)
         who = self._backing.caller(file.who)
         library = self._backing.native
         drop = file.set_ids if library is None else library.request.flags
@@ -171,13 +176,13 @@ class Files:
     def _opened(
         self, inode: Inode, fd: int, flags: int, status: os.stat_result, ctx: RequestContext, *, created: bool
     ) -> FileInfo:
-        if flags & os.O_DIRECT:
-            passthrough.honour_direct(fd)
+        align = passthrough.honour_direct(fd) if flags & os.O_DIRECT else 1
         path = inode.path()
         who = Opener(ctx.pid, ctx.uid, ctx.gid)
         native = self._register(inode, fd, flags, status, path, ctx)
         set_ids = bool(status.st_mode & _SUID)
-        file = OpenFile(fd, inode, flags, who, created, native, set_ids, status.st_size, status.st_mtime_ns)
+        backed, size, mtime = inode.backing_id != 0, status.st_size, status.st_mtime_ns
+        file = OpenFile(fd, inode, flags, who, created, native, backed, set_ids, size, mtime, align=align)
         self._handles.files[fd] = file
         inode.opens += 1
         if file.mappable:
@@ -188,7 +193,7 @@ class Files:
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
         self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
         # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
-        return FileInfo(fh=fd, keep_cache=False, direct_io=inode.backing_id != 0 and not native)
+        return FileInfo(fh=fd, keep_cache=False, direct_io=backed and not native)
 
     def _register(
         self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: RequestContext

@@ -24,7 +24,9 @@ class Opener:
 
 @dataclass(slots=True, eq=False)
 class OpenFile:
-    """One open file description. `native`: the kernel reads and writes, we see what changed at the close."""
+    """One open file description. `native`: the kernel reads and writes, we see what changed at the close. `backed`: the
+    kernel has a hold of the backing file, and maps that.
+    """
 
     fd: int
     inode: Inode
@@ -32,6 +34,7 @@ class OpenFile:
     who: Opener  # who opened it, then who wrote last
     created: bool
     native: bool
+    backed: bool
     set_ids: bool  # suid or sgid was set at the open
     size: int  # at the open, bytes
     mtime_ns: int
@@ -39,6 +42,7 @@ class OpenFile:
     bytes_written: int = 0
     changed: bool = False  # a write that nobody saw was noticed before the close
     truncated: bool = False  # its size was set, by the open or later
+    align: int = 1  # what offset and length of a read or write must be a multiple of (O_DIRECT)
 
     @property
     def writable(self) -> bool:
@@ -48,7 +52,7 @@ class OpenFile:
     @property
     def mappable(self) -> bool:
         """Whether a shared mapping of it may write unseen."""
-        return self.native and bool(self.flags & os.O_RDWR)
+        return self.backed and bool(self.flags & os.O_RDWR)
 
     def settle(self, status: os.stat_result) -> None:
         """Compare the file with its mark, size and modification time: remembers a change."""

@@ -66,7 +66,7 @@ class Inode:
         self.handle: bytes | None = None
         self.lookups = 0
         self.opens = 0
-        self.mappable = 0  # native opens through which a mapping may write without anybody's knowledge
+        self.mappable = 0  # opens through which a mapping may write without anybody's knowledge
         self.backing_id = 0
         self.backing_opens = 0
         self.plain_until = 0  # monotonic ns until which the directory is taken to have no default ACL

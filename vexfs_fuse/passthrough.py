@@ -17,6 +17,9 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)  # releases the GIL: what is ca
 UTIME_NOW: Final = (1 << 30) - 1
 UTIME_OMIT: Final = (1 << 30) - 2
 AT_FDCWD: Final = -100
+AT_EMPTY_PATH: Final = 0x1000
+_DIOALIGN: Final = 0x2000
+_STATX_BYTES: Final = 256
 
 
 class _Timespec(ctypes.Structure):
@@ -59,9 +62,21 @@ def reopen(links: int, fd: int, flags: int) -> int:
     return os.open(b"%d" % fd, flags | os.O_CLOEXEC, dir_fd=links)
 
 
-def honour_direct(fd: int) -> None:
-    """Drop O_DIRECT from a descriptor that the backing tree agreed to open with it: our buffers are not aligned."""
+def statx(fd: int, mask: int) -> bytes:
+    """struct statx (linux/stat.h) of an object; which fields of `mask` are valid says its first word."""
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    _check(_libc.statx(fd, b"", AT_EMPTY_PATH, mask, found))
+    return found.raw
+
+
+def honour_direct(fd: int) -> int:
+    """Drop O_DIRECT from a descriptor that the backing tree agreed to open with it: our buffers are not aligned.
+
+    What offsets and lengths must be a multiple of there, 1 where everything goes.
+    """
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+    found = statx(fd, _DIOALIGN)
+    return int.from_bytes(found[0x9C:0xA0], "little") or 1
 
 
 def set_times(fd: int, atime_ns: int, mtime_ns: int) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-EVERYWHERE: Final = ("ext4", "tmpfs", "tmpfs-fallback")
+EVERYWHERE: Final = ("ext4", "tmpfs", "ext4-traced", "tmpfs-mixed", "tmpfs-fallback")
+EXT4: Final = ("ext4", "ext4-traced")
+TMPFS: Final = ("tmpfs", "tmpfs-mixed", "tmpfs-fallback")
 FALLBACK: Final = ("tmpfs-fallback",)
 
 
@@ -37,8 +39,13 @@ DIFFERENCES: Final = (
         "pyfuse3 has no statx: without the native library there is no birth time; all else of statx is answered",
     ),
     Difference(
+        ("direct.unaligned_memory",),
+        ("ext4-traced",),
+        "where reads and writes come through us, what comes is the data: how the caller's buffer lies FUSE does not tell",
+    ),
+    Difference(
         ("allocation.limit_with_keep_size",),
-        ("tmpfs", "tmpfs-fallback"),
+        TMPFS,
         "tmpfs holds KEEP_SIZE to the caller's RLIMIT_FSIZE; the kernel checks it for us only where the size grows",
     ),
     Difference(
@@ -48,7 +55,7 @@ DIFFERENCES: Final = (
     ),
     Difference(
         ("allocation.collapse_range", "allocation.insert_range"),
-        ("ext4",),
+        EXT4,
         "the kernel's FUSE passes neither mode on: EOPNOTSUPP, as on tmpfs",
     ),
     Difference(

@@ -1,11 +1,12 @@
-"""Where the tests of real programs work: one mount on ext4 and one on tmpfs, native and without the native library."""
+"""Where the tests of real programs work: a mount on ext4 or tmpfs in each of the modes."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mounting import filesystem, mounted, scratch
+from tests.modes import mounted_in
+from tests.mounting import filesystem, scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +19,22 @@ class Place:
 
 
 SETTINGS = {
-    "ext4": ("ext4", {}),
-    "tmpfs": ("tmpfs", {}),
-    "tmpfs-fallback": ("tmpfs", {"VEXFS_NO_NATIVE": "1"}),
+    "ext4": ("ext4", "native"),
+    "tmpfs-traced": ("tmpfs", "traced"),
+    "ext4-mixed": ("ext4", "mixed"),
+    "tmpfs-fallback": ("tmpfs", "fallback"),
 }
 
 
 @contextlib.contextmanager
 def place(setting: str) -> Iterator[Place]:
     """A mount of a fresh filesystem, without automations."""
-    kind, environment = SETTINGS[setting]
+    kind, mode = SETTINGS[setting]
     with filesystem(kind) as root, scratch() as workflows:
         backing = root / "backing"
         backing.mkdir()
-        with mounted(backing, arguments=("--workflows", str(workflows)), environment=environment) as mount:
-            yield Place(mount.mountpoint, backing, native=not environment)
+        with mounted_in(mode, backing, workflows) as mount:
+            yield Place(mount.mountpoint, backing, native=mode != "fallback")
 
 
 def below(where: Place, name: str) -> Place:

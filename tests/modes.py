@@ -1,0 +1,50 @@
+"""The four ways in which a mount reads and writes files: a mount in each of them.
+
+native    the kernel does it, nobody listens
+traced    each read and write comes through us
+mixed     somebody listens for some milliseconds and then not, so that files are open in both ways at once
+fallback  without the native library
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.mounting import Mount, mounted
+
+MODES = ("native", "traced", "mixed", "fallback")
+_COME_AND_GO = """
+import os, random, sys, time
+while True:
+    fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+    time.sleep(random.uniform(0.001, 0.02))
+    os.close(fd)
+    time.sleep(random.uniform(0.001, 0.02))
+"""
+
+
+@contextlib.contextmanager
+def mounted_in(mode: str, source: Path, workflows: Path, options: Sequence[str] = ("allow_other",)) -> Iterator[Mount]:
+    """`mounted`, with the definitions in `workflows`, in a mode."""
+    arguments = ["--workflows", str(workflows), *(["--io", "traced"] if mode == "traced" else [])]
+    environment = {"VEXFS_NO_NATIVE": "1"} if mode == "fallback" else {}
+    with mounted(source, options, arguments=arguments, environment=environment) as mount:
+        with contextlib.ExitStack() as stack:
+            if mode == "mixed":
+                stack.enter_context(_coming_and_going(mount.mountpoint))
+            yield mount
+
+
+@contextlib.contextmanager
+def _coming_and_going(mountpoint: Path) -> Iterator[None]:
+    events = mountpoint / ".vexfs" / "events.d" / "file.read,file.written"
+    process = subprocess.Popen([sys.executable, "-c", _COME_AND_GO, str(events)])
+    try:
+        yield
+    finally:
+        alive = process.poll() is None
+        process.kill()
+        process.wait()
+    assert alive, "whoever listens now and then did not get in"
