@@ -55,6 +55,10 @@ unmount: install ## end the mount on MOUNT=dir (default: the demo)
 test: install test-packages ## run every test (TESTS=tests/test_cli_options.py runs some)
 	@PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -u -m pytest $(TESTS) $(PYTEST)
 
+.PHONY: soak
+soak: install test-packages ## an hour of random operations, traced I/O and kills (SOAK="fsx --seeds 8" chooses)
+	@PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.soak $(or $(SOAK),all)
+
 .PHONY: check
 check: install ## ruff, formatting and types
 	@$(BIN)/ruff check .

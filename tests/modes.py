@@ -18,7 +18,10 @@ MODES = ("native", "traced", "mixed", "fallback")
 _COME_AND_GO = """
 import os, random, sys, time
 while True:
-    fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        sys.exit(error.errno not in (103, 107))  # the mount was killed
     time.sleep(random.uniform(0.001, 0.02))
     os.close(fd)
     time.sleep(random.uniform(0.001, 0.02))
@@ -26,11 +29,20 @@ while True:
 
 
 @contextlib.contextmanager
-def mounted_in(mode: str, source: Path, workflows: Path, options: Sequence[str] = ("allow_other",)) -> Iterator[Mount]:
+def mounted_in(
+    mode: str,
+    source: Path,
+    workflows: Path,
+    options: Sequence[str] = ("allow_other",),
+    *,
+    mountpoint: Path | None = None,
+    exit_code: int | None = 0,
+) -> Iterator[Mount]:
     """`mounted`, with the definitions in `workflows`, in a mode."""
     arguments = ["--workflows", str(workflows), *(["--io", "traced"] if mode == "traced" else [])]
     environment = {"VEXFS_NO_NATIVE": "1"} if mode == "fallback" else {}
-    with mounted(source, options, arguments=arguments, environment=environment) as mount:
+    more = {"arguments": arguments, "environment": environment, "mountpoint": mountpoint, "exit_code": exit_code}
+    with mounted(source, options, **more) as mount:
         with contextlib.ExitStack() as stack:
             if mode == "mixed":
                 stack.enter_context(_coming_and_going(mount.mountpoint))
@@ -44,7 +56,7 @@ def _coming_and_going(mountpoint: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        alive = process.poll() is None
+        ended = process.poll()
         process.kill()
         process.wait()
-    assert alive, "whoever listens now and then did not get in"
+    assert not ended, "whoever listens now and then did not get in"

@@ -80,7 +80,8 @@ def mounted(
     the process must be gone with `exit_code` (None: any), the mount too, and the log must hold no traceback.
     """
     point = mountpoint or Path(tempfile.mkdtemp(prefix=MOUNT_PREFIX))
-    point.chmod(0o755)
+    if mountpoint is None:
+        point.chmod(0o755)
     command = [
         *prefix,
         sys.executable,

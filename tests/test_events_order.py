@@ -11,6 +11,7 @@ from tests.listening import Event, Listener, brief, typed
 from tests.mounting import Mount, mounted, scratch
 from tests.posix.calls import fallocate, make, opened
 from tests.posix.children import Steps, together
+from tests.tracing import trace
 
 pytestmark = pytest.mark.mount
 
@@ -210,3 +211,8 @@ def test_poll_wakes_a_reader(mount: Mount, directory: Path) -> None:
         found = events.until(typed("dir.deleted"))
         other.finish()
     assert brief(found) == [("dir.deleted", f"{directory.name}/dir")]
+
+
+def test_no_traced_read_or_write_goes_untold(mount: Mount) -> None:
+    """Each of thousands is an event with its offset and length, in order; `python -m tests.soak traced` does a million."""
+    trace(mount.mountpoint, 5000)
