@@ -42,11 +42,10 @@ def mounted_in(
     arguments = ["--workflows", str(workflows), *(["--io", "traced"] if mode == "traced" else [])]
     environment = {"VEXFS_NO_NATIVE": "1"} if mode == "fallback" else {}
     more = {"arguments": arguments, "environment": environment, "mountpoint": mountpoint, "exit_code": exit_code}
-    with mounted(source, options, **more) as mount:
-        with contextlib.ExitStack() as stack:
-            if mode == "mixed":
-                stack.enter_context(_coming_and_going(mount.mountpoint))
-            yield mount
+    with mounted(source, options, **more) as mount, contextlib.ExitStack() as stack:
+        if mode == "mixed":
+            stack.enter_context(_coming_and_going(mount.mountpoint))
+        yield mount
 
 
 @contextlib.contextmanager

@@ -214,5 +214,5 @@ def test_poll_wakes_a_reader(mount: Mount, directory: Path) -> None:
 
 
 def test_no_traced_read_or_write_goes_untold(mount: Mount) -> None:
-    """Each of thousands is an event with its offset and length, in order; `python -m tests.soak traced` does a million."""
+    """Each is an event with its offset and length, in order; `python -m tests.soak traced` does a million."""
     trace(mount.mountpoint, 5000)

@@ -41,7 +41,7 @@ DIFFERENCES: Final = (
     Difference(
         ("direct.unaligned_memory",),
         ("ext4-traced",),
-        "where reads and writes come through us, what comes is the data: how the caller's buffer lies FUSE does not tell",
+        "where reads and writes come through us, FUSE tells nothing of how the caller's buffer lies",
     ),
     Difference(
         ("allocation.limit_with_keep_size",),
