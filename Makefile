@@ -70,8 +70,8 @@ bench: install test-packages ## the benchmarks; results go to bench/
 	@$(BIN)/python -m bench
 
 .PHONY: schema
-schema: install ## write the JSON Schema of workflows, for editors, to docs/workflow.schema.json
-	@$(BIN)/python -m automation.definitions > docs/workflow.schema.json
+schema: install ## write the JSON Schema of all definitions, for editors, to docs/definition.schema.json
+	@$(BIN)/python -m automation.schemas > docs/definition.schema.json
 
 .PHONY: format
 format: install ## let ruff lay out and tidy the code

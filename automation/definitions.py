@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -147,12 +146,3 @@ class Workflow(Form):
     def step_names(self) -> list[str]:
         """The names of the steps, in order; unique in a loaded workflow."""
         return [step.name or "" for step in self.steps]
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a definition file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Workflow.model_json_schema(mode="validation")}
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automation.definitions import schema
 from automation.errors import DefinitionError
 from automation.loading import examine, load
 from automation.sources import read_source
@@ -198,11 +197,3 @@ def test_any_text_is_a_workflow_or_a_list_of_errors(text):
     """Nor does any text."""
     workflow, errors = examine("w.yaml", text)
     assert (workflow is None) == bool(errors)
-
-
-def test_the_schema_describes_what_is_accepted():
-    """For editors: canonical names, no unknown fields, the same defaults."""
-    document = schema()
-    assert document["additionalProperties"] is False and "steps" in document["required"]
-    assert {"name", "triggers", "steps", "concurrency", "vars"} <= set(document["properties"])
-    json.dumps(document)

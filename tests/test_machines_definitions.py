@@ -4,7 +4,6 @@ import pytest
 
 from automation.errors import DefinitionError
 from automation.machines.loading import examine, is_machine, load
-from automation.machines.model import schema
 
 GOOD = """\
 kind: machine
@@ -129,8 +128,3 @@ def test_a_machine_is_told_from_other_definitions_by_its_kind():
     assert is_machine({"kind": "machine", "states": {}})
     assert not is_machine({"name": "x", "steps": []})
     assert not is_machine([])
-
-
-def test_the_schema_for_editors_can_be_made():
-    """JSON Schema of every field."""
-    assert {"states", "key", "vars"} <= set(schema()["properties"])

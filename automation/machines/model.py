@@ -260,8 +260,3 @@ class MachineForm(Form):
         if self.type == "parallel" and self.initial:
             raise ValueError("of a parallel machine every state is active; it has no 'initial'")
         return self
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a machine's definition."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **MachineForm.model_json_schema()}

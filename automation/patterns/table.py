@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from automation.patterns.loading import Definition, detect, read_definition
 
-_FORMS = {"anyOf": [{"type": "string"}, {"type": "object"}]}
+PATTERN: Final = {"type": "object", "title": "Pattern"}
+"""What stands for a pattern in JSON Schema until `automation.schemas` fills it in."""
+
+_FORMS: Final = {"anyOf": [{"type": "string"}, PATTERN]}
 
 
 def checked(name: str, value: Any) -> Definition:
@@ -54,5 +57,5 @@ PatternTable = Annotated[
 ]
 """Names → patterns; in a loaded definition each value is a `Definition`."""
 
-Inline = Annotated[str | dict[str, Any], AfterValidator(_inline)]
+Inline = Annotated[str | dict[str, Any], AfterValidator(_inline), WithJsonSchema(_FORMS)]
 """A pattern's name, or a pattern as text or mapping."""

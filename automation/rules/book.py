@@ -35,6 +35,10 @@ def _macro(value: Any) -> Any:
     return {"condition": value} if isinstance(value, str) else value
 
 
+_List = Annotated[ListForm, BeforeValidator(_items, json_schema_input_type=ListForm | list[Any] | str)]
+_Macro = Annotated[MacroForm, BeforeValidator(_macro, json_schema_input_type=MacroForm | str)]
+
+
 class BookForm(Form):
     """The whole file."""
 
@@ -43,8 +47,10 @@ class BookForm(Form):
     enabled: bool = True
     rules: list[RuleForm] = []
     guards: list[GuardForm] = []
-    lists: dict[Name, Annotated[ListForm, BeforeValidator(_items)]] = {}
-    macros: dict[Name, Annotated[MacroForm, BeforeValidator(_macro)]] = {}
+    lists: dict[
+        Name, Annotated[ListForm, BeforeValidator(_items, json_schema_input_type=ListForm | list[Any] | str)]
+    ] = {}
+    macros: dict[Name, Annotated[MacroForm, BeforeValidator(_macro, json_schema_input_type=MacroForm | str)]] = {}
     system: SystemForm = SystemForm()
     patterns: PatternTable = {}
     metadata: dict[str, Any] = {}
