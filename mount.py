@@ -149,7 +149,7 @@ def _serve(
     from automation.actions import Commands
     from automation.bus import Bus
     from automation.service import Service
-    from automation.workspace import Workspace
+    from automation.workspace import Trash, Workspace
     from vexfs_fuse.control import ControlTree, Mount
     from vexfs_fuse.metrics import SessionMetrics
     from vexfs_fuse.server import LateCache, Server
@@ -158,7 +158,8 @@ def _serve(
     bus = Bus()
     commands = Commands(place.mountpoint)
     cache = LateCache()
-    workspace = Workspace(place.root_fd, bus.publish, cache)
+    trash = Trash(place.root_fd, settings.actions.trash_age, settings.actions.trash_size)
+    workspace = Workspace(place.root_fd, bus.publish, cache, trash)
     service = Service(
         bus,
         workspace=workspace,

@@ -55,6 +55,7 @@ from automation.triggers.pattern_desk import PatternDesk
 from automation.usage import Usage
 from automation.workspace import Workspace
 
+TRASH_PACE: Final = 3600.0  # seconds between two looks for what is too old in the trash
 log: Final = logging.getLogger(__name__)
 
 
@@ -167,6 +168,7 @@ class Service:
         try:
             async with self.scripts, trio.open_nursery() as nursery:
                 await nursery.start(self.heartbeat.run)
+                nursery.start_soon(self._empty_trash)
                 if self.journal is not None:
                     await nursery.start(self.journal.run)
                 await nursery.start(self.runner.run)
@@ -181,6 +183,7 @@ class Service:
         finally:
             with trio.CancelScope(shield=True):
                 await self._web.aclose()
+                self.workspace.trash.close()
                 await self.commands.aclose()
                 if self.journal is not None:
                     await self.journal.aclose()
@@ -210,6 +213,11 @@ class Service:
     def _definitions(self) -> dict[str, Any]:
         entries = self.library.entries.values()
         return {entry.file: entry.definition for entry in entries if entry.definition is not None}
+
+    async def _empty_trash(self) -> None:
+        while True:
+            await trio.to_thread.run_sync(self.workspace.trash.purge)
+            await trio.sleep(TRASH_PACE)
 
     def _load(self) -> Load:
         """What the system state is judged by."""

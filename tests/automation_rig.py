@@ -85,7 +85,11 @@ class Rig:
 
     def files(self) -> list[str]:
         """Every file below the root."""
-        return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
+        return sorted(
+            str(p.relative_to(self.root))
+            for p in self.root.rglob("*")
+            if p.is_file() and ".vexfs-tmp-trash" not in p.parts
+        )
 
 
 @asynccontextmanager

@@ -53,8 +53,9 @@ class Tree:
         return [f"{e.type} {e.path}" + (f">{e.dest}" if e.dest is not None else "") for e in self.events()]
 
     def names(self) -> list[str]:
-        """Every path in the tree, hidden ones too."""
-        return sorted(str(path.relative_to(self.top)) for path in self.top.rglob("*"))
+        """Every path in the tree, hidden ones too, but for the trash."""
+        paths = (path.relative_to(self.top) for path in self.top.rglob("*"))
+        return sorted(str(path) for path in paths if path.parts[0] != ".vexfs-tmp-trash")
 
 
 @contextmanager

@@ -45,7 +45,8 @@ class ActionContext:
     `cause` marks each event that it brings about. `variables` is what templates see, plain JSON values throughout:
     `event`, `steps`, `state`, `vars`, `input`, `run`. `key` is the same whenever this execution of the step is tried
     again. `executor` is the one door through which actions are done, those of scripts too; `progress(done, total)` is
-    told, in any unit, how far long work is.
+    told, in any unit, how far long work is. To `undo` each effect on the tree adds plain JSON, from which the action
+    `undo` takes all of it back, what a failed action had done before included.
     """
 
     equipment: Equipment
@@ -54,6 +55,7 @@ class ActionContext:
     executor: Executor
     key: str = ""
     progress: Callable[[int, int], None] = no_progress
+    undo: list[dict[str, Any]] = field(default_factory=list)
 
     async def effect(self, action: Action) -> Any:
         """What another action results in, through the same door."""

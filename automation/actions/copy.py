@@ -32,6 +32,8 @@ class Copy(BaseModel):
             recursive=self.recursive,
             parents=self.parents,
             cause=context.cause,
+            undo=context.undo,
+            progress=context.progress,
         )
         return {"path": path, "size": size}
 

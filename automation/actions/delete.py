@@ -13,19 +13,25 @@ from automation.errors import WorldError
 
 
 class Delete(BaseModel):
-    """A directory must be empty unless `recursive`; symbolic links are removed, never followed."""
+    """A directory must be empty unless `recursive`; symbolic links are removed, never followed.
+
+    What goes is kept in the trash unless `keep` is false.
+    """
 
     model_config = STRICT
     type: Literal["delete"] = "delete"
     path: TreePath
     recursive: bool = False
     missing_ok: bool = False
+    keep: bool = True
 
     async def perform(self, context: ActionContext) -> Any:
         """`{deleted}`: how many names were removed."""
         if self.missing_ok and not await context.workspace.exists(self.path):
             return {"deleted": 0}
-        return {"deleted": await context.workspace.delete(self.path, recursive=self.recursive, cause=context.cause)}
+        undo = context.undo if self.keep else None
+        count = await context.workspace.delete(self.path, recursive=self.recursive, cause=context.cause, undo=undo)
+        return {"deleted": count}
 
     async def foresee(self, view: Foresight) -> Foreseen:
         """How many names would be removed."""

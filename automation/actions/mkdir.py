@@ -22,7 +22,9 @@ class Mkdir(BaseModel):
 
     async def perform(self, context: ActionContext) -> Any:
         """`{path, created}`; `created` is false if it was there."""
-        created = await context.workspace.mkdir(self.path, parents=self.parents, mode=self.mode, cause=context.cause)
+        created = await context.workspace.mkdir(
+            self.path, parents=self.parents, mode=self.mode, cause=context.cause, undo=context.undo
+        )
         return {"path": self.path.strip("/"), "created": created}
 
     async def foresee(self, view: Foresight) -> Foreseen:

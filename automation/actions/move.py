@@ -24,7 +24,13 @@ class Move(BaseModel):
     async def perform(self, context: ActionContext) -> Any:
         """`{path}`, the new one."""
         path = await context.workspace.move(
-            self.source, self.target, overwrite=self.overwrite, parents=self.parents, cause=context.cause
+            self.source,
+            self.target,
+            overwrite=self.overwrite,
+            parents=self.parents,
+            cause=context.cause,
+            undo=context.undo,
+            progress=context.progress,
         )
         return {"path": path}
 

@@ -21,7 +21,7 @@ class SetMode(BaseModel):
 
     async def perform(self, context: ActionContext) -> Any:
         """`{mode, before}` as octal text."""
-        before = await context.workspace.chmod(self.path, self.mode, cause=context.cause)
+        before = await context.workspace.chmod(self.path, self.mode, cause=context.cause, undo=context.undo)
         return {"mode": f"{self.mode:04o}", "before": f"{before:04o}"}
 
     async def foresee(self, view: Foresight) -> Foreseen:

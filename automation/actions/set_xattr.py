@@ -25,9 +25,11 @@ class SetXattr(BaseModel):
         """`{name, value}` as set; `value` is null if it was removed."""
         name = self._full_name
         if self.value is None:
-            await context.workspace.removexattr(self.path, name, cause=context.cause)
+            await context.workspace.removexattr(self.path, name, cause=context.cause, undo=context.undo)
         else:
-            await context.workspace.setxattr(self.path, name, as_bytes(_text(self.value)), cause=context.cause)
+            await context.workspace.setxattr(
+                self.path, name, as_bytes(_text(self.value)), cause=context.cause, undo=context.undo
+            )
         return {"name": name, "value": self.value}
 
     async def foresee(self, view: Foresight) -> Foreseen:

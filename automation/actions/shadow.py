@@ -84,9 +84,10 @@ class Shadow:
         found, above = self._find(path), _plain(path)
         if isinstance(found, bytes | _Gone):
             raise _missing("list", path)
-        real = await self._real.listdir(found) if isinstance(found, str) else []
-        names = {one.path.rpartition("/")[2] for one in real}
-        names |= {name.rpartition("/")[2] for name in self._changed if name.rpartition("/")[0] == above}
+        new = [name for name in self._changed if name.rpartition("/")[0] == above]
+        there = isinstance(found, str) and (not new or await self._real.exists(found))
+        real = await self._real.listdir(str(found)) if there else []
+        names = {one.path.rpartition("/")[2] for one in real} | {name.rpartition("/")[2] for name in new}
         paths = [f"{above}/{name}" if above else name for name in sorted(names)]
         return [await self.stat(one, follow=False) for one in paths if await self.exists(one)]
 

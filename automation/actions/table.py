@@ -10,13 +10,16 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from automation.actions.archive import Archive
 from automation.actions.checksum import Checksum
 from automation.actions.command import Command
 from automation.actions.copy import Copy
 from automation.actions.delete import Delete
 from automation.actions.emit_event import EmitEvent
+from automation.actions.extract import Extract
 from automation.actions.form import Action
 from automation.actions.http import Http
+from automation.actions.link import Link
 from automation.actions.list import List
 from automation.actions.log import Log
 from automation.actions.lua import Lua
@@ -24,8 +27,11 @@ from automation.actions.mkdir import Mkdir
 from automation.actions.move import Move
 from automation.actions.read import Read
 from automation.actions.set_mode import SetMode
+from automation.actions.set_owner import SetOwner
 from automation.actions.set_xattr import SetXattr
+from automation.actions.snapshot import Snapshot
 from automation.actions.stat import Stat
+from automation.actions.undo import Undo
 from automation.actions.update_state import UpdateState
 from automation.actions.write import Write
 
@@ -40,7 +46,13 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "list": List,
         "stat": Stat,
         "set_mode": SetMode,
+        "set_owner": SetOwner,
         "set_xattr": SetXattr,
+        "link": Link,
+        "archive": Archive,
+        "extract": Extract,
+        "snapshot": Snapshot,
+        "undo": Undo,
         "checksum": Checksum,
         "command": Command,
         "http": Http,

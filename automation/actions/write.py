@@ -36,6 +36,7 @@ class Write(BaseModel):
             overwrite=self.overwrite,
             parents=self.parents,
             cause=context.cause,
+            undo=context.undo,
         )
         return {"path": path, "written": len(data)}
 

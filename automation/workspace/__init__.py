@@ -7,8 +7,9 @@ note it in a `trail`; back in the trio thread the trail tells the kernel what to
 
 from automation.workspace.stats import FileStat
 from automation.workspace.trail import KernelCache, NoKernelCache
+from automation.workspace.trash import Trash
 from automation.workspace.workspace import Reading, Workspace
 
 TEMPORARY_PREFIX = ".vexfs-tmp-"
 
-__all__ = ["TEMPORARY_PREFIX", "FileStat", "KernelCache", "NoKernelCache", "Reading", "Workspace"]
+__all__ = ["TEMPORARY_PREFIX", "FileStat", "KernelCache", "NoKernelCache", "Reading", "Trash", "Workspace"]

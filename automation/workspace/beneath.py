@@ -206,6 +206,16 @@ def handle(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
+@contextmanager
+def held(at: Place) -> Iterator[int]:
+    """The object itself, whatever becomes of its name, as an O_PATH descriptor; never what a symbolic link leads to."""
+    fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def mount_id(fd: int) -> str:
     """Which mount `fd` lies on; a rename between two of them is not possible."""
     with open(f"/proc/self/fdinfo/{fd}") as lines:

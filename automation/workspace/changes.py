@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from automation.workspace import beneath, copying, removal, staging
 from automation.workspace.beneath import Place
 from automation.workspace.copying import Check
-from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
 
 FILE_MODE: Final = 0o644
@@ -49,22 +48,14 @@ def _make(root_fd: int, path: str, mode: int | None, trail: Trail) -> bool:
         except FileExistsError:
             os.close(beneath.open_beneath(root_fd, beneath.split(path), os.O_PATH | os.O_DIRECTORY))
             return False
-        with _held(at) as fd:
+        with beneath.held(at) as fd:
             if mode is not None:
                 os.chmod(beneath.handle(fd), mode)
+            inode = os.fstat(fd).st_ino
             trail.stale_entry(at.path)
-            trail.note("dir.created", at.path, inode=os.fstat(fd).st_ino, attrs={"kind": "dir"})
+            trail.note("dir.created", at.path, inode=inode, attrs={"kind": "dir"})
+            trail.undoable("mkdir", at.path, inode=inode)
     return True
-
-
-@contextmanager
-def _held(at: Place) -> Iterator[int]:
-    """The object itself, whatever becomes of its name, as an O_PATH descriptor; never what a symbolic link leads to."""
-    fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def write_file(root_fd: int, path: str, data: bytes, mode: int | None, *, overwrite: bool, trail: Trail) -> str:
@@ -75,14 +66,14 @@ def write_file(root_fd: int, path: str, data: bytes, mode: int | None, *, overwr
         _inherit(at, new.fd)
         if mode is not None:
             os.fchmod(new.fd, mode)
-        replaced = new.publish(overwrite=overwrite)
+        replaced = new.publish(overwrite=overwrite, trail=trail)
         trail.stale_entry(at.path)
         trail.note_file(at.path, os.fstat(new.fd), replaced)
         return at.path
 
 
 def _inherit(at: Place, fd: int) -> None:
-    with suppress(FileNotFoundError), _held(at) as old:
+    with suppress(FileNotFoundError), beneath.held(at) as old:
         if stat.S_ISREG(os.fstat(old).st_mode):
             copying.copy_identity(old, fd, privileges=False)  # new content, as after any write
 
@@ -108,6 +99,12 @@ def append_file(root_fd: int, path: str, data: bytes, mode: int | None, trail: T
         trail.stale_entry(at.path) if created else trail.stale_content(at.path)
         if created:
             trail.note("file.created", at.path, inode=after.st_ino, size=0, attrs={"kind": "file"})
+            trail.undoable("made", at.path, inode=after.st_ino)
+        else:
+            sizes = {"size": before.st_size, "after": after.st_size}
+            trail.undoable(
+                "appended", at.path, inode=after.st_ino, atime=before.st_atime_ns, mtime=before.st_mtime_ns, **sizes
+            )
         trail.note_opened(at.path, after.st_ino, before.st_size, append=True)
         trail.note(
             "file.written", at.path, inode=after.st_ino, offset=before.st_size, length=len(data), size=after.st_size
@@ -126,22 +123,28 @@ def move(root_fd: int, source: str, target: str, *, overwrite: bool, check: Chec
             copy(root_fd, old.path, new.path, overwrite=overwrite, recursive=True, check=check, trail=trail)
             removal.remove(old, recursive=True, check=lambda: None, trail=trail)
             return new.path
-        covered = _rename(old, new, overwrite=overwrite)
+        covered = _rename(old, new, overwrite=overwrite, trail=trail)
+        trail.undoable("moved", old.path, to=new.path, inode=info.st_ino)
         for parent in {old.directory: old.parent, new.directory: new.parent}.values():
             beneath.sync_directory(parent)
         trail.stale_entry(old.path)
         trail.stale_entry(new.path)
-        _note_rename(old.path, new.path, info, covered, trail)
+        trail.note_renamed(old.path, new.path, info, covered)
         return new.path
 
 
-def _rename(old: Place, new: Place, *, overwrite: bool) -> os.stat_result | None:
+def _rename(old: Place, new: Place, *, overwrite: bool, trail: Trail) -> os.stat_result | None:
     try:
         staging.rename_new(old, new)
     except FileExistsError:
         if not overwrite:
             raise
         covered = os.stat(new.name, dir_fd=new.parent, follow_symlinks=False)
+        if trail.trash is not None and not stat.S_ISDIR(covered.st_mode) and not _is_directory(old):
+            kept = trail.trash.exchange(old, new)
+            if kept is not None:
+                trail.undoable("kept", new.path, trash=kept, inode=covered.st_ino)
+            return covered
         beneath.rename(old, new)
         if beneath.exists(old):  # two names of one file, for which rename does nothing
             os.unlink(old.name, dir_fd=old.parent)
@@ -149,19 +152,8 @@ def _rename(old: Place, new: Place, *, overwrite: bool) -> os.stat_result | None
     return None
 
 
-def _note_rename(old: str, new: str, info: os.stat_result, covered: os.stat_result | None, trail: Trail) -> None:
-    kind = kind_of(info.st_mode)
-    trail.note(
-        "dir.renamed" if kind == "dir" else "file.renamed",
-        old,
-        new,
-        inode=info.st_ino,
-        size=info.st_size,
-        attrs={"kind": kind},
-    )
-    if covered is not None and kind != "dir":
-        attrs = {"from": old, "size_before": covered.st_size}
-        trail.note("file.replaced", new, inode=info.st_ino, size=info.st_size, attrs=attrs)
+def _is_directory(at: Place) -> bool:
+    return stat.S_ISDIR(os.stat(at.name, dir_fd=at.parent, follow_symlinks=False).st_mode)
 
 
 def copy(
@@ -191,23 +183,79 @@ def copy(
 
 def change_mode(root_fd: int, path: str, mode: int, trail: Trail) -> tuple[str, int]:
     """Set the permission bits; the path and the bits before."""
-    with beneath.place(root_fd, path, follow=True) as at, _held(at) as fd:
+    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
         before = os.fstat(fd)
         os.chmod(beneath.handle(fd), mode)
         trail.stale_content(at.path)
         old = stat.S_IMODE(before.st_mode)
+        trail.undoable("mode", at.path, inode=before.st_ino, mode=old)
         trail.note("file.attr.mode", at.path, inode=before.st_ino, attrs={"mode": oct(mode), "before": oct(old)})
         return at.path, old
 
 
 def change_xattr(root_fd: int, path: str, name: str, value: bytes | None, trail: Trail) -> str:
     """Set an extended attribute, or remove it when `value` is None."""
-    with beneath.place(root_fd, path, follow=True) as at, _held(at) as fd:
+    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
+        before, inode = _attribute(fd, name), os.fstat(fd).st_ino
         if value is None:
             os.removexattr(beneath.handle(fd), name)
         else:
             os.setxattr(beneath.handle(fd), name, value)
         trail.stale_content(at.path)
+        old = None if before is None else base64.b64encode(before).decode()
+        trail.undoable("xattr", at.path, inode=inode, name=name, value=old)
         attrs = {"name": name, "removed": True} if value is None else {"name": name, "length": len(value)}
-        trail.note("file.attr.xattr", at.path, inode=os.fstat(fd).st_ino, attrs=attrs)
+        trail.note("file.attr.xattr", at.path, inode=inode, attrs=attrs)
         return at.path
+
+
+def _attribute(fd: int, name: str) -> bytes | None:
+    try:
+        return os.getxattr(beneath.handle(fd), name)
+    except OSError:  # there is none
+        return None
+
+
+def change_owner(root_fd: int, path: str, uid: int, gid: int, trail: Trail) -> tuple[int, int]:
+    """Set user and group (-1 leaves one as it is); those before. As with chown, suid and sgid go."""
+    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
+        before = os.fstat(fd)
+        os.chown(beneath.handle(fd), uid, gid)
+        after = os.fstat(fd)
+        trail.stale_content(at.path)
+        old = {"uid": before.st_uid, "gid": before.st_gid}
+        trail.undoable("owner", at.path, inode=before.st_ino, mode=stat.S_IMODE(before.st_mode), **old)
+        attrs = {"uid": after.st_uid, "gid": after.st_gid}
+        trail.note("file.attr.owner", at.path, inode=before.st_ino, attrs=attrs)
+        return before.st_uid, before.st_gid
+
+
+def link(root_fd: int, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
+    """One more name, `path`, for the file `target`."""
+    with beneath.place(root_fd, target, follow=True) as old, beneath.place(root_fd, path) as new:
+        here = Place(new.parent, staging.temporary_name(), new.path)
+        os.link(old.name, here.name, src_dir_fd=old.parent, dst_dir_fd=here.parent, follow_symlinks=False)
+        info = _publish_name(here, new, overwrite=overwrite, trail=trail)
+        trail.note("file.linked", old.path, new.path, inode=info.st_ino, attrs={"nlink": info.st_nlink})
+        return new.path
+
+
+def symlink(root_fd: int, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
+    """A symbolic link `path` that holds the text `target`."""
+    with beneath.place(root_fd, path) as new:
+        here = Place(new.parent, staging.temporary_name(), new.path)
+        os.symlink(target, here.name, dir_fd=here.parent)
+        info = _publish_name(here, new, overwrite=overwrite, trail=trail)
+        trail.note("file.symlinked", new.path, inode=info.st_ino, attrs={"target": target, "kind": "symlink"})
+        return new.path
+
+
+def _publish_name(here: Place, new: Place, *, overwrite: bool, trail: Trail) -> os.stat_result:
+    try:
+        staging.publish_name(here, new, overwrite=overwrite, trail=trail)
+        beneath.sync_directory(new.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(here.name, dir_fd=here.parent)
+    trail.stale_entry(new.path)
+    return os.stat(new.name, dir_fd=new.parent, follow_symlinks=False)

@@ -1,6 +1,6 @@
 """Copies that lose nothing: data (shared, in the kernel, or by hand), holes, mode, owner, times and attributes.
 
-`check` is called between pieces of at most 16 MiB and raises when the copy shall stop.
+`check` is called between pieces of at most 16 MiB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from automation.workspace.beneath import Place
 from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
 
-Check = Callable[[], None]
+Check = Callable[[int], None]
+"""Is told how many bytes were copied since the last call, and raises when the copy shall stop."""
 
 _FICLONE: Final = 0x40049409
 _PIECE: Final = 16 << 20
@@ -71,7 +72,7 @@ def _extents(fd: int, info: os.stat_result) -> Iterator[tuple[int, int]]:
 def _copy_range(source: int, target: int, at: int, end: int, check: Check) -> None:
     in_kernel = True
     while at < end:
-        check()
+        check(0)
         count = min(end - at, _PIECE)
         done = 0
         if in_kernel:
@@ -81,6 +82,7 @@ def _copy_range(source: int, target: int, at: int, end: int, check: Check) -> No
         if done == 0:
             done = _copy_by_hand(source, target, min(count, _BUFFER), at)
         at += done
+        check(done)
 
 
 def _copy_by_hand(source: int, target: int, count: int, at: int) -> int:
@@ -143,7 +145,7 @@ def copy_file(source: Place, target: Place, *, overwrite: bool, check: Check, tr
         with staging.staged(target, 0o600) as new:
             copy_data(fd, new.fd, check)
             copy_attributes(fd, new.fd)
-            replaced = new.publish(overwrite=overwrite)
+            replaced = new.publish(overwrite=overwrite, trail=trail)
             info = os.fstat(new.fd)
     finally:
         os.close(fd)
@@ -158,7 +160,7 @@ def copy_tree(source: Place, target: Place, *, overwrite: bool, check: Check, tr
     here = Place(target.parent, staging.temporary_name(), target.path)  # its events are those of the final name
     try:
         _copy_directory(source, here, check, made)
-        _publish_tree(here, target, overwrite=overwrite)
+        publish_tree(here, target, overwrite=overwrite, trail=trail)
     finally:
         with suppress(FileNotFoundError):  # what failed, or what was replaced
             removal.remove(here, recursive=True, check=lambda: None, trail=Trail(None))
@@ -167,13 +169,12 @@ def copy_tree(source: Place, target: Place, *, overwrite: bool, check: Check, tr
     trail.stale_entry(target.path)
 
 
-def _publish_tree(made: Place, target: Place, *, overwrite: bool) -> None:
-    try:
-        staging.rename_new(made, target)
-    except FileExistsError:
-        if not overwrite:
-            raise
-        beneath.rename(made, target, beneath.EXCHANGE)
+def publish_tree(made: Place, target: Place, *, overwrite: bool, trail: Trail) -> None:
+    """Give a directory that was made beside the target its name."""
+    if trail.trash is None and overwrite and beneath.exists(target):
+        beneath.rename(made, target, beneath.EXCHANGE)  # what was there has the temporary name now, and goes with it
+    else:
+        staging.publish_name(made, target, overwrite=overwrite, trail=trail)
 
 
 @dataclass(slots=True)
@@ -194,7 +195,7 @@ def _copy_directory(source: Place, target: Place, check: Check, trail: Trail) ->
     levels = [_enter(source, target, trail)]
     try:
         while levels:
-            check()
+            check(0)
             level = levels[-1]
             if level.names:
                 name = level.names.pop()
@@ -242,12 +243,7 @@ def replace_link(source: Place, target: Place, *, overwrite: bool, trail: Trail)
     here = Place(target.parent, staging.temporary_name(), target.path)
     try:
         copy_link(source, here, made)
-        try:
-            staging.rename_new(here, target)
-        except FileExistsError:
-            if not overwrite:
-                raise
-            beneath.rename(here, target)
+        staging.publish_name(here, target, overwrite=overwrite, trail=trail)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(here.name, dir_fd=here.parent)

@@ -7,11 +7,16 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from automation.workspace import beneath
+from automation.workspace.appearance import note_disappearance
 from automation.workspace.beneath import Place
 from automation.workspace.stats import kind_of
 from automation.workspace.trail import Trail
+
+if TYPE_CHECKING:
+    from automation.workspace.trash import Trash
 
 
 @dataclass(slots=True)
@@ -29,11 +34,30 @@ def remove(at: Place, *, recursive: bool, check: Callable[[], None], trail: Trai
     What was removed before an error or a stop stays removed and is in `trail`.
     """
     info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
+    if trail.trash is not None and not (stat.S_ISDIR(info.st_mode) and not recursive and _filled(at)):
+        return _put_away(at, trail.trash, trail)
     if not stat.S_ISDIR(info.st_mode):
         return _unlink(at, info, trail)
     if not recursive:
         return _rmdir(at, trail)
     return _remove_tree(at, check, trail)
+
+
+def _put_away(at: Place, trash: Trash, trail: Trail) -> int:
+    entry = trash.keep(at)
+    kept = trash.place(entry)
+    inode = os.stat(kept.name, dir_fd=kept.parent, follow_symlinks=False).st_ino
+    trail.undoable("kept", at.path, trash=entry, inode=inode)
+    return note_disappearance(kept, trail, at)
+
+
+def _filled(at: Place) -> bool:
+    """Whether a directory has anything in it."""
+    fd = os.open(at.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
+    try:
+        return bool(os.listdir(fd))
+    finally:
+        os.close(fd)
 
 
 def _unlink(at: Place, info: os.stat_result, trail: Trail) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from automation.workspace import beneath
 from automation.workspace.beneath import Place
+from automation.workspace.trail import Trail
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -27,17 +29,19 @@ class Staged:
     target: Place
     name: bytes | None
 
-    def publish(self, *, overwrite: bool) -> os.stat_result | None:
+    def publish(self, *, overwrite: bool, trail: Trail) -> os.stat_result | None:
         """Give the file its name; the stat of what it replaced, if anything. FileExistsError when it may not."""
         os.fsync(self.fd)
-        replaced = None
+        replaced, inode = None, os.fstat(self.fd).st_ino
         try:
             self._take()
+            trail.undoable("made", self.target.path, inode=inode)
         except FileExistsError:
             if not overwrite:
                 raise
             replaced = os.stat(self.target.name, dir_fd=self.target.parent, follow_symlinks=False)
-            self._replace()
+            replace(self._named(), self.target, replaced.st_ino, inode, trail)
+            self.name = None
         beneath.sync_directory(self.target.parent)
         return replaced
 
@@ -48,13 +52,12 @@ class Staged:
             rename_new(temporary_place(self.target, self.name), self.target)
             self.name = None
 
-    def _replace(self) -> None:
+    def _named(self) -> Place:
         if self.name is None:
             name = temporary_name()
             os.link(beneath.handle(self.fd), name, dst_dir_fd=self.target.parent, follow_symlinks=True)
             self.name = name
-        beneath.rename(temporary_place(self.target, self.name), self.target)
-        self.name = None
+        return temporary_place(self.target, self.name)
 
     def discard(self) -> None:
         """Close, and remove what has not been published."""
@@ -105,3 +108,35 @@ def rename_new(source: Place, target: Place) -> None:
         if beneath.exists(target):
             raise FileExistsError(0, "File exists", target.path) from None
         beneath.rename(source, target)
+
+
+def publish_name(made: Place, target: Place, *, overwrite: bool, trail: Trail) -> None:
+    """Give what was made beside the target, under a temporary name, its own; FileExistsError if that is taken."""
+    inode = os.stat(made.name, dir_fd=made.parent, follow_symlinks=False).st_ino
+    try:
+        rename_new(made, target)
+        trail.undoable("made", target.path, inode=inode)
+    except FileExistsError:
+        if not overwrite:
+            raise
+        before = os.stat(target.name, dir_fd=target.parent, follow_symlinks=False).st_ino
+        replace(made, target, before, inode, trail)
+
+
+def replace(new: Place, target: Place, before: int, inode: int, trail: Trail) -> None:
+    """Give `new` the name of the object `before`, kept where there is a trash. Only a directory replaces one."""
+    trash = None if _is_directory(target) and not _is_directory(new) else trail.trash
+    kept = trash.exchange(new, target) if trash is not None else None
+    if kept is not None:
+        trail.undoable("replaced", target.path, trash=kept, inode=inode, before=before)
+    elif trash is None:
+        beneath.rename(new, target)  # refuses to put a file in a directory's place
+    else:
+        trail.undoable("made", target.path, inode=inode)
+
+
+def _is_directory(at: Place) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(at.name, dir_fd=at.parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False

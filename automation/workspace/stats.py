@@ -94,3 +94,15 @@ def list_directory(root_fd: int, path: str) -> list[FileStat]:
         return found
     finally:
         os.close(fd)
+
+
+def weigh(root_fd: int, path: str) -> int:
+    """How many bytes of content a name and all below it have."""
+    with beneath.place(root_fd, path, follow=True) as at:
+        info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
+        total = info.st_size
+        if stat.S_ISDIR(info.st_mode):
+            total = 0
+            for _, _, names, fd in os.fwalk(at.name, dir_fd=at.parent):
+                total += sum(os.stat(name, dir_fd=fd, follow_symlinks=False).st_size for name in names)
+        return total

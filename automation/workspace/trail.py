@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from automation.events import NO_ATTRS, Cause, SemanticEvent
+from automation.workspace.stats import kind_of
+
+if TYPE_CHECKING:
+    from automation.workspace.trash import Trash
 
 
 class KernelCache(Protocol):
@@ -30,12 +34,16 @@ class NoKernelCache:
 
 
 class Trail:
-    """The events of one effect in the order in which they happened, all with one cause, and the stale names.
+    """The events of one effect in the order in which they happened, with one cause; the stale names; how it is undone.
+
+    What it deletes or replaces is kept in `trash` if there is one.
 
     `note_*` may be called in any thread, one at a time; `tell` only in the trio thread.
     """
 
-    def __init__(self, cause: Cause | None) -> None:
+    def __init__(self, cause: Cause | None, trash: Trash | None = None) -> None:
+        self.trash: Final = trash
+        self.undo: Final[list[dict[str, Any]]] = []
         self._cause = cause
         self._events: list[SemanticEvent] = []
         self._entries: dict[str, None] = {}
@@ -56,6 +64,10 @@ class Trail:
             **fields,
         )
         self._events.append(event)
+
+    def undoable(self, op: str, path: str, **facts: Any) -> None:
+        """Note how what was just done is undone; see `undoing`."""
+        self.undo.append({"op": op, "path": path, **facts})
 
     def stale_entry(self, path: str) -> None:
         """The name `path` now stands for something else, or nothing."""
@@ -95,6 +107,15 @@ class Trail:
             "nlink": info.st_nlink,
         }
         self.note("file.closed", path, inode=info.st_ino, size=info.st_size, attrs=attrs)
+
+    def note_renamed(self, old: str, new: str, info: os.stat_result, covered: os.stat_result | None = None) -> None:
+        """`old` is called `new` now, and `covered` is gone."""
+        kind = kind_of(info.st_mode)
+        name = "dir.renamed" if kind == "dir" else "file.renamed"
+        self.note(name, old, new, inode=info.st_ino, size=info.st_size, attrs={"kind": kind})
+        if covered is not None and kind != "dir":
+            attrs = {"from": old, "size_before": covered.st_size}
+            self.note("file.replaced", new, inode=info.st_ino, size=info.st_size, attrs=attrs)
 
     def fork(self) -> Trail:
         """A trail with the same cause, for what may yet be undone before anyone can see it."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
 from automation.errors import WorldError
 from automation.events import Cause, SemanticEvent
-from automation.workspace import beneath, changes, copying, removal, stats
+from automation.workspace import beneath, changes, copying, removal, stats, undoing
+from automation.workspace.reasons import reason
 from automation.workspace.stats import FileStat
 from automation.workspace.trail import KernelCache, Trail
+from automation.workspace.trash import Trash
+from automation.workspace.watching import Progress, watching
 
 T = TypeVar("T")
+Undo = list[dict[str, Any]]
 
 READ_LIMIT: Final = 16 << 20
 _THREADS: Final = 8  # of our own, so that slow effects never take the filesystem's
@@ -51,9 +55,19 @@ class Workspace:
     `/.vexfs` and links that lead out are refused. The work happens in at most 8 threads and stops between pieces when
     cancelled; a file is replaced whole or not at all. Afterwards the kernel is told what to forget, then events with
     the `cause` are published, as for an ordinary program. Everything that fails is a WorldError with one sentence.
+
+    With a list as `undo`, an effect adds to it what `undo` needs to take it back, and what it deletes or replaces is
+    kept in the trash for that.
     """
 
-    def __init__(self, root_fd: int, publish: Callable[[SemanticEvent], None], forget: KernelCache) -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        publish: Callable[[SemanticEvent], None],
+        forget: KernelCache,
+        trash: Trash | None = None,
+    ) -> None:
+        self.trash: Final = trash or Trash(root_fd)
         self._root: Final = root_fd
         self._publish: Final = publish
         self._cache: Final = forget
@@ -96,6 +110,7 @@ class Workspace:
         overwrite: bool = True,
         parents: bool = False,
         cause: Cause | None = None,
+        undo: Undo | None = None,
     ) -> str:
         """Write a whole file in one step, or `append` in place; the path without symbolic links.
 
@@ -109,7 +124,7 @@ class Workspace:
                 return changes.append_file(self._root, path, data, mode, trail)
             return changes.write_file(self._root, path, data, mode, overwrite=overwrite, trail=trail)
 
-        return await self._change(f"write '{path}'", work, cause)
+        return await self._change(f"write '{path}'", work, cause, undo)
 
     async def copy(
         self,
@@ -120,6 +135,8 @@ class Workspace:
         recursive: bool = False,
         parents: bool = False,
         cause: Cause | None = None,
+        undo: Undo | None = None,
+        progress: Progress | None = None,
     ) -> tuple[str, int]:
         """Copy with mode, owner, times, attributes and holes, complete or not at all; path and size of the copy.
 
@@ -130,15 +147,23 @@ class Workspace:
             there = _into(source, target)
             if parents:
                 changes.make_parents(self._root, there, trail)
-            check = trio.from_thread.check_cancelled
+            check = watching(progress, lambda: stats.weigh(self._root, source))
             return changes.copy(
                 self._root, source, there, overwrite=overwrite, recursive=recursive, check=check, trail=trail
             )
 
-        return await self._change(f"copy '{source}' to '{target}'", work, cause)
+        return await self._change(f"copy '{source}' to '{target}'", work, cause, undo)
 
     async def move(
-        self, source: str, target: str, *, overwrite: bool = False, parents: bool = False, cause: Cause | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        overwrite: bool = False,
+        parents: bool = False,
+        cause: Cause | None = None,
+        undo: Undo | None = None,
+        progress: Progress | None = None,
     ) -> str:
         """Rename, across filesystems by copy and removal; the new path. A target that ends with `/` is a directory."""
 
@@ -146,52 +171,119 @@ class Workspace:
             there = _into(source, target)
             if parents:
                 changes.make_parents(self._root, there, trail)
-            check = trio.from_thread.check_cancelled
+            check = watching(progress, lambda: stats.weigh(self._root, source))
             return changes.move(self._root, source, there, overwrite=overwrite, check=check, trail=trail)
 
-        return await self._change(f"move '{source}' to '{target}'", work, cause)
+        return await self._change(f"move '{source}' to '{target}'", work, cause, undo)
 
-    async def delete(self, path: str, *, recursive: bool = False, cause: Cause | None = None) -> int:
+    async def delete(
+        self, path: str, *, recursive: bool = False, cause: Cause | None = None, undo: Undo | None = None
+    ) -> int:
         """Remove a name, with `recursive` a whole directory; the number of names removed."""
 
         def work(trail: Trail) -> int:
             with beneath.place(self._root, path) as at:
                 return removal.remove(at, recursive=recursive, check=trio.from_thread.check_cancelled, trail=trail)
 
-        return await self._change(f"delete '{path}'", work, cause)
+        return await self._change(f"delete '{path}'", work, cause, undo)
 
     async def mkdir(
-        self, path: str, *, parents: bool = False, mode: int | None = None, cause: Cause | None = None
+        self,
+        path: str,
+        *,
+        parents: bool = False,
+        mode: int | None = None,
+        cause: Cause | None = None,
+        undo: Undo | None = None,
     ) -> bool:
         """Make a directory (mode 0755 unless given); False if it was there already."""
         return await self._change(
             f"make the directory '{path}'",
             lambda trail: changes.make_directories(self._root, path, mode, parents=parents, trail=trail),
             cause,
+            undo,
         )
 
-    async def chmod(self, path: str, mode: int, *, cause: Cause | None = None) -> int:
+    async def chmod(self, path: str, mode: int, *, cause: Cause | None = None, undo: Undo | None = None) -> int:
         """Set the permission bits; the bits before."""
         _, before = await self._change(
-            f"set the mode of '{path}'", lambda trail: changes.change_mode(self._root, path, mode, trail), cause
+            f"set the mode of '{path}'", lambda trail: changes.change_mode(self._root, path, mode, trail), cause, undo
         )
         return before
 
-    async def setxattr(self, path: str, name: str, value: bytes, *, cause: Cause | None = None) -> None:
+    async def setxattr(
+        self, path: str, name: str, value: bytes, *, cause: Cause | None = None, undo: Undo | None = None
+    ) -> None:
         """Set an extended attribute such as `user.checksum`."""
         await self._change(
             f"set the attribute {name} of '{path}'",
             lambda trail: changes.change_xattr(self._root, path, name, value, trail),
             cause,
+            undo,
         )
 
-    async def removexattr(self, path: str, name: str, *, cause: Cause | None = None) -> None:
+    async def removexattr(self, path: str, name: str, *, cause: Cause | None = None, undo: Undo | None = None) -> None:
         """Remove an extended attribute."""
         await self._change(
             f"remove the attribute {name} of '{path}'",
             lambda trail: changes.change_xattr(self._root, path, name, None, trail),
             cause,
+            undo,
         )
+
+    async def chown(
+        self, path: str, uid: int, gid: int, *, cause: Cause | None = None, undo: Undo | None = None
+    ) -> tuple[int, int]:
+        """Set user and group, -1 for neither; those before."""
+        return await self._change(
+            f"set the owner of '{path}'",
+            lambda trail: changes.change_owner(self._root, path, uid, gid, trail),
+            cause,
+            undo,
+        )
+
+    async def link(
+        self,
+        target: str,
+        path: str,
+        *,
+        symbolic: bool = False,
+        overwrite: bool = False,
+        parents: bool = False,
+        cause: Cause | None = None,
+        undo: Undo | None = None,
+    ) -> str:
+        """One more name for a file, or with `symbolic` a link that holds the text `target`; its path."""
+
+        def work(trail: Trail) -> str:
+            if parents:
+                changes.make_parents(self._root, path, trail)
+            make = changes.symlink if symbolic else changes.link
+            return make(self._root, target, path, overwrite=overwrite, trail=trail)
+
+        return await self._change(f"link '{path}' to '{target}'", work, cause, undo)
+
+    async def undo(self, records: Sequence[Mapping[str, Any]], *, cause: Cause | None = None) -> int:
+        """Take effects back, the last one first; how many. WorldError names all that could not be, the rest is done."""
+
+        def work(trail: Trail) -> list[str]:
+            return undoing.undo(self._root, records, self.trash, trail)
+
+        failures = await self._change("undo", work, cause)
+        if failures:
+            raise WorldError(f"could not be undone: {'; '.join(failures)}")
+        return len(records)
+
+    async def change(
+        self,
+        what: str,
+        work: Callable[[int, Trail], T],
+        *,
+        cause: Cause | None = None,
+        undo: Undo | None = None,
+    ) -> T:
+        """Any other change: `work` gets the root and the trail, in a thread; `what` completes "cannot …"."""
+        return await self._change(what, lambda trail: work(self._root, trail), cause, undo)
 
     async def stat(self, path: str, *, follow: bool = True) -> FileStat:
         """What is known of a name; the empty path is the root."""
@@ -249,20 +341,25 @@ class Workspace:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
         except (OSError, ValueError) as error:
-            raise WorldError(f"cannot {what}: {_reason(error)}") from error
+            raise WorldError(f"cannot {what}: {reason(error)}") from error
 
-    async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None) -> T:
-        trail = Trail(cause)
+    async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None, undo: Undo | None = None) -> T:
+        trail = Trail(cause, self.trash if undo is not None and self.trash.keeps else None)
+
+        def done() -> T:
+            try:
+                return work(trail)
+            finally:
+                if trail.undo and trail.trash is not None:
+                    trail.trash.purge()
+
         try:
-            return await self._ask(what, lambda: work(trail))
+            return await self._ask(what, done)
         finally:
+            if undo is not None:
+                undo += trail.undo
             trail.tell(self._publish, self._cache)  # what was done before an error was done
 
 
 def _into(source: str, target: str) -> str:
     return f"{target}{source.rstrip('/').rpartition('/')[2]}" if target.endswith("/") else target
-
-
-def _reason(error: OSError | ValueError) -> str:
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -1,0 +1,155 @@
+"""What automations deleted or replaced is kept for a while, so that it can be brought back exactly as it was.
+
+The directory `.vexfs-tmp-trash` in the root of the tree takes it by a rename: nothing is copied but what lies on
+another filesystem. Its entries go when they are too old; the oldest ones when together they are too large or too many.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Final
+
+from automation.workspace import beneath, copying, removal, staging
+from automation.workspace.beneath import Place
+from automation.workspace.trail import Trail
+
+NAME: Final = beneath.TEMPORARY_PREFIX + b"trash"
+AGE: Final = 86_400.0
+SIZE: Final = 1 << 30
+MOST: Final = 10_000
+_BLOCK: Final = 512  # bytes in a unit of st_blocks
+
+
+class Trash:
+    """Entries are named by when they came, in nanoseconds, and at random. Call from any thread; all of it blocks."""
+
+    def __init__(self, root_fd: int, age: float = AGE, size: int = SIZE) -> None:
+        self._root: Final = root_fd
+        self._age: Final = age
+        self._size: Final = size
+        self._lock: Final = threading.Lock()
+        self._entries: OrderedDict[str, int] | None = None  # bytes of each, oldest first
+        self._fd = -1
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._size > 0
+
+    def place(self, entry: str) -> Place:
+        """Where an entry is; its path is one that is never shown."""
+        return Place(self._directory(), entry.encode(), f"{NAME.decode()}/{entry}")
+
+    def keep(self, at: Place) -> str:
+        """Take what is at `at`, name and all; the entry's name. `purge` when the events of it are noted."""
+        entry = f"{time.time_ns():020d}-{secrets.token_hex(6)}"
+        target = self.place(entry)
+        if beneath.mount_id(at.parent) == beneath.mount_id(target.parent):
+            beneath.rename(at, target)
+        else:
+            _carry(at, target)
+        self._account(entry, target)
+        return entry
+
+    def exchange(self, new: Place, target: Place) -> str | None:
+        """Give `new` the name `target`, and keep what had it; None if meanwhile nothing had it."""
+        try:
+            beneath.rename(new, target, beneath.EXCHANGE)
+        except FileNotFoundError:
+            beneath.rename(new, target)
+            return None
+        except OSError:  # a filesystem that cannot: keep first, and let the name stand for nothing for a moment
+            entry = self.keep(target)
+            beneath.rename(new, target)
+            return entry
+        return self.keep(new)
+
+    def restore(self, entry: str, at: Place) -> None:
+        """Put an entry back, to a name that is free."""
+        kept = self.place(entry)
+        if beneath.mount_id(at.parent) == beneath.mount_id(kept.parent):
+            staging.rename_new(kept, at)
+        else:
+            _carry(kept, at)
+        with self._lock:
+            if self._entries is not None:
+                self._entries.pop(entry, None)
+
+    def purge(self) -> int:
+        """Remove what is too old or too much; how many entries went."""
+        with self._lock:
+            if self._fd < 0 and not os.path.isdir(f"/proc/self/fd/{self._root}/{NAME.decode()}"):
+                return 0
+            entries = self._known()
+            oldest = time.time_ns() - int(self._age * 1e9)
+            total, count = sum(entries.values()), 0
+            for entry in list(entries):
+                if total <= self._size and len(entries) <= MOST and _born(entry) >= oldest:
+                    break
+                total -= entries.pop(entry)
+                with suppress(FileNotFoundError):
+                    removal.remove(self.place(entry), recursive=True, check=lambda: None, trail=Trail(None))
+                count += 1
+            return count
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _account(self, entry: str, at: Place) -> None:
+        weight = _weight(at)
+        with self._lock:
+            self._known()[entry] = weight
+
+    def _known(self) -> OrderedDict[str, int]:
+        if self._entries is None:
+            names = sorted(os.listdir(f"/proc/self/fd/{self._directory()}"))
+            self._entries = OrderedDict((name, _weight(self.place(name))) for name in names)
+        return self._entries
+
+    def _directory(self) -> int:
+        if self._fd < 0:
+            with suppress(FileExistsError):
+                os.mkdir(NAME, 0o700, dir_fd=self._root)
+            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(NAME, flags, dir_fd=self._root)
+        return self._fd
+
+
+def _carry(at: Place, target: Place) -> None:
+    """From another filesystem: a copy, then a removal."""
+    quiet, mode = Trail(None), os.stat(at.name, dir_fd=at.parent, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode):
+        copying.copy_tree(at, target, overwrite=False, check=lambda done: None, trail=quiet)
+    elif stat.S_ISREG(mode):
+        copying.copy_file(at, target, overwrite=False, check=lambda done: None, trail=quiet)
+    else:
+        copying.copy_link(at, target, quiet)
+    removal.remove(at, recursive=True, check=lambda: None, trail=quiet)
+
+
+def _born(entry: str) -> int:
+    digits = entry.partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _weight(at: Place) -> int:
+    """Bytes on the disk of a name and all below it."""
+    try:
+        info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
+        total = info.st_blocks * _BLOCK
+        if stat.S_ISDIR(info.st_mode):
+            for _, _, files, fd in os.fwalk(at.name, dir_fd=at.parent, follow_symlinks=False):
+                for name in files:
+                    total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks * _BLOCK
+    except OSError:
+        return 0
+    return total
