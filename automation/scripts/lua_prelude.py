@@ -148,7 +148,8 @@ local positional = {
   copy = {"source", "target"}, move = {"source", "target"}, delete = {"path"}, read = {"path"}, mkdir = {"path"},
   write = {"path", "content"}, list = {"path"}, stat = {"path"}, checksum = {"path", "algorithm"},
   set_mode = {"path", "mode"}, set_xattr = {"path", "name", "value"}, update_state = {"path", "value"},
-  emit_event = {"event", "data"}, http = {"url"}, command = {},
+  set_owner = {"path", "uid", "gid"}, link = {"target", "path"}, archive = {"sources", "target"}, undo = {},
+  extract = {"source", "target"}, snapshot = {"path"}, emit_event = {"event", "data"}, http = {"url"}, command = {},
 }
 
 local function fields_of(name, ...)
