@@ -167,6 +167,7 @@ def _serve(
         workflows=workflows[0],
         shown=workflows[1],
         kept=kept,
+        event_log=settings.event_log,
         dry_run=settings.dry_run,
         automation=settings.automation,
         keeping=settings.journal,
@@ -347,6 +348,9 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
         help="the automations (default: workflows/ beside SOURCE, else the shipped examples)",
     )
     add("--state-dir", metavar="DIR", help="what must outlive the mount (default: a directory of its own)")
+    add(
+        "--event-log", action=argparse.BooleanOptionalAction, help="what detection knows survives a kill (default: yes)"
+    )
     add("--volatile", action=argparse.BooleanOptionalAction, help="keep nothing that outlives the mount")
     add("--listen", metavar="ADDRESS", help="take events by HTTP: 127.0.0.1:PORT or unix:PATH (default: do not)")
     add("--token-file", metavar="FILE", help="holds the token they must bring (default: one is made, see the log)")

@@ -52,6 +52,7 @@ class Subscription:
         self.dropped = 0
         self.delivered = 0
         self.closed = False
+        self.remembered = 0  # a bit of its own, if what it accepts is to be recorded
         self._bus: Final = bus
         self._accept: Final = accept
         self._queue: Final[deque[SemanticEvent]] = deque()
@@ -73,10 +74,21 @@ class Subscription:
         self._on_ready = callback
         self._waits = True
 
-    def offer(self, event: SemanticEvent) -> None:
-        """Take an event from the bus; drops by policy when full."""
+    @property
+    def oldest(self) -> int | None:
+        """Number of the first event that waits."""
+        return self._queue[0].seq if self._queue else None
+
+    def requeue(self, events: Iterable[SemanticEvent]) -> None:
+        """Let events that were accepted in an earlier life wait before all others."""
+        self._queue.extendleft(reversed(list(events)))
+        if self._queue:
+            self._wake()
+
+    def offer(self, event: SemanticEvent) -> bool:
+        """Take an event from the bus, if it is wanted; drops by policy when full."""
         if self._accept is not None and not self._accept(event):
-            return
+            return False
         if len(self._queue) >= self.capacity:
             lost = event
             if self.overflow is Overflow.DROP_OLDEST:
@@ -89,6 +101,7 @@ class Subscription:
             self._queue.append(event)
         if self._waits:
             self._wake()
+        return True
 
     def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
         """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
@@ -137,14 +150,28 @@ class Bus:
     """Gives each event its sequence number and hands it to the subscriptions that want its type.
 
     Owns no queue: the bounds are those of the subscriptions. A subscription that raises is closed and logged.
+    `recorder` is told of each event that remembered subscriptions have accepted, with their bits. A muted bus drops
+    everything.
     """
 
     def __init__(self) -> None:
         self.seq = 0
+        self.first = 0
+        self.muted = False
+        self.recorder: Callable[[SemanticEvent, int], None] | None = None
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
         self._subscriptions: Final[list[Subscription]] = []
         self._routes: Final[dict[str, tuple[Subscription, ...]]] = {}
+
+    def begin(self, seq: int) -> None:
+        """Go on with the numbers after `seq`, before the first event."""
+        self.seq = self.first = seq
+
+    @property
+    def published(self) -> int:
+        """How many events this bus has numbered."""
+        return self.seq - self.first
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -156,19 +183,25 @@ class Bus:
 
         Order on the bus is the order of the calls.
         """
+        if self.muted:
+            return
         self.seq = event.seq = self.seq + 1
         name = event.type
         self.counts[name] += 1
+        accepted = 0
         routes = self._routes.get(name)
         for subscription in self._route(name) if routes is None else routes:
             if subscription is skip:
                 continue
             try:
-                subscription.offer(event)
+                if subscription.offer(event):
+                    accepted |= subscription.remembered
             except Exception as error:
                 log.exception("subscription %s raised and is closed", subscription.name)
                 self.failed.append(f"{subscription.name}: {error!r}")
                 subscription.close()
+        if accepted and self.recorder is not None:
+            self.recorder(event, accepted)
 
     def subscribe(
         self,
@@ -208,8 +241,9 @@ class Bus:
 
     def skip(self, type: str) -> None:
         """Accept an event that nobody hears: numbered and counted, but never made."""
-        self.seq += 1
-        self.counts[type] += 1
+        if not self.muted:
+            self.seq += 1
+            self.counts[type] += 1
 
     def reroute(self) -> None:
         """A subscription's `hears` answers otherwise now."""

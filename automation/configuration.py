@@ -65,6 +65,7 @@ class Settings(BaseModel):
     log_file: str | None = None
     state_dir: str | None = None
     volatile: bool = False
+    event_log: bool = True
     dry_run: bool = False
     listen: str | None = None
     token_file: str | None = None

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -28,6 +28,8 @@ from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
 from automation.launcher import MANUAL, Launcher
+from automation.memory.desk import Rows, Step
+from automation.memory.records import Records
 from automation.runner import Run, Runner
 from automation.state import State
 from automation.triggers import writers
@@ -76,8 +78,10 @@ class Dispatcher:
         depth_limit: int = 8,
         max_runs: int = 256,
         wall: Callable[[], float] = time.time,
+        records: Records | None = None,
     ) -> None:
         self.paused = False
+        self.records: Final = records or Records(wall=wall)
         self.on_fault: Callable[[str, str], None] = lambda name, reason: None
         self.writers: Final = writers.Writers()
         self.ignored: Final[Counter[str]] = Counter()
@@ -92,10 +96,12 @@ class Dispatcher:
         self._installed: Final[dict[str, _Installed]] = {}
         self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
-        self.launcher: Final = Launcher(runner, self._announcements, state, max_runs)
-        self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall)
+        self.launcher: Final = Launcher(runner, self._announcements, state, max_runs, self.records.clock)
+        self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall, records=self.records)
         self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
+        self._earlier: dict[str, Sequence[Any]] = {}
+        self._busy_then: Collection[int] | None = None  # while steps of an earlier life are repeated
         self._signal = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.subscription = bus.subscribe(
@@ -120,11 +126,13 @@ class Dispatcher:
         self.launcher.install(workflow)
         for i, trigger in enumerate(triggers):
             if isinstance(trigger, Fed) and i not in kept:
+                self._hand_back(trigger)
                 self._index.add(trigger, trigger.types, trigger.anchors)
                 self._bus.reroute()
                 self._begin(trigger)
             elif isinstance(trigger, OnSchedule):
                 self._schedules[trigger] = None
+                self.records.keep(_schedule_key(workflow.name, i), trigger.last)
             elif isinstance(trigger, OnPattern) and i not in kept:
                 self.patterns.attach(trigger)
         self._signal.set()
@@ -189,10 +197,22 @@ class Dispatcher:
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the dispatcher by hand."""
-        for event in self.subscription.receive_nowait(BATCH):
-            self._route(event)
+        batch = self.subscription.receive_nowait(BATCH)
+        now, deadline = self.records.clock.now(), self._deadlines.deadline
+        due = not self.paused and deadline is not None and deadline <= now
+        if batch or due:
+            with self.records.step("dispatcher", batch, now, 0.0):
+                if due:
+                    self.records.note("due")
+                self._take(batch, now, due=due)
         if not self.paused:
-            self._due()
+            self._due_schedules()
+
+    def _take(self, events: Sequence[SemanticEvent], now: float, *, due: bool, without: Collection[str] = ()) -> None:
+        for event in events:
+            self._route(event, now, without)
+        if due:
+            self._due(now, without)
 
     def pause(self) -> None:
         """Start nothing new; events are let pass unseen, what waits goes on waiting."""
@@ -254,7 +274,7 @@ class Dispatcher:
             return True
         return bool(self._index.find(type_name, path))
 
-    def _route(self, event: SemanticEvent) -> None:
+    def _route(self, event: SemanticEvent, now: float, without: Collection[str] = ()) -> None:
         if event.type == "system.gap" and event.attrs.get("subscription") == "dispatcher":
             self._recheck()
             return
@@ -265,9 +285,9 @@ class Dispatcher:
             self._too_deep(event, triggers)
             return
         self.recent.append(event)
-        now = trio.current_time()
         for trigger in triggers:
-            self._ask(trigger, partial(_feed, event=event, now=now))
+            if not without or _place(trigger) not in without:
+                self._ask(trigger, partial(_feed, event=event, now=now))
 
     def _ask(self, trigger: Fed, question: Callable[[Fed], list[Firing]]) -> None:
         """Feed or wake a trigger, admit its firings, note its next deadline."""
@@ -280,16 +300,20 @@ class Dispatcher:
             return
         for firing in firings:
             self.launcher.admit(firing)
-        key = f"{trigger.workflow}\0{trigger.number}"
+        key = _place(trigger)
         if deadline is not None:
             self._deadlines.put(key, trigger, deadline)
         elif key in self._deadlines:
             self._deadlines.pop(key)
 
-    def _due(self) -> None:
-        now = trio.current_time()
-        for _, trigger in list(self._deadlines.due(now)):
-            self._ask(trigger, lambda t: t.due(now))
+    def _due(self, now: float, without: Collection[str] = ()) -> None:
+        for key, trigger in list(self._deadlines.due(now)):
+            if key not in without:
+                self._ask(trigger, lambda t: t.due(now))
+            elif trigger.deadline is not None:
+                self._deadlines.put(key, trigger, trigger.deadline)
+
+    def _due_schedules(self) -> None:
         wall = self._wall()
         for schedule in list(self._schedules):
             for came in schedule.due(wall):
@@ -303,27 +327,29 @@ class Dispatcher:
             "every": schedule.form.every,
         }
         event = SemanticEvent("system.schedule", attrs={k: v for k, v in attrs.items() if v is not None})
-        self._bus.publish(event)
-        self.launcher.admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
+        with self.records.together():
+            self.records.keep(_schedule_key(schedule.workflow, schedule.number), schedule.last)
+            self._bus.publish(event)
+            self.launcher.admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
 
     async def _wait(self) -> None:
         if self.subscription.ready:
             return
         self._signal = trio.Event()
         self.subscription.on_ready(self._signal.set)
-        with trio.move_on_at(self._next_deadline()):
+        with trio.move_on_at(self.records.clock.in_trio(self._next_deadline())):
             await self._signal.wait()
 
     def _next_deadline(self) -> float:
         if self.paused:
             return float("inf")
-        now, wall = trio.current_time(), self._wall()
+        now, wall = self.records.clock.now(), self._wall()
         times = [now + min(RECHECK_SECONDS, max(0.0, s.next - wall)) for s in self._schedules]
         deadline = self._deadlines.deadline
         return min([*times, deadline] if deadline is not None else times, default=float("inf"))
 
     def _recheck(self) -> None:
-        now = trio.current_time()
+        now = self.records.clock.now()
         for trigger in self._fed():
             trigger.recheck(now)
             self._ask(trigger, lambda t: t.due(now))
@@ -340,6 +366,48 @@ class Dispatcher:
         attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
         self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
 
+    # Over restarts
+
+    def parts(self) -> Iterator[tuple[str, Rows]]:
+        """What triggers remember."""
+        for trigger in self._fed():
+            yield _place(trigger), trigger.rows
+
+    def recall(self, parts: Mapping[str, Sequence[Any]]) -> None:
+        """Triggers that come get back what they knew."""
+        self._earlier = dict(parts)
+
+    def replay(self, events: Sequence[SemanticEvent], step: Step, without: Collection[str]) -> None:
+        """Take events as before."""
+        self._busy_then = [note for note in step.notes if note != "due"]
+        self._take(events, step.now, due="due" in step.notes, without=without)
+        self._busy_then = None
+
+    def recovered(self) -> None:
+        """Nobody has a file open any more: what waited for that settles anew."""
+        self._earlier = {}
+        now = self.records.clock.now()
+        for trigger in self._fed():
+            trigger.recheck(now)
+            self._ask(trigger, lambda t: [])
+
+    def _busy(self, inode: int) -> bool:
+        """Whether somebody has a file open for writing; put on record."""
+        if self._busy_then is not None:
+            return inode in self._busy_then
+        if not self.writers.busy(inode):
+            return False
+        self.records.note(inode)
+        return True
+
+    def _hand_back(self, trigger: Fed) -> None:
+        rows = self._earlier.pop(_place(trigger), None)
+        try:
+            if rows and trigger.resume(rows):
+                self._ask(trigger, lambda t: [])  # notes its deadline
+        except Exception as error:
+            log.warning("the trigger %d of %s cannot go on: %r", trigger.number, trigger.workflow, error)
+
     # Installing
 
     def _kept(self, old: _Installed | None, new: Workflow) -> dict[int, Trigger]:
@@ -351,7 +419,8 @@ class Dispatcher:
         return {i: trigger for i, trigger in found.items() if trigger is not None}
 
     def _build(self, workflow: Workflow, number: int) -> Trigger | None:
-        return build(workflow, number, state=self._state.view, busy=self.writers.busy, now=self._wall())
+        last = self.records.value(_schedule_key(workflow.name, number))
+        return build(workflow, number, state=self._state.view, busy=self._busy, now=self._wall(), last=last)
 
     def _withdraw(self, old: _Installed, kept: Mapping[int, Trigger]) -> None:
         for i, trigger in enumerate(old.triggers):
@@ -364,7 +433,7 @@ class Dispatcher:
                 self._bus.reroute()
                 if isinstance(trigger, OnEvent) and trigger in self._backfills:
                     self._backfills[trigger].cancel()
-                self._deadlines.pop(f"{trigger.workflow}\0{trigger.number}")
+                self._deadlines.pop(_place(trigger))
 
     def _fail(self, name: str, reason: str) -> None:
         self.remove(name)
@@ -377,7 +446,7 @@ class Dispatcher:
         if isinstance(trigger, OnState):
             path = trigger.form.state_path
             event = SemanticEvent("system.state", attrs={"path": path, "new": self._state.get(path), "loaded": True})
-            self._ask(trigger, lambda t: trigger.begin(event, trio.current_time()))
+            self._ask(trigger, lambda t: trigger.begin(event, self.records.clock.now()))
         elif trigger.form.backfill == "existing":
             self._backfills[trigger] = trio.CancelScope()
             self._nursery.start_soon(self._backfill, trigger, self._backfills[trigger])
@@ -387,7 +456,7 @@ class Dispatcher:
         with scope:
             async with contextlib.aclosing(existing(self._workspace, trigger)) as found:
                 async for event in found:
-                    self._ask(trigger, partial(_feed, event=event, now=trio.current_time()))
+                    self._ask(trigger, partial(_feed, event=event, now=self.records.clock.now()))
                     self._signal.set()
                     while self.launcher.waiting(trigger.workflow) > BATCH:
                         await self.launcher.room.park()
@@ -396,3 +465,11 @@ class Dispatcher:
 
 def _feed(trigger: Fed, event: SemanticEvent, now: float) -> list[Firing]:
     return trigger.feed(event, now)
+
+
+def _place(trigger: Fed) -> str:
+    return f"{trigger.workflow}\0{trigger.number}"
+
+
+def _schedule_key(workflow: str, number: int) -> str:
+    return f"schedule {workflow} {number}"

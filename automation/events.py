@@ -116,6 +116,7 @@ _TABLE: Final = (
     ("system.definition", 0x0584, "a definition was loaded, changed, refused or removed"),
     ("system.breaker", 0x0585, "a circuit breaker opened, lets a probe through, or closed"),
     ("external.received", 0x0586, "a CloudEvent came from outside"),
+    ("system.memory", 0x0585, "what detection remembers could not be read or written; says why"),
     ("pattern.matched", 0x0680, "a pattern matched"),
     ("pattern.expired", 0x0681, "a partial match ran out of time"),
     ("rule.fired", 0x0682, "a rule fired"),

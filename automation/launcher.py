@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -11,6 +12,7 @@ import trio
 from automation.admission import Admission, Decision
 from automation.announcements import Announcements
 from automation.definitions import Concurrency, Workflow
+from automation.memory.clock import SteadyClock
 from automation.runner import Plan, Run, Runner
 from automation.state import State
 from automation.triggers.firing import Firing
@@ -23,13 +25,28 @@ _PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 class Launcher:
     """At most `max_runs` runs that events and schedules brought about go on at once; further ones wait by the priority
     of their workflow, then by age. How many may wait is bounded by each workflow's own queue. Runs by hand pass by.
+
+    `on_fired` is told of a firing that is to have its run, `on_settled` when that has ended or there shall be none,
+    `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none. Muted it starts nothing.
     """
 
-    def __init__(self, runner: Runner, announcements: Announcements, state: State, max_runs: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        announcements: Announcements,
+        state: State,
+        max_runs: int,
+        clock: SteadyClock | None = None,
+    ) -> None:
         self.room: Final = trio.lowlevel.ParkingLot()  # woken whenever a run ends
+        self.on_fired: Callable[[Firing], None] = lambda firing: None
+        self.on_settled: Callable[[Firing], None] = lambda firing: None
+        self.on_removed: Callable[[str, str | None], None] = lambda workflow, key: None
+        self.muted = False
         self._runner: Final = runner
         self._announcements: Final = announcements
         self._state: Final = state
+        self._clock: Final = clock or SteadyClock()
         self._joints: Final[dict[str, Joint]] = {}
         self._max_runs: Final = max_runs
         self._plans: Final[dict[str, tuple[Plan, int]]] = {}
@@ -60,6 +77,7 @@ class Launcher:
         """Start no run of a workflow any more; how many firings waited for one."""
         self._plans.pop(name, None)
         self._joints.pop(name, None)
+        self.on_removed(name, None)
         admission = self._admissions.get(name)
         if admission is None:
             return 0
@@ -67,6 +85,11 @@ class Launcher:
         if admission.running == 0:
             del self._admissions[name]
         return forgotten
+
+    @property
+    def active(self) -> Mapping[str, Run]:
+        """The runs that go on, by identity."""
+        return self._runner.active
 
     def waiting(self, name: str = "") -> int:
         """How many firings of a workflow wait, without a name those of all."""
@@ -83,18 +106,27 @@ class Launcher:
             out["join"] = self._joints[name].status()
         return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
 
-    def admit(self, firing: Firing) -> None:
-        """Start a firing's run now or later, or let it be, as its workflow says."""
+    def admit(self, firing: Firing, at: float | None = None) -> None:
+        """Start a firing's run now or later, or let it be, as its workflow says. `at` is when it fired, by the steady
+        clock, if that was in an earlier life.
+        """
         admission = self._admissions.get(firing.workflow)
-        if admission is None or firing.workflow not in self._plans:
+        if admission is None or firing.workflow not in self._plans or self.muted:
             return  # removed in the same breath
         joint = self._joints.get(firing.workflow)
-        if joint is not None:
-            joined = joint.offer(firing, trio.current_time())
+        if joint is not None and firing.kind != "join":
+            joined = joint.offer(firing, self._clock.now() if at is None else at)
+            self.on_fired(firing)
+            for one in joint.given_up():
+                self.on_settled(one)
             if joined is None:
                 return  # waits for the other triggers
             firing = joined
         decision = admission.offer(firing)
+        if admission.form.policy == "restart" and decision is not Decision.START:
+            self.on_removed(firing.workflow, firing.key)  # it takes the place of those that have not begun
+        if decision not in (Decision.DROP, Decision.FULL):
+            self.on_fired(firing)
         if decision is Decision.START:
             self._start(firing)
         elif decision is Decision.RESTART:
@@ -119,10 +151,15 @@ class Launcher:
             self._next(firing)
         elif len(self._runner.active) >= self._max_runs:
             heapq.heappush(self._late, (priority, next(self._tie), firing))
-        elif self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing).firing is not firing:
-            self._next(firing)  # it has had its run before
+        else:
+            run = self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing)
+            if run.firing is not firing:  # it has had its run before
+                if run.finished:
+                    self.on_settled(firing)
+                self._next(firing)
 
     def _finished(self, run: Run) -> None:
+        self.on_settled(run.firing)
         if run.firing.trigger != MANUAL:
             self._next(run.firing)
         while self._late and len(self._runner.active) < self._max_runs:

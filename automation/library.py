@@ -36,6 +36,7 @@ from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
 from automation.sources import MOST_BYTES, Source, read_source
+from automation.switches import Switches
 
 log: Final = logging.getLogger(__name__)
 
@@ -88,7 +89,14 @@ class Library:
     """
 
     def __init__(
-        self, bus: Bus, directory_fd: int, declare: Declare, shown: str = "workflows", *, hot: bool = True
+        self,
+        bus: Bus,
+        directory_fd: int,
+        declare: Declare,
+        shown: str = "workflows",
+        *,
+        hot: bool = True,
+        switches: Switches | None = None,
     ) -> None:
         self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
         self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
@@ -102,7 +110,7 @@ class Library:
         self._entries: dict[str, Entry] = {}
         self._by_file: dict[str, str] = {}
         self._digests: Final[dict[str, bytes]] = {}
-        self._enabled: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._enabled: Final = switches or Switches("definition")
         self._versions: Final[dict[str, deque[_Version]]] = {}
         self._lock: Final = trio.Lock()
 
@@ -223,11 +231,11 @@ class Library:
         return found
 
     def enable(self, name: str) -> None:
-        """Let a workflow react (again), after a fault too; until the mount ends."""
+        """Let a workflow react (again), after a fault too."""
         self._set(name, enabled=True, fault="")
 
     def disable(self, name: str) -> None:
-        """Let a workflow react no more, until it is enabled or the mount ends."""
+        """Let a workflow react no more, until it is enabled."""
         self._set(name, enabled=False, fault=self.entry(name).fault)
 
     def fail(self, name: str, reason: str) -> None:

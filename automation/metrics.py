@@ -49,8 +49,25 @@ class Measurements(Collector):
         yield _gauge("vexfs_latency_seconds", "From an event to its run's first step.", ["quantile"], latencies)
         yield _gauge("vexfs_memory_bytes", "Resident memory.", [], {(): usage.memory_mb * 1e6})
         yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): usage.cpu_percent})
+        yield from _memory(service.memory.status())
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
+
+
+def _memory(status: Mapping[str, Any]) -> Iterable[Metric]:
+    """What is kept of detection, nothing where nothing is."""
+    if "bytes" not in status:
+        return
+    last, recovery = status["last_snapshot"], status["recovery"]
+    yield _gauge("vexfs_event_log_on", "Whether the event log is written.", [], {(): float(status["log"] == "on")})
+    yield _gauge("vexfs_event_log_bytes", "Bytes of the event log.", [], {(): status["bytes"]})
+    yield _gauge("vexfs_event_log_segments", "Files of the event log.", [], {(): status["segments"]})
+    yield _counter("vexfs_event_log_written_bytes", "Bytes written to the event log.", [], {(): status["written"]})
+    yield _gauge("vexfs_snapshot_time_seconds", "When detection was kept last.", [], {(): last.get("at_ns", 0) / 1e9})
+    yield _gauge("vexfs_snapshot_seconds", "How long that took.", [], {(): last.get("seconds", 0.0)})
+    yield _gauge("vexfs_snapshot_bytes", "Bytes of the last snapshot.", [], {(): last.get("bytes", 0)})
+    yield _gauge("vexfs_recovery_seconds", "How long the recovery took.", [], {(): recovery.get("seconds", 0.0)})
+    yield _gauge("vexfs_recovered_events", "Events read from the log.", [], {(): recovery.get("events", 0)})
 
 
 def _common(service: Service) -> dict[tuple[str, ...], float]:

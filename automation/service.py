@@ -1,6 +1,6 @@
 """Everything that automates one mount, in one nursery: ordered start, ordered end, and the commands of `/.vexfs/ctl`.
 
-start: scripts → runner → library → dispatcher        end: dispatcher → runs, with grace → library → scripts
+start: scripts → runner → library → memory → dispatcher        end: dispatcher → runs, with grace → memory → scripts
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from automation.machines.load import Load, Sampler
 from automation.machines.machine import Machine
 from automation.machines.system_state import SystemState
 from automation.machines.thresholds import ThresholdsForm
+from automation.memory.memory import Memory
 from automation.metrics import Measurements
 from automation.patterns.collection import patterns_of
 from automation.permissions import PUBLIC, Permissions
@@ -82,6 +84,7 @@ class Service:
         keeping: Keeping = KEEPING,
         history: int = 1000,
         dry_run: bool = False,
+        event_log: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.bus: Final = bus
@@ -89,6 +92,8 @@ class Service:
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
+        self.memory: Final = Memory(bus, kept, logged=event_log, wall=wall)
+        records = self.memory.records
         self.state: Final = State(bus)
         self.inbox: Final = Inbox(bus)
         self.endpoint: Final = Endpoint(listen[0], self.inbox, listen[1]) if listen is not None else None
@@ -120,7 +125,7 @@ class Service:
             bus,
             equipment=self.equipment,
             executor=self.executor,
-            started_ns=self.started_ns,
+            started_ns=self.memory.epoch,
             history=history,
         )
         self.dispatcher: Final = Dispatcher(
@@ -131,18 +136,30 @@ class Service:
             depth_limit=automation.max_chain_depth,
             max_runs=automation.max_concurrent_workflows,
             wall=wall,
+            records=records,
         )
         shown = shown or (workflows if isinstance(workflows, str) else "workflows")
         self.library: Final = Library(
-            bus, directory_fd, lambda p, t: declare(self.scripts, p, t), shown, hot=automation.enable_hot_reload
+            bus,
+            directory_fd,
+            lambda p, t: declare(self.scripts, p, t),
+            shown,
+            hot=automation.enable_hot_reload,
+            switches=records.switches("definition"),
         )
         self.library.on_change = self._changed
         self.policy: Final = Policy(automation, self._definitions)
         self.library.objection = self.policy.against
-        self.usage: Final = Usage(automation, lambda: bus.seq)
+        self.usage: Final = Usage(automation, lambda: bus.published)
         self.guards: Final = Guards(bus, self.state.view, wall=wall)
         self.rules: Final = RuleDesk(
-            bus, self.dispatcher.launcher, self.state, self.guards, depth_limit=automation.max_chain_depth, wall=wall
+            bus,
+            self.dispatcher.launcher,
+            self.state,
+            self.guards,
+            depth_limit=automation.max_chain_depth,
+            wall=wall,
+            records=records,
         )
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
@@ -152,8 +169,10 @@ class Service:
             state=self.state.view,
             runs=lambda: self.runner.runs,
             depth_limit=automation.max_chain_depth,
+            records=records,
         )
         self.system: Final = SystemState(self.state, time.time_ns)
+        self._remember()
         self.explainer: Final = Explainer(self)
         self.dispatcher.on_fault = self.library.fail
         self.machines.on_fault = self.library.fail
@@ -182,6 +201,7 @@ class Service:
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
+                await self.memory.close()
                 await self._web.aclose()
                 self.workspace.trash.close()
                 await self.commands.aclose()
@@ -190,6 +210,28 @@ class Service:
             if self._own_fd >= 0:
                 os.close(self._own_fd)
             self._stopped.set()
+
+    def _remember(self) -> None:
+        """Let everything that detects be remembered, and have back what it knew."""
+        memory = self.memory
+        memory.attach_state(self.state)
+        memory.attach_launcher(self.dispatcher.launcher)
+        memory.attach(
+            {
+                "dispatcher": self.dispatcher,
+                "patterns": self.patterns,
+                "rules": self.rules,
+                "machines": self.machines,
+            }
+        )
+        memory.install_rule = self.rules.install_plan
+        if "system" in memory.values:
+            self.system.restore(memory.values["system"], time.time_ns())
+
+    async def _recover(self) -> None:
+        await self.memory.recover()
+        self.system.restore(self.system.snapshot(), time.time_ns())  # shows it anew
+        self.system.keep = partial(self.memory.keep, "system")
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Start nothing more, give runs `grace` seconds, end; returns when everything is closed."""
@@ -202,10 +244,12 @@ class Service:
     ) -> None:
         with scope:
             async with trio.open_nursery() as nursery:
+                await nursery.start(self.library.run)
+                await self._recover()
+                await nursery.start(self.memory.run)
                 await nursery.start(self.dispatcher.run)
                 await nursery.start(self.rules.run)
                 await nursery.start(self.machines.run)
-                await nursery.start(self.library.run)
                 if self.endpoint is not None:
                     await nursery.start(self.endpoint.run)
                 task_status.started()
@@ -233,6 +277,7 @@ class Service:
 
     def _changed(self, old: Entry | None, new: Entry | None) -> None:
         """An entry of the library changed: the dispatcher follows. The last good version goes on when a file broke."""
+        self.memory.want_snapshot()
         was = old.definition if old is not None and old.active else None
         now = new.definition if new is not None and new.active else None
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
@@ -313,7 +358,7 @@ class Service:
             "paused": self.paused,
             "dry_run": self.executor.dry,
             "events": {
-                "published": self.bus.seq,
+                "published": self.bus.published,
                 "by_type": dict(self.bus.counts.most_common()),
                 "subscriptions": [
                     {"name": s.name, "waiting": len(s), "dropped": s.dropped} for s in self.bus.subscriptions
@@ -337,6 +382,7 @@ class Service:
             "journal": None if self.journal is None else self.journal.status(),
             "breakers": [breaker.as_dict(trio.current_time()) for breaker in self.breakers.all],
             "usage": self.usage.as_dict(),
+            "memory": self.memory.status(),
             "loop_lag_ms_p99": round(self.heartbeat.p99 * 1000, 3),
         }
 

@@ -24,10 +24,12 @@ class State:
     """A tree of JSON objects, at most 1 MiB of JSON a value and 32 levels deep.
 
     A path is names joined by dots; a number reaches into a list. Each change publishes `system.state` with attrs
-    `path`, `old` and `new` (None where there was or is nothing). Setting an equal value is no change.
+    `path`, `old` and `new` (None where there was or is nothing). Setting an equal value is no change. `on_change`
+    is told of it first: path, value, whether there is one, and whether the change is a quiet one.
     """
 
     def __init__(self, bus: Bus) -> None:
+        self.on_change: Callable[[str, Any, bool, bool], None] = lambda path, value, present, quiet: None
         self._bus: Final = bus
         self._tree: Final[dict[str, Any]] = {}
         self._owners: Final[dict[str, Owner]] = {}
@@ -65,6 +67,7 @@ class State:
         if old is not _ABSENT and old == value and type(old) is type(value):
             return
         self._put(holder, names, value)
+        self.on_change(path, value, True, quiet)
         if not quiet:
             self._publish(path, None if old is _ABSENT else old, value, cause, about)
 
@@ -80,8 +83,30 @@ class State:
         if old is _ABSENT or not isinstance(holder, dict):
             return False
         del holder[names[-1]]
+        self.on_change(path, None, False, False)
         self._publish(path, old, None, cause, {})
         return True
+
+    def restore(self, tree: Mapping[str, Any]) -> None:
+        """Begin with what an earlier life ended with; nobody is told."""
+        for name, value in tree.items():
+            if name in self._owners and isinstance(value, dict):
+                self._tree[name] = {**value, **self._tree.get(name, {})}
+            else:
+                self._tree[name] = value
+
+    def repeat(self, path: str, value: Any, present: bool) -> None:
+        """Make a change again that was made in an earlier life; nobody is told."""
+        names = path.split(".")
+        holder: Any = self._tree
+        for name in names[:-1]:
+            if _step(holder, name) is _ABSENT and isinstance(holder, dict):
+                holder[name] = {}
+            holder = _step(holder, name)
+        if isinstance(holder, dict) and not present:
+            holder.pop(names[-1], None)
+        elif isinstance(holder, dict) or (isinstance(holder, list) and int(names[-1]) <= len(holder)):
+            self._put(holder, names, value)
 
     def as_dict(self) -> dict[str, Any]:
         """A copy of the whole tree."""

@@ -174,6 +174,7 @@ class FakeService:
 
     def status(self):
         facts = {"loop_lag_ms_p99": 0.4, "queues": {"events": 0}, "ignored": {"depth": 1}, "journal": None}
+        facts["memory"] = {"log": "off: nothing is kept"}
         return facts | {"runs": {"succeeded": 30}}
 
     def workflow_status(self, name: str):

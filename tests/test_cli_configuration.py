@@ -36,6 +36,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         exclusive = true
         state-dir = "/var/lib/vexfs/data"
         volatile = true
+        event-log = false
         dry-run = true
         listen = "127.0.0.1:8080"
         token-file = "/etc/vexfs/token"

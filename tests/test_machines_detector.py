@@ -257,10 +257,10 @@ def test_a_snapshot_is_plain_json_and_restores_timers_history_and_origin():
     """Timers that ended while nobody looked fire at once, at their own time, with their event."""
     machine = detector(UPLOAD)
     machine.feed(event("file.opened", "x", 1, size=7, cause=Cause("r", "w", 2)))
-    kept = json.loads(json.dumps(machine.snapshot()))
+    kept = json.loads(json.dumps(list(machine.rows())))
     copy = detector(UPLOAD)
     copy.restore(kept)
-    assert copy.snapshot() == machine.snapshot()
+    assert list(copy.rows()) == list(machine.rows())
     (moved,) = copy.advance(1000 * S)
     assert (moved.at, moved.event.size, moved.event.cause) == (6 * S, 7, Cause("r", "w", 2))
 
@@ -271,7 +271,7 @@ def test_instances_that_do_not_fit_a_changed_chart_are_given_up_in_words():
     machine.feed(event("user.x", "1"))
     machine.feed(event("user.y", "2"))
     changed = detector("states: {a: {on: {user.x: b}}, b: {}}")
-    (broken,) = changed.restore(machine.snapshot())
+    (broken,) = changed.restore(machine.rows())
     assert (broken.key, "there is no state 'c'" in broken.reason) == ("2", True)
     assert changed.states("1") == ("b",)
 

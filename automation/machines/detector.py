@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from automation.events import SemanticEvent, covers
@@ -16,10 +16,9 @@ from automation.machines.engine import Engine
 from automation.machines.instance import Instance, Trigger
 from automation.machines.machine import RENAMES, Machine, key_of
 from automation.machines.outcomes import Broken, Evicted, Moved, Outcome
-from automation.machines.snapshots import restore_instance, snapshot_instance
+from automation.machines.snapshots import copied, restore_instance, snapshot_instance
 
 _NOTHING: Final[list[Outcome]] = []
-VERSION: Final = 1
 
 
 class Detector:
@@ -67,8 +66,12 @@ class Detector:
     def status(self) -> dict[str, Any]:
         """Counters as plain values."""
         counts = {"instances": len(self._instances), "timers": sum(len(i.timers) for i in self._instances.values())}
-        counts |= {"moved": self.moved, "finished": self.finished, "evicted": self.evicted, "broken": self.broken}
-        return counts | {"faults": self.faulty} | ({"last_fault": self.last_fault} if self.last_fault else {})
+        return (
+            counts
+            | self.counts()
+            | {"faults": self.faulty}
+            | ({"last_fault": self.last_fault} if self.last_fault else {})
+        )
 
     # The protocol of detectors
 
@@ -130,20 +133,29 @@ class Detector:
 
     # Keeping
 
-    def snapshot(self) -> dict[str, Any]:
-        """Every instance, as plain JSON."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every instance as it is now, as plain values, which are made one by one as they are asked for."""
         chart = self.machine.chart
-        found = [snapshot_instance(chart, instance) for instance in self._instances.values()]
-        return {"version": VERSION, "machine": self.machine.name, "instances": found}
+        copies = [copied(instance) for instance in self._instances.values()]
+        return (snapshot_instance(chart, instance) for instance in copies)
 
-    def restore(self, snapshot: Mapping[str, Any], now: int = 0) -> list[Outcome]:
-        """Continue with the instances of a snapshot in place of those that are here. Timers that would have ended
+    def counts(self) -> dict[str, int]:
+        """What has been counted so far."""
+        return {"moved": self.moved, "finished": self.finished, "evicted": self.evicted, "broken": self.broken}
+
+    def count_on(self, counts: Mapping[str, int]) -> None:
+        """Go on counting from there."""
+        self.moved, self.finished = counts["moved"], counts["finished"]
+        self.evicted, self.broken = counts["evicted"], counts["broken"]
+
+    def restore(self, rows: Iterable[Mapping[str, Any]], now: int = 0) -> list[Outcome]:
+        """Continue with such instances in place of those that are here. Timers that would have ended
         since are due at once. One that does not fit the chart, which may have changed, is given up and told of.
         """
         self._instances.clear()
         self._heap.clear()
         out: list[Outcome] = []
-        for one in list(snapshot.get("instances", ()))[-self.machine.limit :]:
+        for one in list(rows)[-self.machine.limit :]:
             try:
                 instance = restore_instance(self.machine.chart, one)
             except (LookupError, TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -22,6 +22,7 @@ import trio
 from automation.bus import Bus
 from automation.definitions import Concurrency
 from automation.errors import CallerError
+from automation.event_rows import event_row, read_row
 from automation.events import Cause, SemanticEvent
 from automation.expressions import nearest
 from automation.facts import target_of
@@ -30,6 +31,8 @@ from automation.launcher import Launcher
 from automation.machines.detector import Detector
 from automation.machines.machine import Machine
 from automation.machines.outcomes import Broken, Moved, Outcome
+from automation.memory.desk import Rows, Step
+from automation.memory.records import Records
 from automation.runner import Plan, Run
 from automation.templates import Template
 from automation.triggers.firing import Firing
@@ -58,6 +61,12 @@ class Hosted:
         events = detector.machine.chart.events
         self.minds: Final = any(name in ("done.action", "error.action", "error", "done") for name in events)
 
+    def rows(self) -> Iterator[Any]:
+        """Its last moves, then each instance."""
+        instances = self.detector.rows()
+        yield {"history": list(self.history), "counts": self.detector.counts()}
+        yield from instances
+
 
 class Machines:
     """`clock` gives ns since the epoch. `state` is the shared state, for conditions; `runs` are the runner's."""
@@ -71,8 +80,10 @@ class Machines:
         runs: Callable[[], Mapping[str, Run]],
         depth_limit: int = 8,
         clock: Callable[[], int] = time.time_ns,
+        records: Records | None = None,
     ) -> None:
         self.paused = False
+        self.records: Final = records or Records()
         self.on_fault: Callable[[str, str], None] = lambda name, reason: None
         self._bus: Final = bus
         self._launcher: Final = launcher
@@ -83,6 +94,8 @@ class Machines:
         self._hosted: Final[dict[str, Hosted]] = {}
         self._index: Final[Index[str]] = Index()
         self._minding: Final[set[str]] = set()
+        self._earlier: dict[str, Sequence[Any]] = {}
+        self._acted_then: dict[str, Any] | None = None  # while steps of an earlier life are repeated
         self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "machines", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
@@ -103,10 +116,15 @@ class Machines:
         new = Hosted(Detector(machine, self._state))
         now = self._clock()
         outcomes: list[Outcome] = []
+        earlier = self._earlier.pop(machine.name, None)
         if old is not None:
             self.remove(machine.name)
             new.history.extend(old.history)
-            outcomes = new.detector.restore(old.detector.snapshot(), now)
+            outcomes = new.detector.restore(old.detector.rows(), now)
+        elif earlier:
+            new.history.extend(earlier[0]["history"])
+            new.detector.count_on(earlier[0]["counts"])
+            outcomes = new.detector.restore(earlier[1:], now)
         self._hosted[machine.name] = new
         plan = Plan(machine.name, (), (), None, {}, Template({}))
         self._launcher.install_plan(plan, _CONCURRENCY)
@@ -117,7 +135,10 @@ class Machines:
         if new.minds:
             self._minding.add(machine.name)
         self._bus.reroute()
-        self._tell(new, [*outcomes, *new.detector.start(now)])
+        if not earlier:  # what had begun before, or ended, does not begin again
+            outcomes += new.detector.start(now)
+        with self.records.together():
+            self._tell(new, outcomes)
         self._signal.set()
 
     def remove(self, name: str) -> None:
@@ -162,22 +183,45 @@ class Machines:
             key = ""
         path = key if hosted.detector.machine.key == "path" and isinstance(key, str) else ""
         event = SemanticEvent("user.machine", path, attrs={"machine": name, "event": given["event"], **given["data"]})
-        self._bus.publish(event)
         now = self._clock()
-        self._use(hosted, lambda d: d.inject(key, given["event"], given["data"], event, now))
+        with self.records.step("machines", (), 0.0, now / 1e9):
+            self._bus.publish(event)
+            self.records.note(("event", now, name, key, given["event"], given["data"], event_row(event)), urgent=True)
+            self._use(hosted, lambda d: d.inject(key, given["event"], given["data"], event, now))
         self._signal.set()
 
-    def snapshot(self) -> dict[str, Any]:
-        """Every instance of every machine, as plain JSON."""
-        return {name: hosted.detector.snapshot() for name, hosted in self._hosted.items()}
+    # Over restarts
 
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Continue with the instances of a snapshot, for the machines that are installed."""
-        now = self._clock()
-        for name in [name for name in snapshot if name in self._hosted]:
-            hosted = self._hosted[name]
-            self._use(hosted, lambda d, kept=snapshot[name]: d.restore(kept, now))  # type: ignore[misc]
+    def parts(self) -> Iterator[tuple[str, Rows]]:
+        """What machines remember: their last moves, then their instances."""
+        for name, hosted in list(self._hosted.items()):
+            yield name, hosted.rows
+
+    def recall(self, parts: Mapping[str, Sequence[Any]]) -> None:
+        """Machines that come go on with these instances, as far as they fit."""
+        self._earlier = dict(parts)
+
+    def replay(self, events: Sequence[SemanticEvent], step: Step, without: Collection[str]) -> None:
+        """Take events as before."""
+        found = [note for note in step.notes if note[0] == "acted"]
+        self._acted_then = {run: (key, data, row) for _, run, key, data, row in found}
+        for kind, *values in step.notes:
+            if kind == "event":
+                self._inject_again(values, without)
+            elif kind == "now":
+                self._take(events, values[0], without)
+        self._acted_then = None
+
+    def recovered(self) -> None:
+        """What nobody asked for is forgotten."""
+        self._earlier = {}
         self._signal.set()
+
+    def _inject_again(self, values: list[Any], without: Collection[str]) -> None:
+        now, name, key, event_name, data, row = values
+        hosted = self._hosted.get(name)
+        if hosted is not None and name not in without:
+            self._use(hosted, lambda d: d.inject(key, event_name, data, read_row(row), now))
 
     # Serving
 
@@ -191,14 +235,23 @@ class Machines:
 
     def step(self) -> None:
         """Take a batch of events and every timer that is due."""
-        now = self._clock()
-        for event in self.subscription.receive_nowait(BATCH):
-            self._route(event, now)
+        batch, now = self.subscription.receive_nowait(BATCH), self._clock()
+        if batch or (not self.paused and self._is_due(now)):
+            with self.records.step("machines", batch, 0.0, now / 1e9):
+                self.records.note(("now", now))
+                self._take(batch, now)
+
+    def _take(self, events: Sequence[SemanticEvent], now: int, without: Collection[str] = ()) -> None:
+        for event in events:
+            self._route(event, now, without)
         if not self.paused:
-            for hosted in list(self._hosted.values()):
+            for name, hosted in list(self._hosted.items()):
                 due = hosted.detector.deadline()
-                if due is not None and due <= now:
+                if due is not None and due <= now and name not in without:
                     self._use(hosted, lambda d: d.advance(now))
+
+    def _is_due(self, now: int) -> bool:
+        return any((due := one.detector.deadline()) is not None and due <= now for one in self._hosted.values())
 
     def pause(self) -> None:
         """Move nothing: events pass unseen, timers wait."""
@@ -243,9 +296,9 @@ class Machines:
             return True
         return bool(self._index.find(event.type, event.path))
 
-    def _route(self, event: SemanticEvent, now: int) -> None:
+    def _route(self, event: SemanticEvent, now: int, without: Collection[str]) -> None:
         name = event.attrs.get("workflow")
-        if event.type in ACTIONS and name in self._minding:
+        if event.type in ACTIONS and name in self._minding and name not in without:
             self._acted(self._hosted[str(name)], event, now)
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             return
@@ -254,15 +307,22 @@ class Machines:
             found = list(dict.fromkeys([*found, *self._index.find(event.type, event.path)]))
         for name in found:
             hosted = self._hosted.get(name)
-            if hosted is not None:
+            if hosted is not None and name not in without:
                 self._use(hosted, lambda d: d.feed(event, now))
 
     def _acted(self, hosted: Hosted, event: SemanticEvent, now: int) -> None:
         """The actions of a move have been carried out, or not: tell the instance, if it is still there."""
-        run = self._runs().get(str(event.attrs.get("run")))
+        identity = str(event.attrs.get("run"))
+        if self._acted_then is not None:
+            if identity in self._acted_then:
+                key, data, row = self._acted_then[identity]
+                self._use(hosted, lambda d: d.inject(key, ACTIONS[event.type], data, read_row(row), now))
+            return
+        run = self._runs().get(identity)
         key = None if run is None else run.input.get("key")
         if run is not None and hosted.detector.states(key):
             data = {"run": run.id, "output": run.output, "error": run.error}
+            self.records.note(("acted", run.id, key, data, event_row(run.firing.event)))
             self._use(hosted, lambda d: d.inject(key, ACTIONS[event.type], data, run.firing.event, now))
 
     def _use(self, hosted: Hosted, question: Callable[[Detector], list[Outcome]]) -> None:

@@ -13,6 +13,20 @@ from automation.machines.instance import Instance, Timer
 _FIELDS = ("inode", "size", "offset", "length", "pid", "uid", "gid", "comm", "tenant", "errno")
 
 
+def copied(instance: Instance) -> Instance:
+    """An instance that stays as this one is now."""
+    copy = Instance(instance.key, instance.began)
+    copy.config, copy.entered, copy.origin = instance.config, instance.entered, instance.origin
+    copy.since, copy.moves = instance.since, instance.moves
+    if instance.vars:
+        copy.vars = plain(instance.vars)
+    if instance.timers:
+        copy.timers = list(instance.timers)
+    if instance.history:
+        copy.history = dict(instance.history)
+    return copy
+
+
 def snapshot_instance(chart: Chart, instance: Instance) -> dict[str, Any]:
     """`{key, states, began, since, moves, vars, history, timers, entered, origin}`, without what is empty."""
     out: dict[str, Any] = {

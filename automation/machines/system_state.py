@@ -56,6 +56,7 @@ class SystemState:
         self.history: Final[deque[SystemTransition]] = deque(maxlen=HISTORY)
         self.current = SystemStateType.NORMAL
         self.held = False
+        self.keep: Callable[[dict[str, Any]], None] = lambda snapshot: None  # told of what must outlive the mount
         self._state: Final = state
         self._clock: Final = clock
         self._thresholds = Thresholds(thresholds)
@@ -139,6 +140,8 @@ class SystemState:
             self.held, self._until = True, snapshot["until"]
             self.current = SystemStateType(snapshot["state"])
             self._note(None, last.reason if last else "held", last.by if last else "hand", last.at if last else now)
+        else:
+            self._note(None, "it begins so", "start", now)
 
     def _go(self, to: str, reason: str, by: str, now: int, cause: Cause | None = None) -> SystemTransition | None:
         if to == self.current:
@@ -156,12 +159,14 @@ class SystemState:
             values["previous"] = made.old
         for name, value in values.items():
             self._state.keep(f"system.{name}", value, quiet=True)
+        self.keep(self.snapshot())
         self._state.keep("system.state", str(self.current), cause, quiet=made is None, reason=reason, by=by)
 
     def _release(self) -> None:
         self.held, self._until = False, None
         self._state.keep("system.held", False, quiet=True)
         self._state.keep("system.until", None, quiet=True)
+        self.keep(self.snapshot())
 
     def _set(self, path: str, value: Any, cause: Cause | None) -> None:
         """Somebody sets `system.…` in the shared state."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.globs import compile_globs
 from automation.patterns.assembly import type_check
@@ -216,6 +217,30 @@ class CorrelationDetector:
     def status(self) -> dict[str, Any]:
         """Counters as plain values."""
         return {"live_partials": self.live, "matched": self.matched, "dropped": self.dropped}
+
+    def rows(self) -> Iterator[Any]:
+        """All that it remembers, as rows of plain values, the first about itself."""
+        windows = [
+            (key, w.current, [dict(side) for side in w.slices], list(w.last), w.beyond)
+            for key, w in self._windows.items()
+        ]
+        yield {"pattern": self.definition.as_dict(), "matched": self.matched, "dropped": self.dropped}
+        for key, current, slices, last, beyond in windows:
+            events = [None if event is None else event_row(event) for event in last]
+            yield key, current, slices, events, beyond
+
+    def resume(self, rows: Sequence[Any]) -> bool:
+        """Take over what another remembered; False if that was of another correlation."""
+        if rows[0]["pattern"] != self.definition.as_dict():
+            return False
+        self.matched, self.dropped = rows[0]["matched"], rows[0]["dropped"]
+        for key, current, slices, events, beyond in rows[1:]:
+            window = self._windows[key] = _Window(current)
+            window.slices[0].update(slices[0])
+            window.slices[1].update(slices[1])
+            window.last[:] = [None if row is None else read_row(row) for row in events]
+            window.beyond = beyond
+        return True
 
     def _close(self, key: Hashable, window: _Window, at: int, ts: int, out: list[Outcome]) -> None:
         """End the slices before `at`, the last of which had an event; look at the window that ends with it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final, Literal
 
+from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.patterns.assembly import assemble, type_check
 from automation.patterns.automaton import Action
@@ -19,7 +20,7 @@ from automation.patterns.ordering import Reorder
 from automation.patterns.outcomes import Expired, Late, Match, Outcome, Overflow, confidence, identity
 from automation.patterns.runs import Run, events_by_step
 from automation.patterns.skipping import Skip
-from automation.patterns.snapshots import read_numbered, read_partitions, write_partitions
+from automation.patterns.snapshots import freeze, partition_rows, read_partitions
 
 RUN_BYTES: Final = 160  # a run and its place in the list
 NODE_BYTES: Final = 900  # a node, and the event that it keeps alive
@@ -57,6 +58,7 @@ class Detector:
         self._deadlines: list[tuple[int, int, Hashable]] = []
         self._begun: deque[tuple[int, Hashable]] = deque()
         self._seen: Callable[[Hashable, bool], None] | None = None
+        self._said: dict[str, Any] | None = None
         self._order = 0
         self._weigh_at = WEIGH_ABOVE
         self._live = 0
@@ -166,22 +168,31 @@ class Detector:
                 out.append(one | ({"until_ns": deadline} if deadline is not None else {}))
         return out
 
-    def snapshot(self) -> dict[str, Any]:
-        """All that it remembers, as JSON values; `resume` of a detector of the same pattern goes on from there."""
-        counters = {"order": self._order, "matched": self.matched, "expired": self.expired, "dropped": self.dropped}
-        out = {"pattern": self.pattern.as_dict(), **counters, **write_partitions(self._partitions, self._automaton)}
-        if self._reorder is not None:
-            out |= {"watermark": self._reorder.watermark, "late": self._reorder.late}
-            out["waiting"] = [event.as_dict() for event in self._reorder.waiting]
-        return out
+    def rows(self) -> Iterator[Any]:
+        """All that it remembers, as rows of plain values, the first of them about itself; `resume` of a detector of the
+        same pattern goes on from there.
+        """
+        frozen, reorder = freeze(self._partitions), self._reorder
+        about: dict[str, Any] = {"order": self._order, "matched": self.matched}
+        about |= {"expired": self.expired, "dropped": self.dropped}
+        if reorder is not None:
+            waiting = [event_row(event) for event in reorder.waiting]
+            about |= {"watermark": reorder.watermark, "late": reorder.late, "waiting": waiting}
+        if self._said is None:
+            self._said = self.pattern.as_dict()
+        yield about | {"pattern": self._said}
+        yield from partition_rows(frozen, self._automaton)
 
-    def resume(self, snapshot: Mapping[str, Any]) -> bool:
-        """Take over a snapshot, before the first event. False, and nothing is taken, if it is of another pattern."""
-        if snapshot.get("pattern") != self.pattern.as_dict():
+    def resume(self, rows: Sequence[Any]) -> bool:
+        """Take over what another remembered, before the first event. False, and nothing is taken, if that was of
+        another pattern.
+        """
+        about = rows[0]
+        if about["pattern"] != self.pattern.as_dict():
             return False
-        self._order, self.matched = int(snapshot["order"]), int(snapshot["matched"])
-        self.expired, self.dropped = int(snapshot["expired"]), int(snapshot["dropped"])
-        for key, partition in read_partitions(snapshot, self._automaton):
+        self._order, self.matched = about["order"], about["matched"]
+        self.expired, self.dropped = about["expired"], about["dropped"]
+        for key, partition in read_partitions(rows[1:], self._automaton):
             self._partitions[key] = partition
             if self._seen is not None:
                 self._seen(key, True)
@@ -189,8 +200,7 @@ class Detector:
         begun = {(run.order, key) for key, partition in self._partitions.items() for run in partition.runs}
         self._begun.extend(sorted(begun, key=lambda entry: entry[0]))
         if self._reorder is not None:
-            waiting = [read_numbered(event) for event in snapshot["waiting"]]
-            self._reorder.resume(int(snapshot["watermark"]), int(snapshot["late"]), waiting)
+            self._reorder.resume(about["watermark"], about["late"], [read_row(row) for row in about["waiting"]])
         return True
 
     # --- time ---

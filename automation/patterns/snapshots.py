@@ -1,48 +1,61 @@
-"""Partial matches as JSON values and back, so that they survive a restart. Shared events and nodes stay shared."""
+"""Partial matches as rows of plain values and back, so that they survive a restart. What they share stays shared.
+
+("e", event) · ("n", label, number of its event, order, number of its parent or -1)
+("p", key, runs, complete), where a run is [state, number of its node or -1, start, previous, order]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from automation.event_lines import read_event
+from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.patterns.automaton import Automaton
 from automation.patterns.matcher import Partition
 from automation.patterns.runs import Node, Run
 
+Frozen = list[tuple[Hashable, list[Run], list[Run]]]
 
-def write_partitions(partitions: Mapping[Hashable, Partition], automaton: Automaton) -> dict[str, Any]:
-    """`events`, `nodes` [label, event, order, parent or -1], and `partitions` with runs [state, node, start, previous,
-    order], all by index.
-    """
+
+def freeze(partitions: Mapping[Hashable, Partition]) -> Frozen:
+    """What partitions hold now: runs and nodes never change, so the lists are all that must be copied."""
+    return [(key, list(one.runs), list(one.complete)) for key, one in partitions.items()]
+
+
+def partition_rows(frozen: Frozen, automaton: Automaton) -> Iterator[Any]:
+    """The rows of partitions, what they need first."""
     states = {id(state): number for number, state in enumerate(automaton.states)}
     writer = _Writer()
 
-    def rows(runs: list[Run]) -> list[list[Any]]:
-        return [[states[id(r.state)], writer.node(r.node), r.start, r.previous, r.order] for r in runs]
+    def runs(found: list[Run]) -> list[list[Any]]:
+        return [[states[id(r.state)], writer.node(r.node), r.start, r.previous, r.order] for r in found]
 
-    out = [
-        {"key": _write_key(key), "runs": rows(partition.runs), "complete": rows(partition.complete)}
-        for key, partition in partitions.items()
-    ]
-    return {"events": writer.events, "nodes": writer.nodes, "partitions": out}
+    for key, live, complete in frozen:
+        row = ("p", key, runs(live), runs(complete))
+        yield from writer.take()
+        yield row
 
 
-def read_partitions(snapshot: Mapping[str, Any], automaton: Automaton) -> Iterator[tuple[Hashable, Partition]]:
-    """The partitions that `write_partitions` wrote for the same automaton."""
-    events = [read_numbered(event) for event in snapshot["events"]]
+def read_partitions(rows: Iterable[Any], automaton: Automaton) -> Iterator[tuple[Hashable, Partition]]:
+    """The partitions that `partition_rows` wrote for the same automaton."""
+    events: list[SemanticEvent] = []
     nodes: list[Node] = []
-    for label, event, order, parent in snapshot["nodes"]:
-        nodes.append(Node(label, events[event], order, nodes[parent] if parent >= 0 else None))
 
-    def runs(rows: list[list[int]]) -> list[Run]:
-        return [Run(automaton.states[s], nodes[n] if n >= 0 else None, a, b, order) for s, n, a, b, order in rows]
+    def runs(found: list[list[int]]) -> list[Run]:
+        return [Run(automaton.states[s], nodes[n] if n >= 0 else None, a, b, order) for s, n, a, b, order in found]
 
-    for value in snapshot["partitions"]:
-        partition = Partition()
-        partition.runs, partition.complete = runs(value["runs"]), runs(value["complete"])
-        yield _read_key(value["key"]), partition
+    for kind, *fields in rows:
+        if kind == "e":
+            events.append(read_row(fields[0]))
+        elif kind == "n":
+            label, event, order, parent = fields
+            nodes.append(Node(label, events[event], order, nodes[parent] if parent >= 0 else None))
+        else:
+            partition = Partition()
+            partition.runs, partition.complete = runs(fields[1]), runs(fields[2])
+            yield fields[0], partition
 
 
 def read_numbered(value: Mapping[str, Any]) -> SemanticEvent:
@@ -53,36 +66,31 @@ def read_numbered(value: Mapping[str, Any]) -> SemanticEvent:
 
 
 class _Writer:
-    """Numbers nodes, parents before children, and events as they come."""
+    """Numbers nodes, parents before children, and events as they come; `take` gives the rows of the new ones."""
 
     def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.nodes: list[list[int]] = []
-        self._known: dict[int, int] = {}
-        self._event_numbers: dict[int, int] = {}
+        self._rows: list[Any] = []
+        self._nodes: Final[dict[int, int]] = {}
+        self._events: Final[dict[int, int]] = {}
+
+    def take(self) -> list[Any]:
+        rows, self._rows = self._rows, []
+        return rows
 
     def node(self, node: Node | None) -> int:
         path = []
-        while node is not None and id(node) not in self._known:
+        while node is not None and id(node) not in self._nodes:
             path.append(node)
             node = node.parent
-        number = self._known[id(node)] if node is not None else -1
+        number = self._nodes[id(node)] if node is not None else -1
         for child in reversed(path):
-            self.nodes.append([child.label, self._event(child.event), child.order, number])
-            number = self._known[id(child)] = len(self.nodes) - 1
+            self._rows.append(("n", child.label, self._event(child.event), child.order, number))
+            number = self._nodes[id(child)] = len(self._nodes)
         return number
 
     def _event(self, event: SemanticEvent) -> int:
-        number = self._event_numbers.get(id(event))
+        number = self._events.get(id(event))
         if number is None:
-            number = self._event_numbers[id(event)] = len(self.events)
-            self.events.append(event.as_dict())
+            number = self._events[id(event)] = len(self._events)
+            self._rows.append(("e", event_row(event)))
         return number
-
-
-def _write_key(key: Hashable) -> Any:
-    return {"all": list(key)} if isinstance(key, tuple) else key
-
-
-def _read_key(value: Any) -> Hashable:
-    return tuple(value["all"]) if isinstance(value, dict) else value

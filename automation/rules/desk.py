@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -25,9 +26,11 @@ from automation.events import Cause, SemanticEvent
 from automation.guards.guard import Guard
 from automation.guards.guards import Guards
 from automation.launcher import Launcher
+from automation.memory.desk import Rows, Step
+from automation.memory.records import Records
 from automation.rules.book import Book, check_book, vocabulary
 from automation.rules.checks import Moment
-from automation.rules.rule import Rule, Shelf
+from automation.rules.rule import PREFIX, Rule, Shelf
 from automation.rules.rule_set import Fired, RuleSet
 from automation.rules.vocabulary import Vocabulary, names_in
 from automation.state import State
@@ -39,6 +42,7 @@ log: Final = logging.getLogger(__name__)
 QUEUE: Final = 65_536
 BATCH: Final = 256
 SLICE: Final = 0.001  # seconds of filing rules between two looks at requests
+PAUSE_EVERY: Final = 1000  # rules that are asked whether they remember anything, between two looks at requests
 PORTION: Final = 200  # rules taken out between two looks at requests: about 2 ms
 
 
@@ -56,8 +60,10 @@ class RuleDesk:
         *,
         depth_limit: int = 8,
         wall: Callable[[], float] = time.time,
+        records: Records | None = None,
     ) -> None:
         self.paused = False
+        self.records: Final = records or Records(wall=wall)
         self.guards: Final = guards
         self.set: Final = RuleSet()
         self.books: Final[dict[str, Book]] = {}
@@ -75,7 +81,8 @@ class RuleDesk:
         self._deadlines: Final[Pending[Rule]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
         self._signal = trio.Event()
-        self._switched: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._switched: Final = self.records.switches("rule")
+        self._earlier: dict[str, Sequence[Any]] = {}
         self.set.index.reroute = bus.reroute
         self.set.on_fault = self._faulty
         self.subscription: Final = bus.subscribe(
@@ -174,11 +181,12 @@ class RuleDesk:
             self._launcher.remove(rule.workflow)
             self._launcher.remove(f"{rule.workflow}/otherwise")
             self._deadlines.pop(rule.name)
-        now = trio.current_time()
+        now = self.records.clock.now()
         known = set(old)
         for rule in new:
             if rule not in known:
                 self._schedule(rule, now)
+                self._hand_back(rule)
         self._gone.extend(gone)
         if len(self._gone) <= PORTION:
             self._sweep()
@@ -228,7 +236,7 @@ class RuleDesk:
     # Single rules and guards
 
     def enable(self, name: str, enabled: bool) -> None:
-        """Let a rule or guard act (again), or no more, until the mount ends; CallerError when there is none."""
+        """Let a rule or guard act (again), or no more, until it is said anew; CallerError when there is none."""
         self._switched[name] = enabled
         one = self.find(name)
         if isinstance(one, Rule):
@@ -291,18 +299,70 @@ class RuleDesk:
         batch = self.subscription.receive_nowait(BATCH)
         if self.paused:
             return
-        now = trio.current_time()
-        moment = Moment(self._state.view(), self._wall())  # nothing that fires here takes effect before we return
-        for event in batch:
-            self._feed(event, moment, now)
-        self._due(now)
+        now, wall, deadline = self.records.clock.now(), self._wall(), self._deadlines.deadline
+        if batch or (deadline is not None and deadline <= now):
+            with self.records.step("rules", batch, now, wall):
+                self._take(batch, now, wall)
 
-    def _feed(self, event: SemanticEvent, moment: Moment, now: float) -> None:
+    def _take(self, events: Sequence[SemanticEvent], now: float, wall: float, without: Collection[str] = ()) -> None:
+        moment = Moment(self._state.view(), wall)  # nothing that fires here takes effect before we return
+        for event in events:
+            self._feed(event, moment, now, without)
+        self._due(now, moment, without)
+
+    def _feed(self, event: SemanticEvent, moment: Moment, now: float, without: Collection[str] = ()) -> None:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             self._too_deep(event)
             return
-        for fired in self.set.feed(event, moment, now, self._candidates.pop(event.seq, None)):
+        candidates = self._candidates.pop(event.seq, None)
+        if without:
+            found = self.set.index.find(event.type, event.path if event.dest is None else event.dest, event)
+            candidates = [rule for rule in found if rule.name not in without]
+        for fired in self.set.feed(event, moment, now, candidates):
             self._fire(fired)
+
+    # Over restarts
+
+    def parts(self) -> Iterator[tuple[str, Rows] | None]:
+        """What rules remember that have anything to remember."""
+        for number, rule in enumerate(list(self.set.rules.values())):
+            if rule.record is not None or rule.name in self._deadlines:
+                yield rule.name, partial(self._rows, rule)
+            elif number % PAUSE_EVERY == 0:
+                yield None
+
+    def _rows(self, rule: Rule) -> Iterator[Any]:
+        yield {"says": rule.fingerprint, "due": self._deadlines.when(rule.name), **rule.recorded().as_dict()}
+
+    def recall(self, parts: Mapping[str, Sequence[Any]]) -> None:
+        """Rules that come get back what they knew."""
+        self._earlier = dict(parts)
+
+    def replay(self, events: Sequence[SemanticEvent], step: Step, without: Collection[str]) -> None:
+        """Take events as before."""
+        self._take(events, step.now, step.wall, without)
+
+    def recovered(self) -> None:
+        """What nobody asked for is forgotten."""
+        self._earlier = {}
+        self._signal.set()
+
+    def install_plan(self, workflow: str) -> bool:
+        """Let the launcher know what a rule of this mount does; whether there is such a rule."""
+        name = workflow.removeprefix(PREFIX).removesuffix("/otherwise")
+        rule = self.set.rules.get(name) if workflow.startswith(PREFIX) else None
+        plan = None if rule is None else rule.plan(otherwise=workflow.endswith("/otherwise"))
+        if plan is not None:
+            self._launcher.install(plan)
+        return plan is not None
+
+    def _hand_back(self, rule: Rule) -> None:
+        rows = self._earlier.pop(rule.name, None)
+        if not rows or rows[0]["says"] != rule.fingerprint:
+            return
+        rule.recorded().take(rows[0])
+        if rule.body.every is not None and rows[0]["due"] is not None:
+            self._deadlines.put(rule.name, rule, rows[0]["due"])
 
     def _fire(self, fired: Fired) -> None:
         rule, event = fired.rule, fired.event
@@ -339,12 +399,13 @@ class RuleDesk:
         if rule.body.every is not None:
             self._deadlines.put(rule.name, rule, now + rule.body.every)
 
-    def _due(self, now: float) -> None:
+    def _due(self, now: float, moment: Moment, without: Collection[str]) -> None:
         for _, rule in list(self._deadlines.due(now)):
             self._schedule(rule, now)
-            if rule.live:
-                event = SemanticEvent("system.schedule", attrs={"rule": rule.name, "every": rule.body.every})
-                fired = self.set.ask(rule, event, "", Moment(self._state.view(), self._wall()), now)
+            if rule.live and rule.name not in without:
+                attrs = {"rule": rule.name, "every": rule.body.every}
+                event = SemanticEvent("system.schedule", attrs=attrs, ts=round(moment.wall * 1e9))
+                fired = self.set.ask(rule, event, "", moment, now)
                 if fired is not None:
                     self._fire(fired)
 
@@ -354,7 +415,7 @@ class RuleDesk:
         self._signal = trio.Event()
         self.subscription.on_ready(self._signal.set)
         deadline = None if self.paused else self._deadlines.deadline
-        with trio.move_on_at(float("inf") if deadline is None else deadline):
+        with trio.move_on_at(float("inf") if deadline is None else self.records.clock.in_trio(deadline)):
             await self._signal.wait()
 
     def resume(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import grp
+import hashlib
 import json
 import operator
 import pwd
@@ -102,6 +103,20 @@ class Record:
         self.recent: Final[deque[float]] = deque()
         self.holding: Final[set[str]] = set()  # feedback loops: the keys for which the conditions hold
 
+    def as_dict(self) -> dict[str, Any]:
+        """A copy as plain values."""
+        out: dict[str, Any] = {"fired": self.fired, "last_fired_ns": self.last_fired_ns, "failures": self.failures}
+        out |= {"suppressed": dict(self.suppressed), "cool_until": dict(self.cool_until)}
+        return out | {"recent": list(self.recent), "holding": list(self.holding)}
+
+    def take(self, kept: Mapping[str, Any]) -> None:
+        """Go on from such a copy."""
+        self.fired, self.last_fired_ns, self.failures = kept["fired"], kept["last_fired_ns"], kept["failures"]
+        self.suppressed.update(kept["suppressed"])
+        self.cool_until.update(kept["cool_until"])
+        self.recent.extend(kept["recent"])
+        self.holding.update(kept["holding"])
+
 
 class Rule:
     """A loaded rule. `live` says whether it may fire; `fault` why VexFS switched it off itself; `found` whether a path
@@ -151,6 +166,12 @@ class Rule:
         if self.record is None:
             self.record = Record()
         return self.record
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs between rules that say different things; the same in every process."""
+        said = "\0".join((self.body.text, *self.paths, "", *self.exclude))
+        return hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
     def same(self, other: Rule) -> bool:
         """Whether `other` says the same, so that this one may stay in its place."""

@@ -27,6 +27,7 @@ class Joint:
         self._state: Final = state
         self._by: Final = compile_expression(form.by) if form.by is not None else None
         self._held: Final[dict[str, dict[int, tuple[float, Firing]]]] = {}
+        self._given_up: list[Firing] = []
 
     def __len__(self) -> int:
         return len(self._held)
@@ -35,17 +36,27 @@ class Joint:
         """Take a firing; the joint one when it is the last that was missing. `now` in seconds of any steady clock."""
         key = self._key(firing)
         held = self._held.pop(key, {})
-        if self.form.within is not None:
-            held = {number: one for number, one in held.items() if now - one[0] <= self.form.within}
-        held.pop(firing.trigger, None)
+        for number, (when, one) in list(held.items()):
+            late = self.form.within is not None and now - when > self.form.within
+            if late or number == firing.trigger:
+                del held[number]
+                self._given_up.append(one)
         held[firing.trigger] = (now, firing)
         if len(held) >= self._needed:
-            return _joined([one for _, one in held.values()], key)
+            found = [one for _, one in held.values()]
+            self._given_up += found
+            return _joined(found, key)
         while len(self._held) >= MOST_KEYS:
-            del self._held[next(iter(self._held))]
+            oldest = self._held.pop(next(iter(self._held)))
+            self._given_up += [one for _, one in oldest.values()]
             self.dropped += 1
         self._held[key] = held
         return None
+
+    def given_up(self) -> list[Firing]:
+        """The firings that wait no more, since they were asked for last: joined, replaced, too old or too many."""
+        gone, self._given_up = self._given_up, []
+        return gone
 
     def status(self) -> dict[str, Any]:
         """Plain values for a person."""

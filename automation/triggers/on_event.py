@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from automation.event_rows import event_row, read_row
 from automation.events import EVENT_TYPES, SemanticEvent
 from automation.facts import target_of
 from automation.globs import Anchor, compile_globs
@@ -140,6 +141,35 @@ class OnEvent:
         """Events were lost: wait anew for files that were thought to be open."""
         for inode in list(self._open):
             self._closed(inode, now)
+
+    def rows(self) -> Iterator[Any]:
+        """What it remembers: about itself, then (where, key, deadline, count, events) of what waits; no deadline
+        while a file is open.
+        """
+        waiting: list[tuple[str, str, float | None, _Held]] = []
+        waiting += [("settling", key, when, held) for key, when, held in self._settling.items()]
+        waiting += [("settling", path, None, held) for found in self._open.values() for path, held in found.items()]
+        waiting += [("debouncing", key, when, held) for key, when, held in self._debouncing.items()]
+        about = {"form": self.form.model_dump_json(), "fired": self.fired}
+        yield about | {"suppressed": dict(self.suppressed), "cooling": dict(self._cool_until)}
+        for where, key, when, held in waiting:
+            yield where, key, when, held.count, [event_row(event) for event in held.events]
+
+    def resume(self, rows: Sequence[Any]) -> bool:
+        """Go on from what another remembered; False if that was another trigger."""
+        about = rows[0]
+        if about["form"] != self.form.model_dump_json():
+            return False
+        self.fired = about["fired"]
+        self.suppressed.update(about["suppressed"])
+        self._cool_until.update(about["cooling"])
+        for where, key, when, count, events in rows[1:]:
+            held = _Held(tuple(read_row(row) for row in events), count)
+            if when is None:
+                self._open.setdefault(held.inode, {})[key] = held
+            else:
+                (self._settling if where == "settling" else self._debouncing).put(key, held, when)
+        return True
 
     def existing_type(self) -> str:
         """The type under which a file that was already there is presented."""

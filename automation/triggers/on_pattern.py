@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from automation.expressions import EvaluationError, compile_expression
@@ -71,6 +71,21 @@ class OnPattern:
         out = {"type": "pattern", "pattern": self.pattern, "fired": self.fired, "waiting": 0}
         out |= {"suppressed": dict(self.suppressed)}
         return out | ({"last_error": self.last_error} if self.last_error else {})
+
+    def rows(self) -> Iterator[Any]:
+        """What it remembers, in one row."""
+        cooling, counts = dict(self._cool_until), dict(self.suppressed)
+        yield {"form": self.form.model_dump_json(), "fired": self.fired, "suppressed": counts, "cooling": cooling}
+
+    def resume(self, rows: Sequence[Any]) -> bool:
+        """Go on from what another remembered; False if that was another trigger."""
+        kept = rows[0]
+        if kept["form"] != self.form.model_dump_json():
+            return False
+        self.fired = kept["fired"]
+        self.suppressed.update(kept["suppressed"])
+        self._cool_until.update(kept["cooling"])
+        return True
 
     def _held_back(self, match: Match, key: str, now: float) -> str:
         if match.confidence < self.form.confidence_threshold:

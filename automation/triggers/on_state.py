@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.globs import Anchor
 from automation.triggers.comparisons import holds
@@ -99,13 +100,25 @@ class OnState:
         }
         return out | {"suppressed": dict(self.suppressed)}
 
-    def snapshot(self) -> dict[str, Any]:
-        """What must outlive a restart, as JSON: whether the condition held."""
-        return {"held": self._held and self._event is None, "fired": self.fired}
+    def rows(self) -> Iterator[Any]:
+        """What it remembers, in one row."""
+        event = None if self._event is None else event_row(self._event)
+        counts = {"fired": self.fired, "suppressed": dict(self.suppressed), "cool": self._cool_until}
+        held = {"held": self._held, "event": event, "deadline": self.deadline}
+        yield {"form": self.form.model_dump_json(), **counts, **held}
 
-    def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Continue a snapshot: a condition that had fired and still holds does not fire again."""
-        self._held, self.fired = bool(snapshot["held"]), int(snapshot["fired"])
+    def resume(self, rows: Sequence[Any]) -> bool:
+        """Go on from what another remembered: a condition that had fired and still holds does not fire again. False if
+        that was another trigger.
+        """
+        kept = rows[0]
+        if kept["form"] != self.form.model_dump_json():
+            return False
+        self.fired, self._cool_until = kept["fired"], kept["cool"]
+        self.suppressed.update(kept["suppressed"])
+        self._held, self.deadline = kept["held"], kept["deadline"]
+        self._event = None if kept["event"] is None else read_row(kept["event"])
+        return True
 
     def _judge(self, value: Any, event: SemanticEvent, now: float) -> list[Firing]:
         if not self._compares(value):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -22,6 +22,8 @@ from automation.errors import CallerError
 from automation.events import Cause, SemanticEvent
 from automation.facts import target_of
 from automation.launcher import Launcher
+from automation.memory.desk import Rows, Step
+from automation.memory.records import Records
 from automation.patterns.appetite import Appetite, appetite_of
 from automation.patterns.correlation import CorrelationDetector
 from automation.patterns.detector import Detector
@@ -33,6 +35,7 @@ from automation.triggers.on_pattern import MOST_SHOWN, OnPattern
 
 log: Final = logging.getLogger(__name__)
 
+Names = Collection[str]
 QUEUE: Final = 65_536
 BATCH: Final = 256
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set
@@ -57,9 +60,17 @@ class PatternDesk:
     """
 
     def __init__(
-        self, bus: Bus, launcher: Launcher, *, depth_limit: int, wall: Callable[[], float], capacity: int = QUEUE
+        self,
+        bus: Bus,
+        launcher: Launcher,
+        *,
+        depth_limit: int,
+        wall: Callable[[], float],
+        capacity: int = QUEUE,
+        records: Records | None = None,
     ) -> None:
         self.paused = False
+        self.records: Final = records or Records(wall=wall)
         self.set: Final = PatternSet()
         self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
         self.outcomes: Final[deque[Outcome]] = deque(maxlen=RECENT)
@@ -71,7 +82,8 @@ class PatternDesk:
         self._triggers: Final[dict[str, list[OnPattern]]] = {}
         self._index: Final[Index[Appetite]] = Index()
         self._successes_only: Final[set[str]] = set()
-        self._switched: Final[dict[str, bool]] = {}  # what was said by hand, by name; holds until the mount ends
+        self._switched: Final = self.records.switches("pattern")
+        self._earlier: dict[str, Sequence[Any]] = {}
         self._announcements: Final = Announcements(bus)
         self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
@@ -108,6 +120,7 @@ class PatternDesk:
     def attach(self, trigger: OnPattern) -> None:
         """Let a trigger hear of its pattern's matches; the pattern may come later."""
         self._triggers.setdefault(trigger.pattern, []).append(trigger)
+        self._hand_back(f"trigger {trigger.workflow} {trigger.number}", trigger)
 
     def detach(self, trigger: OnPattern) -> None:
         """Let a trigger hear nothing more."""
@@ -132,6 +145,7 @@ class PatternDesk:
 
     def _activate(self, name: str, kept: _Kept) -> None:
         kept.detector = detect(kept.definition)
+        self._hand_back(f"pattern {name}", kept.detector)
         kept.appetite = appetite_of(kept.definition, kept.detector)
         self.set.add(kept.detector)
         for types, anchors in kept.appetite.places():
@@ -219,18 +233,62 @@ class PatternDesk:
 
     def step(self) -> None:
         """Take a batch of events and, once the queue is empty, everything that is due."""
-        for event in self.subscription.receive_nowait(BATCH):
-            if not self.paused:
-                self._feed(event)
-        if not self.paused and not self.subscription.ready:
-            self._tell(self.set.advance(self._wall_ns()))
+        batch = self.subscription.receive_nowait(BATCH)
+        if self.paused:
+            return
+        now, wall = self.records.clock.now(), self._wall()
+        deadline, last = self.set.deadline(), not self.subscription.ready
+        if batch or (last and deadline is not None and deadline <= int(wall * 1e9)):
+            with self.records.step("patterns", batch, now, wall):
+                if last:
+                    self.records.note("last")
+                self._take(batch, now, wall, last)
+
+    def _take(self, events: Sequence[SemanticEvent], now: float, wall: float, last: bool, without: Names = ()) -> None:
+        """Take events; let time pass after the `last` of those that wait."""
+        for event in events:
+            self._feed(event, now, without)
+        if last:
+            self._tell(self.set.advance(int(wall * 1e9)), now)
+
+    # Over restarts
+
+    def parts(self) -> Iterator[tuple[str, Rows]]:
+        """What patterns and triggers remember."""
+        for name, kept in list(self._kept.items()):
+            if kept.detector is not None:
+                yield f"pattern {name}", kept.detector.rows
+        for trigger in [one for found in self._triggers.values() for one in found]:
+            yield f"trigger {trigger.workflow} {trigger.number}", trigger.rows
+
+    def recall(self, parts: Mapping[str, Sequence[Any]]) -> None:
+        """Patterns and triggers that come get back what they knew."""
+        self._earlier = dict(parts)
+
+    def replay(self, events: Sequence[SemanticEvent], step: Step, without: Names) -> None:
+        """Take events as before."""
+        names = {name.removeprefix("pattern ") for name in without}
+        self._take(events, step.now, step.wall, "last" in step.notes, names)
+
+    def recovered(self) -> None:
+        """What nobody asked for is forgotten."""
+        self._earlier = {}
+        self._signal.set()
+
+    def _hand_back(self, name: str, one: Detector | CorrelationDetector | OnPattern) -> None:
+        rows = self._earlier.pop(name, None)
+        try:
+            if rows and not one.resume(rows):
+                log.info("the %s has changed: it begins anew", name)
+        except Exception as error:
+            log.warning("the %s cannot go on from the last mount: %r", name, error)
 
     def resume(self) -> None:
         """Look again, at what happens from now on."""
         self.paused = False
         self._signal.set()
 
-    def _feed(self, event: SemanticEvent) -> None:
+    def _feed(self, event: SemanticEvent, now: float, without: Names) -> None:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
             cause = event.cause
             attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
@@ -238,9 +296,10 @@ class PatternDesk:
             return
         self.recent.append(event)
         outcomes = self.set.advance(event.ts)
-        outcomes += self.set.feed(event, event.ts, without=self._left_out(event))
+        left_out = self._left_out(event)
+        outcomes += self.set.feed(event, event.ts, without=left_out if not without else {*(left_out or ()), *without})
         if outcomes:
-            self._tell(outcomes)
+            self._tell(outcomes, now)
 
     def _left_out(self, event: SemanticEvent) -> set[str] | None:
         """A pattern is not told of its own matches; failed operations are for those that ask about `errno`."""
@@ -248,12 +307,12 @@ class PatternDesk:
             return self._successes_only
         return {str(event.attrs.get("pattern"))} if event.type.startswith("pattern.") else None
 
-    def _tell(self, outcomes: list[Outcome]) -> None:
+    def _tell(self, outcomes: list[Outcome], now: float) -> None:
         for outcome in outcomes:
             self.outcomes.append(outcome)
             match outcome:
                 case Match():
-                    self._matched(outcome)
+                    self._matched(outcome, now)
                 case Expired():
                     attrs = {"id": outcome.id, "deadline": outcome.deadline}
                     self._publish("pattern.expired", outcome.pattern, outcome.steps, attrs)
@@ -266,9 +325,8 @@ class PatternDesk:
                     attrs |= {"dropped": outcome.total}
                     self._announcements.overload(f"pattern {outcome.pattern}", "", attrs)
 
-    def _matched(self, match: Match) -> None:
+    def _matched(self, match: Match, now: float) -> None:
         self._publish("pattern.matched", match.pattern, match.steps, match_attrs(match))
-        now = trio.current_time()
         for trigger in self.triggers(match.pattern):
             try:
                 firings = trigger.fire(match, now)

@@ -33,6 +33,15 @@ class Pending(Generic[T]):
         item = self._items.get(key)
         return None if item is None else item[1]
 
+    def when(self, key: str) -> float | None:
+        """The deadline of `key`."""
+        item = self._items.get(key)
+        return None if item is None else item[0]
+
+    def items(self) -> list[tuple[str, float, T]]:
+        """Keys, deadlines and values as they are now."""
+        return [(key, when, value) for key, (when, value) in self._items.items()]
+
     def put(self, key: str, value: T, deadline: float) -> None:
         """Let `value` wait under `key` until `deadline`, in place of what waited there."""
         if key not in self._items and len(self._items) >= self._capacity:

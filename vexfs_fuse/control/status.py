@@ -36,7 +36,10 @@ class Status:
         self._mountpoint: Final = mountpoint
         self._source: Final = source
         self._readers: Final = readers
-        self._last: tuple[int, int] = (service.started_ns, 0)  # when the screen was last drawn, and bus.seq then
+        self._last: tuple[int, int] = (
+            service.started_ns,
+            service.bus.seq,
+        )  # when the screen was last drawn, and bus.seq then
 
     def describe(self) -> Description:
         """Readable by the owner."""
@@ -62,7 +65,7 @@ class Status:
             ("state", "paused: events start nothing (echo resume > ctl)" if service.paused else "reacting"),
             ("dry run", "automations act on paper only" if facts.get("dry_run") else ""),
             ("up", span((now - service.started_ns) / 1e9)),
-            ("events", f"{amount(bus.seq)} in all, {rate}"),
+            ("events", f"{amount(bus.published)} in all, {rate}"),
             ("", busiest),
             ("dropped", amount(sum(s.dropped for s in bus.subscriptions))),
             ("readers", f"{len(self._readers)} of events"),
@@ -71,6 +74,7 @@ class Status:
             ("runs", _counts(facts["runs"])),
             ("state dir", service.kept.path if service.kept is not None else "none: nothing outlives the mount"),
             ("journal", _journal(facts["journal"])),
+            ("memory", memory_line(facts["memory"])),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
         rows += self._targets()
@@ -167,3 +171,16 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 def _outcome(run: Run | None) -> str:
     return "" if run is None else run.status
+
+
+def memory_line(memory: Mapping[str, Any]) -> str:
+    """What outlives the mount of what detection knows: the log, the last snapshot, what was recovered."""
+    if "bytes" not in memory:
+        return str(memory["log"])
+    last, recovery = memory["last_snapshot"], memory["recovery"]
+    line = f"event log {memory['log']}, {amount(memory['bytes'])} bytes"
+    if last.get("at_ns"):
+        line += f"; snapshot {ago(last['at_ns'])}"
+    if recovery.get("snapshot") or recovery.get("events"):
+        line += f"; {recovery['events']} events recovered in {recovery['seconds']:g} s"
+    return line

@@ -1,0 +1,100 @@
+"""A mount that is killed, and mounted again: what had begun goes on."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import mounted
+
+pytestmark = pytest.mark.mount
+
+DEFINITIONS = {
+    "pair.yaml": """
+patterns: {pair: 'a(file.created, "in/*.a") -> b(file.created, "in/*.b") within 1h'}
+triggers: [{type: pattern, pattern: pair}]
+steps: [{write: {path: 'out/pair-{{ run.id }}', content: x}}]
+""",
+    "quiet.yaml": """
+triggers: [{types: file.closed, path: 'in/*.txt', settle: 1500ms}]
+steps: [{write: {path: 'out/quiet-{{ run.id }}', content: '{{ run.count }}'}}]
+""",
+    "gone.yaml": """
+patterns: {gone: 'a(file.created, "in/*.x") -> !b(file.deleted) within 1s'}
+triggers: [{type: pattern, pattern: gone}]
+steps: [{write: {path: 'out/gone-{{ run.id }}', content: x}}]
+""",
+    "door.yaml": """
+machine: door
+initial: shut
+states:
+  shut: {on: {user.open: ajar}}
+  ajar: {after: {1h: shut}}
+""",
+}
+
+
+class Source:
+    """A directory, its definitions and its state."""
+
+    def __init__(self, path: Path):
+        self.path, self.workflows, self.state = path / "source", path / "workflows", path / "state"
+        for made in (self.path, self.path / "in", self.path / "out", self.workflows):
+            made.mkdir()
+        for name, text in DEFINITIONS.items():
+            (self.workflows / name).write_text(text)
+
+    def mounted(self, *arguments: str, exit_code: int | None = 0):
+        given = ("--workflows", str(self.workflows), "--state-dir", str(self.state), *arguments)
+        return mounted(self.path, arguments=given, exit_code=exit_code)
+
+    def made(self, kind: str) -> list[str]:
+        return sorted(name for name in os.listdir(self.path / "out") if name.startswith(kind))
+
+    def wait_for(self, kind: str, count: int = 1, seconds: float = 15.0) -> None:
+        until = time.monotonic() + seconds
+        while len(self.made(kind)) < count and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.3)  # and no more than that
+        assert len(self.made(kind)) == count
+
+
+def kill(mount) -> None:
+    """As the kernel does when memory is short."""
+    os.kill(mount.process.pid, signal.SIGKILL)
+    mount.process.wait()
+    subprocess.run(["umount", "-l", str(mount.mountpoint)], check=False, capture_output=True)
+
+
+def test_what_had_begun_goes_on_after_a_kill(tmp_path):
+    """Half a pattern, a settling file, an absence whose time passes while nothing is mounted, a statechart, the state."""
+    source = Source(tmp_path)
+    with source.mounted(exit_code=None) as mount:
+        inside = mount.mountpoint
+        (inside / "in/1.a").write_text("")
+        (inside / "in/1.x").write_text("")
+        (inside / "in/1.txt").write_text("x")
+        (inside / ".vexfs/state").write_text("seen.count = 3")
+        (inside / ".vexfs/machines/door/event").write_text("user.open")
+        assert "ajar" in (inside / ".vexfs/machines/door/state").read_text()
+        kill(mount)
+    assert source.made("") == []
+    time.sleep(1)
+    with source.mounted(exit_code=None) as mount:
+        inside = mount.mountpoint
+        source.wait_for("gone")
+        source.wait_for("quiet")
+        assert '"count": 3' in (inside / ".vexfs/state").read_text()
+        assert "ajar" in (inside / ".vexfs/machines/door/state").read_text()
+        assert "recovered" in (inside / ".vexfs/status").read_text()
+        (inside / "in/1.b").write_text("")
+        source.wait_for("pair")
+        kill(mount)
+    with source.mounted() as mount:
+        assert "vexfs_event_log_on 1.0" in (mount.mountpoint / ".vexfs/metrics").read_text()
+        (mount.mountpoint / "in/2.b").write_text("")
+        time.sleep(0.5)
+    assert [len(source.made(kind)) for kind in ("pair", "quiet", "gone")] == [1, 1, 1]

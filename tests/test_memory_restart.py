@@ -1,0 +1,195 @@
+"""Detection's state outlives a clean stop and a kill: what had begun goes on, and nothing happens twice."""
+
+import os
+import shutil
+import time
+from contextlib import asynccontextmanager
+
+import trio
+
+from automation.state_directory import StateDirectory
+from tests.automation_rig import Rig
+
+NOTE = "{write: {path: 'out/{{ run.id }}', content: '{{ run.count }}'}}"
+COPY = f"steps: [{NOTE}]"
+PAIR = f"""
+patterns: {{pair: 'a(user.a) -> b(user.b) within 1h'}}
+triggers: [{{type: pattern, pattern: pair}}]
+{COPY}
+"""
+
+
+class Lives:
+    """One source and its lives: `clean` ends well, `killed` leaves what a kill would leave."""
+
+    def __init__(self, tmp_path, **definitions):
+        self.path, self.number, self.later = tmp_path, 0, 0.0
+        self.definitions = {f"{name}.yaml": text for name, text in definitions.items()}
+        (tmp_path / "state0").mkdir()
+
+    def wall(self):
+        return time.time() + self.later
+
+    @asynccontextmanager
+    async def life(self, *, kill=False, **options):
+        kept = StateDirectory(str(self.path / f"state{self.number}"))
+        rig = Rig(self.path, self.definitions, kept=kept, wall=self.wall, **options)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(rig.service.run)
+                began = trio.current_time()
+                yield rig
+                self.later += trio.current_time() - began
+                self.number += 1
+                following = self.path / f"state{self.number}"
+                if kill:
+                    shutil.copytree(kept.path, following)
+                await rig.service.shutdown(0.5)
+                if not kill:
+                    shutil.copytree(kept.path, following)
+        finally:
+            kept.close()
+            os.close(rig.root_fd)
+
+
+async def quiet(rig):
+    await rig.settled()
+    return [run.workflow for run in rig.runs]
+
+
+async def test_a_half_matched_pattern_is_matched_after_a_kill(tmp_path, autojump_clock):
+    """The first half before the kill, the second after it: one match, one run, and no other by another kill."""
+    lives = Lives(tmp_path, pair=PAIR)
+    async with lives.life(kill=True) as rig:
+        rig.publish("user.a")
+        assert await quiet(rig) == []
+    async with lives.life(kill=True) as rig:
+        assert rig.service.patterns.set.live == 1
+        rig.publish("user.b")
+        assert await quiet(rig) == ["pair"]
+    async with lives.life() as rig:
+        assert await quiet(rig) == []
+        rig.publish("user.b")
+        assert await quiet(rig) == []
+    assert len(rig.files()) == 1
+
+
+async def test_a_half_matched_pattern_is_matched_after_a_clean_stop(tmp_path, autojump_clock):
+    """With the log and without."""
+    for logged in (True, False):
+        lives = Lives(tmp_path / str(logged), pair=PAIR) if (tmp_path / str(logged)).mkdir() is None else None
+        async with lives.life(event_log=logged) as rig:
+            rig.publish("user.a")
+            await rig.settled()
+        async with lives.life(event_log=logged) as rig:
+            rig.publish("user.b")
+            assert await quiet(rig) == ["pair"]
+
+
+async def test_events_that_were_accepted_and_not_looked_at_are_not_lost(tmp_path, autojump_clock):
+    """A kill right after the reply to the operation."""
+    lives = Lives(tmp_path, go=f"triggers: [{{types: user.go}}]\n{COPY}")
+    async with lives.life(kill=True) as rig:
+        rig.publish("user.go")  # nothing runs between this and the kill
+    async with lives.life(kill=True) as rig:
+        assert await quiet(rig) == ["go"]
+    async with lives.life() as rig:
+        assert await quiet(rig) == []
+    assert len(rig.files()) == 1
+
+
+async def test_a_settling_file_fires_after_a_kill_once(tmp_path, autojump_clock):
+    """What remains of the quiet time goes on."""
+    lives = Lives(tmp_path, go=f"triggers: [{{types: file.closed, settle: 100}}]\n{COPY}")
+    async with lives.life(kill=True) as rig:
+        rig.save("a.txt")
+        await trio.sleep(40)
+    async with lives.life(kill=True) as rig:
+        await trio.sleep(40)
+        assert rig.runs == []
+        await trio.sleep(40)
+        assert await quiet(rig) == ["go"]
+    async with lives.life() as rig:
+        await trio.sleep(200)
+        assert await quiet(rig) == []
+
+
+async def test_an_absence_whose_time_passed_while_nothing_was_mounted_fires_at_the_start(tmp_path, autojump_clock):
+    """`pattern.matched` and the run come with the next mount."""
+    lives = Lives(
+        tmp_path,
+        go=f"patterns: {{p: 'a(user.a) -> !b(user.b) within 1h'}}\ntriggers: [{{type: pattern, pattern: p}}]\n{COPY}",
+    )
+    async with lives.life(kill=True) as rig:
+        rig.publish("user.a")
+        await quiet(rig)
+    lives.later += 7200
+    async with lives.life(kill=True) as rig:
+        await trio.sleep(1)
+        assert await quiet(rig) == ["go"]
+    async with lives.life() as rig:
+        await trio.sleep(1)
+        assert await quiet(rig) == []
+
+
+async def test_state_variables_switches_and_system_state_survive_a_kill(tmp_path, autojump_clock):
+    """The shared tree, what was disabled by hand, a system state that was set."""
+    lives = Lives(tmp_path, go=f"triggers: [{{types: user.go}}]\n{COPY}")
+    async with lives.life(kill=True) as rig:
+        rig.service.state.set("a.b", {"c": [1]})
+        rig.service.state.set("a.b.c.1", 2)
+        rig.service.state.set("gone", 1)
+        rig.service.state.delete("gone")
+        rig.service.state.set("system.state", "Maintenance")
+        await rig.service.command("disable go", 0)
+    async with lives.life(kill=True) as rig:
+        assert rig.service.state.get("a") == {"b": {"c": [1, 2]}}
+        assert rig.service.state.get("gone") is None
+        assert rig.service.state.get("system.state") == "Maintenance"
+        assert rig.service.system.held and rig.service.system.history[-1].new == "Maintenance"
+        rig.publish("user.go")
+        assert await quiet(rig) == []
+        await rig.service.command("enable go", 0)
+    async with lives.life() as rig:
+        rig.publish("user.go")
+        assert await quiet(rig) == ["go"]
+
+
+async def test_cooldowns_and_hourly_counts_of_rules_survive_a_kill(tmp_path, autojump_clock):
+    """A rule that has had its turn waits on."""
+    rules = f"""
+rules:
+  slow: {{triggers: user.slow, cooldown: 60s, actions: {NOTE}}}
+  few: {{triggers: user.few, max_per_hour: 2, actions: {NOTE}}}
+"""
+    lives = Lives(tmp_path, rules=rules)
+    async with lives.life(kill=True) as rig:
+        rig.publish("user.slow")
+        rig.publish("user.few")
+        rig.publish("user.few")
+        assert len(await quiet(rig)) == 3
+    async with lives.life(kill=True) as rig:
+        rig.publish("user.slow")
+        rig.publish("user.few")
+        assert await quiet(rig) == []
+        await trio.sleep(61)
+        rig.publish("user.slow")
+        assert len(await quiet(rig)) == 1
+
+
+async def test_a_schedule_knows_its_last_time_and_event_numbers_go_on(tmp_path, autojump_clock):
+    """No number is given twice; after a kill some are left out."""
+    lives = Lives(tmp_path, go=f"triggers: [{{type: schedule, every: 1h, catch_up: once}}]\n{COPY}")
+    async with lives.life(kill=True) as rig:
+        first = rig.service.memory.values["schedule go 0"]
+        seq = rig.publish("user.x").seq
+    lives.later += 5400
+    async with lives.life() as rig:
+        await trio.sleep(1)
+        assert rig.publish("user.x").seq > seq + 1_000_000
+        assert await quiet(rig) == ["go"]
+        assert rig.service.memory.values["schedule go 0"] == first + 3600
+        last = rig.service.bus.seq
+    async with lives.life() as rig:
+        assert last < rig.publish("user.x").seq < last + 1000
+        assert rig.service.bus.published < 1000
