@@ -28,8 +28,9 @@ triggers: [{type: pattern, pattern: gone}]
 steps: [{write: {path: 'out/gone-{{ run.id }}', content: x}}]
 """,
     "door.yaml": """
-machine: door
-initial: shut
+kind: machine
+name: door
+key: none
 states:
   shut: {on: {user.open: ajar}}
   ajar: {after: {1h: shut}}
@@ -70,7 +71,7 @@ def kill(mount) -> None:
 
 
 def test_what_had_begun_goes_on_after_a_kill(tmp_path):
-    """Half a pattern, a settling file, an absence whose time passes while nothing is mounted, a statechart, the state."""
+    """Half a pattern, a settling file, an absence whose time passes meanwhile, a statechart, the shared state."""
     source = Source(tmp_path)
     with source.mounted(exit_code=None) as mount:
         inside = mount.mountpoint

@@ -100,17 +100,17 @@ async def test_events_that_were_accepted_and_not_looked_at_are_not_lost(tmp_path
 
 async def test_a_settling_file_fires_after_a_kill_once(tmp_path, autojump_clock):
     """What remains of the quiet time goes on."""
-    lives = Lives(tmp_path, go=f"triggers: [{{types: file.closed, settle: 100}}]\n{COPY}")
+    lives = Lives(tmp_path, go=f"triggers: [{{types: file.closed, settle: 1000}}]\n{COPY}")
     async with lives.life(kill=True) as rig:
         rig.save("a.txt")
-        await trio.sleep(40)
+        await trio.sleep(400)
     async with lives.life(kill=True) as rig:
-        await trio.sleep(40)
+        await trio.sleep(400)
         assert rig.runs == []
-        await trio.sleep(40)
+        await trio.sleep(400)
         assert await quiet(rig) == ["go"]
     async with lives.life() as rig:
-        await trio.sleep(200)
+        await trio.sleep(2000)
         assert await quiet(rig) == []
 
 

@@ -36,10 +36,7 @@ class Status:
         self._mountpoint: Final = mountpoint
         self._source: Final = source
         self._readers: Final = readers
-        self._last: tuple[int, int] = (
-            service.started_ns,
-            service.bus.seq,
-        )  # when the screen was last drawn, and bus.seq then
+        self._last: tuple[int, int] = (service.started_ns, service.bus.first)  # the last drawing, and bus.seq then
 
     def describe(self) -> Description:
         """Readable by the owner."""
