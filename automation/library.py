@@ -1,8 +1,8 @@
 """The workflows directory: loads every definition, follows changes, keeps the last good version of each.
 
-Files `*.yaml`, `*.yml`, `*.json` hold a workflow, a book of rules, patterns, a machine or thresholds, a `*.lua` file
-declares a workflow, a `*.scxml` file is a machine; other names and hidden files are not ours. Changes are taken whole:
-a file is read once it is written, and all that changed goes live in one step.
+Files `*.yaml`, `*.yml`, `*.json` hold a workflow, a book of rules, patterns, a machine or thresholds, a `*.lua` or
+`*.js` file declares a workflow, a `*.scxml` file is a machine; other names and hidden files are not ours. Changes are
+taken whole: a file is read once it is written, and all that changed goes live in one step.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from automation.switches import Switches
 
 log: Final = logging.getLogger(__name__)
 
-SUFFIXES: Final = (".yaml", ".yml", ".json", ".lua", ".scxml")
+DECLARING: Final = (".lua", ".js")  # scripts that declare a workflow
+SUFFIXES: Final = (".yaml", ".yml", ".json", *DECLARING, ".scxml")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
 EXPECTATIONS: Final = (".test.yaml", ".test.yml", ".test.json")  # for `vexfs test`
@@ -165,7 +166,7 @@ class Library:
         changes but the entry of that file, which shows the error.
         """
         if not is_definition(filename) or "/" in filename:
-            raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json, .lua or .scxml")
+            raise CallerError(f"{filename!r} is no name for a definition; end it in .yaml, .json, .lua, .js or .scxml")
         self.check_hot()
         async with self._lock, _without_collection():
             definition, error = await self._examine(filename, text)
@@ -269,7 +270,7 @@ class Library:
     async def _examine(self, file: str, text: str) -> tuple[Definition | None, DefinitionError | None]:
         workflow: Definition | None
         try:
-            if file.endswith(".lua"):
+            if file.endswith(DECLARING):
                 workflow, errors = examine_source(Source(file, await self._declare(file, text), {}))
             elif len(text) > LARGE:
                 workflow, errors = await trio.to_thread.run_sync(_examined, file, text)
@@ -519,14 +520,14 @@ def _files(path: str) -> list[str]:
     except OSError as error:
         raise CallerError(f"cannot read {path}: {error.strerror}") from error
     if not is_definition(os.path.basename(path)):
-        raise CallerError(f"{path} is no definition; its name must end in .yaml, .yml, .json, .lua or .scxml")
+        raise CallerError(f"{path} is no definition; its name must end in .yaml, .yml, .json, .lua, .js or .scxml")
     return [path]
 
 
 async def _check_file(file: str, declare: Declare) -> tuple[Definition | None, list[DefinitionError]]:
     try:
         text = await trio.Path(file).read_text(encoding="utf-8")
-        if not file.endswith(".lua"):
+        if not file.endswith(DECLARING):
             return _examined(file, text)
         return examine_source(Source(file, await declare(file, text), {}))
     except DefinitionError as error:

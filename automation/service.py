@@ -18,7 +18,7 @@ from typing import Any, Final
 import prometheus_client
 import trio
 
-from automation.actions import Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
+from automation.actions import EFFECTS, Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
 from automation.breakers import Breakers, Thresholds
 from automation.bus import Bus
 from automation.definitions import Workflow
@@ -48,6 +48,7 @@ from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import Runner
 from automation.scripts.declaration import declare
+from automation.scripts.files import ScriptFiles
 from automation.scripts.pool import ScriptPool
 from automation.secrets import Secrets
 from automation.state import State
@@ -55,6 +56,7 @@ from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
 from automation.triggers.pattern_desk import PatternDesk
 from automation.usage import Usage
+from automation.view import View
 from automation.workspace import Workspace
 
 TRASH_PACE: Final = 3600.0  # seconds between two looks for what is too old in the trash
@@ -97,7 +99,7 @@ class Service:
         self.state: Final = State(bus)
         self.inbox: Final = Inbox(bus)
         self.endpoint: Final = Endpoint(listen[0], self.inbox, listen[1]) if listen is not None else None
-        self.scripts: Final = ScriptPool()
+        self.scripts: Final = ScriptPool(EFFECTS)
         self.heartbeat: Final = Heartbeat()
         self.quit_requested: Final = trio.Event()
         self._own_fd = (
@@ -138,7 +140,10 @@ class Service:
             wall=wall,
             records=records,
         )
+        self.view: Final = View(bus, self.state, lambda: self.runner.runs)
         shown = shown or (workflows if isinstance(workflows, str) else "workflows")
+        self.scripts.text = ScriptFiles(directory_fd, shown).text
+        self.scripts.tables = self.view.tables
         self.library: Final = Library(
             bus,
             directory_fd,
@@ -280,6 +285,10 @@ class Service:
         self.memory.want_snapshot()
         was = old.definition if old is not None and old.active else None
         now = new.definition if new is not None and new.active else None
+        if old is not None:
+            self.view.keep(old.name, "")
+        if new is not None and now is not None:
+            self.view.keep(new.name, new.text)
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
             self.patterns.remove(was.name)
             if isinstance(was, Book):

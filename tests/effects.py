@@ -8,7 +8,17 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from automation.actions import ActionContext, Commands, Equipment, Hosts, Performer, Web, build_action, check_action
+from automation.actions import (
+    EFFECTS,
+    ActionContext,
+    Commands,
+    Equipment,
+    Hosts,
+    Performer,
+    Web,
+    build_action,
+    check_action,
+)
 from automation.bus import Bus
 from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
@@ -96,7 +106,7 @@ async def acting_in(
     """A tree and a context of its own; everything is closed at the end."""
     with tree_in(directory) as tree:
         commands = Commands(str(tree.top))
-        async with ScriptPool() as scripts, Web(Hosts(allow)) as web:
+        async with ScriptPool(EFFECTS) as scripts, Web(Hosts(allow)) as web:
             context = ActionContext(
                 equipment=Equipment(
                     tree.workspace, State(tree.bus), tree.bus.publish, scripts, web, commands, **equipment

@@ -42,6 +42,11 @@ EVERY = [
     {"type": "emit_event", "event": "user.x"},
     {"type": "update_state", "path": "k", "value": 2},
     {"type": "log", "message": "hello"},
+    {
+        "type": "script",
+        "language": "python",
+        "script": "write('b', 'by python')\nfile.delete('a')\ncommand(['touch', 'made'])",
+    },
     {"type": "lua", "script": "write('b', 'by lua') delete('a') command{'touch', 'made'} return 1"},
 ]
 
@@ -106,7 +111,7 @@ async def test_an_action_on_paper_changes_nothing(act, raw, caplog, monkeypatch)
         assert not [r for r in caplog.records if r.name == "automation.workflow"]
         with pytest.raises(BlockingIOError):
             listener.accept()
-    looks = raw["type"] in ("read", "list", "stat", "checksum", "lua")
+    looks = raw["type"] in ("read", "list", "stat", "checksum", "lua", "script")
     assert looks or (result["dry_run"] is True and result["would"]["action"] == raw["type"])
 
 
@@ -115,7 +120,7 @@ async def test_results_on_paper_are_those_of_acting_as_far_as_they_are_known(act
     known = [
         raw
         for raw in EVERY
-        if raw["type"] not in ("command", "http", "lua", "move", "delete", "extract", "snapshot", "undo")
+        if raw["type"] not in ("command", "http", "lua", "script", "move", "delete", "extract", "snapshot", "undo")
     ]
     for raw in known:
         foreseen = await Recorder().perform(build_action(raw), act.context)

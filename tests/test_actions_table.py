@@ -23,7 +23,7 @@ def test_every_action_and_field_is_documented(name):
     """Each action has a section in docs/actions.md that names each of its fields and what it results in."""
     text = section(name)
     for field in ACTIONS[name].model_fields:
-        if field not in ("type", "script_language"):
+        if field != "type":
             assert f"`{field}`" in text, f"docs/actions.md does not explain {name}.{field}"
     assert "Result:" in text
 
@@ -67,7 +67,10 @@ def test_the_type_of_each_model_is_its_name(name):
         ({"type": "http", "url": "http://x", "method": "GET /"}, "method", "pattern"),
         ({"type": "emit_event", "event": "file.created"}, "event", "cannot be made up"),
         ({"type": "emit_event", "event": "report"}, "event", "user.report"),
-        ({"type": "execute_script", "script_language": "Python", "script_content": "x"}, "script_language", "lua"),
+        ({"type": "execute_script", "script_language": "Perl", "script_content": "x"}, "script_language", "wasm"),
+        ({"type": "script", "script": "x"}, "", "'language' of the script is missing"),
+        ({"type": "script", "language": "lua"}, "", "give either 'script'"),
+        ({"type": "script", "file": "a.pl"}, "", "does not tell its language"),
         ({"type": "lua", "script": "x", "timeout": "{{"}, "timeout", ""),
     ],
 )
@@ -91,7 +94,8 @@ def test_a_wrong_action_is_refused_at_load(raw, field, says):
         {"type": "command", "argv": "{{ vars.argv }}"},
         {"type": "http", "url": "{{ vars.url }}", "timeout": "{{ vars.wait }}", "headers": {"a": "{{ x }}"}},
         {"type": "call_api", "url": "http://x", "method": "POST", "headers": {}, "body": {"a": 1}},
-        {"type": "execute_script", "script_language": "lua", "script_content": "return {{1}}", "parameters": {}},
+        {"type": "execute_script", "script_language": "Lua", "script_content": "return {{1}}", "parameters": {}},
+        {"type": "script", "file": "scripts/a.py", "function": "run"},
         {"type": "update_state", "state_path": "a.b", "new_value": None},
         {"type": "emit_event", "event_type": "user.x", "event_data": {}},
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from automation.actions import EFFECTS
 from automation.errors import TimedOut, WorldError
 from automation.scripts.pool import ScriptPool
 
@@ -16,7 +17,7 @@ LIMIT = 0.4
 
 @pytest.fixture
 async def pool():
-    async with ScriptPool() as one:
+    async with ScriptPool(EFFECTS) as one:
         yield one
 
 
@@ -208,7 +209,9 @@ async def test_a_killed_worker_is_an_error_of_one_sentence(pool):
 
     with pytest.raises(WorldError, match=r"worker ended \(signal 9\)"):
         await pool.run("stat('a')", None, {}, murder)
-    os.kill(await _idle(pool), 9)
+    idle = await _idle(pool)
+    os.kill(idle, 9)
+    await trio.to_thread.run_sync(os.waitid, os.P_PID, idle, os.WEXITED | os.WNOWAIT)
     assert await pool.run("return 2", None, {}, refuse) == 2
 
 
@@ -270,7 +273,7 @@ async def test_closing_leaves_nothing(pool):
 
 async def test_workers_start_at_first_use():
     """A pool that nobody uses starts no process."""
-    async with ScriptPool() as pool:
+    async with ScriptPool(EFFECTS) as pool:
         assert pool.workers == []
 
 

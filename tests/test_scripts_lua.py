@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from automation.actions import ACTIONS
+from automation.actions import ACTIONS, EFFECTS
 from automation.errors import DefinitionError, TimedOut, WorldError
 from automation.scripts.declaration import declare
-from automation.scripts.lua import EFFECTS
 from automation.scripts.pool import ScriptPool
 from tests.effects import CAUSE, acting_in
 
@@ -22,7 +21,7 @@ async def act(tmp_path: Path):
 
 @pytest.fixture
 async def pool():
-    async with ScriptPool() as one:
+    async with ScriptPool(EFFECTS) as one:
         yield one
 
 
@@ -33,7 +32,7 @@ async def refuse(action):
 
 def test_every_action_can_be_asked_for():
     """A script can call each action by its name, but neither start another script nor log by an effect."""
-    assert set(EFFECTS) == set(ACTIONS) - {"lua", "log"}
+    assert set(EFFECTS) == set(ACTIONS) - {"script", "lua", "log"}
 
 
 def test_everything_in_reach_is_documented():
@@ -230,7 +229,7 @@ async def test_a_file_declares_a_workflow(pool):
     found = await declare(pool, "/w/keep.lua", WORKFLOW)
 
     def entry(name: str) -> dict[str, str]:
-        return {"type": "lua", "script": WORKFLOW, "entry": name}
+        return {"type": "script", "language": "lua", "script": WORKFLOW, "entry": name}
 
     assert found == {
         "name": "keep",

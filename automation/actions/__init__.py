@@ -9,12 +9,13 @@ from automation.actions.context import ActionContext, Equipment
 from automation.actions.executor import Executor, Performer, Recorder
 from automation.actions.form import Action
 from automation.actions.hosts import Hosts
-from automation.actions.table import ACTIONS, ALIASES, LITERAL, build_action, check_action, describe
+from automation.actions.table import ACTIONS, ALIASES, EFFECTS, LITERAL, build_action, check_action, describe
 from automation.actions.web import Web
 
 __all__ = [
     "ACTIONS",
     "ALIASES",
+    "EFFECTS",
     "LITERAL",
     "Action",
     "ActionContext",

@@ -26,6 +26,7 @@ from automation.actions.lua import Lua
 from automation.actions.mkdir import Mkdir
 from automation.actions.move import Move
 from automation.actions.read import Read
+from automation.actions.script import SCRIPTS, Script
 from automation.actions.set_mode import SetMode
 from automation.actions.set_owner import SetOwner
 from automation.actions.set_xattr import SetXattr
@@ -34,6 +35,7 @@ from automation.actions.stat import Stat
 from automation.actions.undo import Undo
 from automation.actions.update_state import UpdateState
 from automation.actions.write import Write
+from automation.scripts.api import POSITIONAL, Effects
 
 ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
@@ -59,18 +61,24 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "emit_event": EmitEvent,
         "update_state": UpdateState,
         "log": Log,
+        "script": Script,
         "lua": Lua,
     }
 )
 """Every action by its name in a definition."""
 
-ALIASES: Final[Mapping[str, str]] = MappingProxyType({"call_api": "http", "execute_script": "lua"})
+ALIASES: Final[Mapping[str, str]] = MappingProxyType({"call_api": "http", "execute_script": "script"})
 """The seed's names for some of them."""
 
 LITERAL: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {name: frozenset(("script", "script_content")) for name in ("lua", "execute_script")}
+    {name: frozenset(("script", "script_content")) for name in SCRIPTS}
 )
-"""Fields that are never templates: `{{` is Lua's own syntax."""
+"""Fields that are never templates: `{{` is the languages' own syntax."""
+
+EFFECTS: Final[Effects] = MappingProxyType(
+    {name: POSITIONAL.get(name, ()) for name in ACTIONS if name not in (*SCRIPTS, "log")}
+)
+"""The actions that a script can ask for, each with the fields that can be given in order; it logs by itself."""
 
 
 def check_action(raw: Mapping[str, Any]) -> None:

@@ -27,8 +27,13 @@ def confine(memory: int) -> None:
 
     Everything that the worker needs must be open and imported.
     """
+    drop_rights()
+    close_off(memory)
+
+
+def drop_rights() -> None:
+    """No network, no privileges, nothing written to files: what a process that is yet to be started inherits too."""
     time.tzset()  # reads the time zone while files can be opened
-    vm_size = _vm_size()
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
         stream.write("1000")  # if memory runs out, this process goes first
     libc = ctypes.CDLL(None, use_errno=True)
@@ -40,11 +45,15 @@ def confine(memory: int) -> None:
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _limit(resource.RLIMIT_AS, vm_size + 2 * memory + _SLACK)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NPROC, 0)
-    _limit(resource.RLIMIT_NOFILE, 3)
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_FSIZE, 0)
+
+
+def close_off(memory: int) -> None:
+    """Bound the memory of this process; refuse it new files, processes and most system calls, in all its threads."""
+    limit(resource.RLIMIT_AS, _vm_size() + 2 * memory + _SLACK)
+    limit(resource.RLIMIT_NPROC, 0)
+    limit(resource.RLIMIT_NOFILE, 3)
     refuse_system_calls()
 
 
@@ -57,9 +66,10 @@ def limit_cpu(seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _limit(what: int, value: int) -> None:
+def limit(what: int, value: int, pid: int = 0) -> None:
+    """Set a limit of this process, or of another one, for good, where that is allowed."""
     with suppress(ValueError, OSError):
-        resource.setrlimit(what, (value, value))
+        resource.prlimit(pid, what, (value, value))
 
 
 def _vm_size() -> int:

@@ -1,4 +1,4 @@
-"""A Lua file that declares a workflow → the mapping that a YAML file would hold."""
+"""A Lua or JavaScript file that declares a workflow → the mapping that a YAML file would hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from automation.errors import DefinitionError, WorldError
+from automation.scripts.languages import of_file
 from automation.scripts.pool import ScriptPool
 
 _ENTRY: Final = "\0entry"
@@ -19,12 +20,14 @@ async def declare(pool: ScriptPool, path: str, text: str) -> dict[str, Any]:
     """The definition that the file's `workflow{…}` gives.
 
     A step is written `{name = …, run = function(ctx) … end, compensate = function(ctx) … end}` or with an `action`
-    table; each function becomes a `lua` action that runs the same text with the function as its entry.
+    table; each function becomes an action that runs the same text with the function as its entry.
     DefinitionError with the line when the file does not declare one.
     """
     name = os.path.basename(path)
+    language = of_file(path)
+    runs = {"type": "script", "language": language, "script": text}
     try:
-        found = await pool.run(text, "@declare", {}, _nothing, _READING, name=name)
+        found = await pool.run(text, "@declare", {}, _nothing, _READING, name=name, language=language)
     except WorldError as error:
         place = _PLACE.match(str(error))
         line = int(place["line"]) if place and place["name"] == name else None
@@ -34,7 +37,7 @@ async def declare(pool: ScriptPool, path: str, text: str) -> dict[str, Any]:
     definition = {key: value for key, value in found.items() if key not in _LISTS}
     for key in _LISTS:
         if key in found:
-            definition[key] = [_entry(item, text) for item in _listed(found[key])]
+            definition[key] = [_entry(item, runs) for item in _listed(found[key])]
     _refuse_functions(path, definition, "")
     return definition
 
@@ -49,30 +52,30 @@ def _listed(value: Any) -> list[Any]:
     return [] if value == {} else [value]
 
 
-def _entry(item: Any, text: str) -> Any:
+def _entry(item: Any, runs: dict[str, str]) -> Any:
     """A step with its functions as actions; anything else as it is."""
     if not isinstance(item, dict):
         return item
     if _ENTRY in item:  # a bare function is a step
-        return {"action": _action(item, text)}
+        return {"action": _action(item, runs)}
     out = dict(item)
     if "run" in out and "action" not in out:
         out["action"] = out.pop("run")
     for field in ("action", "compensate"):
         if field in out:
-            out[field] = _actions(out[field], text)
+            out[field] = _actions(out[field], runs)
     return out
 
 
-def _actions(value: Any, text: str) -> Any:
+def _actions(value: Any, runs: dict[str, str]) -> Any:
     if isinstance(value, list):
-        return [_action(one, text) for one in value]
-    return _action(value, text)
+        return [_action(one, runs) for one in value]
+    return _action(value, runs)
 
 
-def _action(value: Any, text: str) -> Any:
+def _action(value: Any, runs: dict[str, str]) -> Any:
     if isinstance(value, dict) and _ENTRY in value:
-        return {"type": "lua", "script": text, "entry": value[_ENTRY]}
+        return {**runs, "entry": value[_ENTRY]}
     return value
 
 

@@ -8,35 +8,31 @@ from typing import Any, Final
 
 import lupa.lua54
 
+from automation.scripts.api import FILE, SHORT
+from automation.scripts.call import Answer, Call, Failure, Outside
+from automation.scripts.confinement import confine
 from automation.scripts.lua_prelude import PRELUDE
 
-EFFECTS: Final = (
-    "copy",
-    "move",
-    "delete",
-    "write",
-    "read",
-    "mkdir",
-    "list",
-    "stat",
-    "set_mode",
-    "set_xattr",
-    "set_owner",
-    "link",
-    "archive",
-    "extract",
-    "snapshot",
-    "undo",
-    "checksum",
-    "command",
-    "http",
-    "emit_event",
-    "update_state",
-)
-"""The actions that a script may ask for under their own names; `log` is printed, `lua` is not for scripts."""
 
-Outcome = tuple[str, Any]
-"""`("effect", action)`, `("done", value)` or `("fail", sentence)`."""
+class Language:
+    """Lua in this process."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory: Final = memory
+        warm = Call("return {}", "warm", None, {}, {}, 1.0)
+        Sandbox(memory).run(warm, Outside(1.0, _nobody))  # whatever is loaded lazily is loaded now
+
+    def confine(self) -> None:
+        """No files, no network, no rights."""
+        confine(self._memory)
+
+    def sandbox(self) -> Sandbox:
+        """A fresh state."""
+        return Sandbox(self._memory)
+
+
+def _nobody(action: Any, notes: list[dict[str, str]]) -> Answer:
+    return Answer(False, "there is nobody to ask")
 
 
 class Sandbox:
@@ -55,24 +51,33 @@ class Sandbox:
         parts: Any = self._runtime.execute(PRELUDE)
         self._start, self._resume, self._notes, self._mark, self._null = parts
 
-    def start(self, source: str, name: str, entry: str | None, arguments: dict[str, Any]) -> Outcome:
-        """Run `source` until its first effect or its end."""
-        where = None if entry is None else _bytes(entry)
-        effects = self._value(list(EFFECTS))
-        return self._step(self._start, _bytes(source), _bytes(name), where, self._value(arguments), effects)
+    def run(self, call: Call, outside: Outside) -> Any:
+        """Run the script, with its effects, to its end."""
+        where = None if call.entry is None else _bytes(call.entry)
+        effects = self._value({name: list(fields) for name, fields in call.effects.items()})
+        short, files = self._value(dict(SHORT)), self._value(list(FILE))
+        arguments = self._value(dict(call.arguments))
+        kind, value = self._step(
+            self._start, _bytes(call.source), _bytes(call.name), where, arguments, effects, short, files
+        )
+        while kind == "effect":
+            self._tell(outside)
+            ok, result = outside.ask(value)
+            kind, value = self._step(self._resume, ok, self._value(result))
+        self._tell(outside)
+        if kind == "fail":
+            raise Failure(value)
+        return value
 
-    def resume(self, ok: bool, value: Any) -> Outcome:
-        """Answer the effect: its result, or the sentence that says why it failed."""
-        return self._step(self._resume, ok, self._value(value))
-
-    def notes(self) -> list[dict[str, str]]:
-        """What was printed since the last call: `{level, message}` each."""
+    def _tell(self, outside: Outside) -> None:
+        """Hand on what was printed."""
         out = self._notes()
         flat = out if isinstance(out, tuple) else () if out is None else (out,)
         texts = [_text(item) for item in flat]
-        return [{"level": texts[i], "message": texts[i + 1]} for i in range(0, len(texts) - 1, 2)]
+        for i in range(0, len(texts) - 1, 2):
+            outside.note(texts[i], texts[i + 1])
 
-    def _step(self, call: Callable[..., Any], *arguments: Any) -> Outcome:
+    def _step(self, call: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
         try:
             kind, payload = call(*arguments)
         except lupa.lua54.LuaMemoryError:

@@ -4,15 +4,13 @@ It takes the whole standard library, keeps what it needs in locals, takes everyt
 script an environment of its own. A script never holds a Python object; it asks by yielding, from however deep a
 coroutine, and Python only ever calls `start`, `resume` and `mark`.
 
-`start(source, name, entry, arguments, effects)` and `resume(ok, value)` return a kind and a payload:
+`start(source, name, entry, arguments, effects, short, files)` and `resume(ok, value)` return a kind and a payload:
 "effect" and JSON, "done" and JSON, or "fail" and a sentence. `notes()` gives what was printed as level, text pairs.
 """
 
 from typing import Final
 
-MOST_RESULT: Final = 1 << 20  # bytes of JSON in a result or an effect
-MOST_NOTES: Final = 1000  # lines printed in one call
-MOST_NOTE_BYTES: Final = 64 << 10  # of all lines together
+from automation.scripts.call import MOST_NOTE_BYTES, MOST_NOTES, MOST_RESULT
 
 PRELUDE: Final = (
     f"local MOST, MOST_NOTES, MOST_NOTE_BYTES = {MOST_RESULT}, {MOST_NOTES}, {MOST_NOTE_BYTES}"
@@ -144,13 +142,7 @@ local function perform(action)
 end
 
 -- Which fields the arguments stand for when they are not one table.
-local positional = {
-  copy = {"source", "target"}, move = {"source", "target"}, delete = {"path"}, read = {"path"}, mkdir = {"path"},
-  write = {"path", "content"}, list = {"path"}, stat = {"path"}, checksum = {"path", "algorithm"},
-  set_mode = {"path", "mode"}, set_xattr = {"path", "name", "value"}, update_state = {"path", "value"},
-  set_owner = {"path", "uid", "gid"}, link = {"target", "path"}, archive = {"sources", "target"}, undo = {},
-  extract = {"source", "target"}, snapshot = {"path"}, emit_event = {"event", "data"}, http = {"url"}, command = {},
-}
+local positional = {}
 
 local function fields_of(name, ...)
   local first, fields = ..., {}
@@ -171,7 +163,8 @@ end
 
 local api = {}
 
-local function add_effect(name)
+local function add_effect(name, fields)
+  positional[name] = fields
   api[name] = function(...)
     local fields = fields_of(name, ...)
     if name == "emit_event" and fields.type then fields.event = fields.type end
@@ -330,11 +323,13 @@ local function step(...)
   return "effect", payload
 end
 
-local function start(source, name, entry, arguments, effects)
+local function start(source, name, entry, arguments, effects, short, files)
   source_name = "=" .. name
   environment()
-  for _, effect in ipairs(effects) do add_effect(effect) end
-  api.emit, api.set_state = api.emit_event, api.update_state
+  for effect, fields in next, effects do add_effect(effect, fields) end
+  for other, effect in next, short do api[other] = api[effect] end
+  api.file = {}
+  for _, effect in ipairs(files) do api.file[effect] = api[effect] end
   for key, value in next, arguments do env[key] = value end
   context = arguments
   main = create(run)

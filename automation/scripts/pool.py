@@ -1,37 +1,50 @@
-"""Worker processes for scripts: started at first use, two at work at a time, killed when one misbehaves."""
+"""Worker processes for scripts, each of one language: started at first use, two at work at a time, killed when one
+misbehaves.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import trio
 
 from automation.errors import TimedOut, VexError, WorldError
+from automation.scripts.api import Effects
 from automation.scripts.frames import Message
 from automation.scripts.process import Worker
 
 Perform = Callable[[dict[str, Any]], Awaitable[Any]]
 
 MEMORY: Final = 64 << 20
+GRACE: Final = 0.1  # seconds past its deadline in which a language may stop a script by itself, which saves the worker
 _WAIT: Final = "wait"
+_LONGEST: Final = 10 * 365 * 86_400  # seconds
 
 
 class ScriptPool:
     """Runs scripts, one per worker at a time.
 
     At most `size` scripts compute at once, further ones queue; a script that waits for an effect does not count, but
-    at most `most` are under way in all. `size` idle workers are kept warm. Each script has a fresh Lua state of at
-    most `memory` bytes. Call from the trio thread; `aclose` when done.
+    at most `most` are under way in all. `size` idle workers of each language are kept warm. Each script has a fresh
+    interpreter of at most `memory` bytes, and may ask for the `effects`. `text` gives the script of a file, `tables`
+    what SQL sees. Call from the trio thread; `aclose` when done.
     """
 
-    def __init__(self, *, size: int = 2, most: int = 16, memory: int = MEMORY) -> None:
+    def __init__(
+        self, effects: Effects = MappingProxyType({}), *, size: int = 2, most: int = 16, memory: int = MEMORY
+    ) -> None:
+        self.text: Callable[[str], Awaitable[str]] = _no_files
+        self.tables: Callable[[], Awaitable[dict[str, Any]]] = _no_tables
+        self._effects: Final = effects
         self._size: Final = size
         self._memory: Final = memory
         self._computing: Final = trio.Semaphore(size)
         self._under_way: Final = trio.Semaphore(most)
-        self._idle: Final[list[Worker]] = []
+        self._idle: Final[dict[str, list[Worker]]] = defaultdict(list)  # by language
         self._all: Final[set[Worker]] = set()
         self._closed = False
         self.started = 0
@@ -51,20 +64,22 @@ class ScriptPool:
         timeout: float = 5.0,  # noqa: ASYNC109 - bounds computing, not waiting
         *,
         name: str = "script",
+        language: str = "lua",
     ) -> Any:
         """Run a script; what it returns, as a JSON value.
 
         `entry` names the function to call (`steps.1.run` of a declared workflow, or a global one), None runs the
         text itself. The `arguments` are global variables of the script and fields of the function's one argument.
-        Each effect is handed to `perform`; what that raises of ours becomes a Lua error at the line that asked.
+        Each effect is handed to `perform`; what that raises of ours becomes an error at the line that asked.
         `timeout` is the script's own computing time in seconds, waiting for effects excluded.
 
-        WorldError with the Lua line when the script fails, TimedOut when it computes too long; both cost no more
+        WorldError with the line when the script fails, TimedOut when it computes too long; both cost no more
         than its worker.
         """
-        call = {"op": "call", "source": source, "name": name, "entry": entry, "arguments": dict(arguments)}
-        async with self._under_way, self._worker() as worker:
-            return await _Conversation(worker, self._computing, perform, timeout).hold({**call, "timeout": timeout})
+        call: Message = {"op": "call", "source": source, "name": name, "entry": entry, "timeout": timeout}
+        call |= {"arguments": dict(arguments), "effects": dict(self._effects)}
+        async with self._under_way, self._worker(language) as worker:
+            return await _Conversation(worker, self._computing, perform, timeout).hold(call)
 
     async def aclose(self) -> None:
         """Kill all workers; scripts under way fail."""
@@ -80,8 +95,8 @@ class ScriptPool:
         await self.aclose()
 
     @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[Worker]:
-        worker = await self._take()
+    async def _worker(self, language: str) -> AsyncIterator[Worker]:
+        worker = await self._take(language)
         try:
             yield worker
         except _Failed as failure:
@@ -92,12 +107,13 @@ class ScriptPool:
             raise
         await self._hand_back(worker)
 
-    async def _take(self) -> Worker:
+    async def _take(self, language: str) -> Worker:
+        idle = self._idle[language]
         while True:
             if self._closed:
                 raise WorldError("scripts cannot run any more: VexFS is stopping")
-            fresh = not self._idle
-            worker = self._idle.pop() if self._idle else await self._start()
+            fresh = not idle
+            worker = idle.pop() if idle else await self._start(language)
             try:
                 await worker.ready()
             except WorldError:
@@ -110,15 +126,16 @@ class ScriptPool:
             else:
                 return worker
 
-    async def _start(self) -> Worker:
-        worker = await Worker.start(self._memory)
+    async def _start(self, language: str) -> Worker:
+        worker = await Worker.start(language, self._memory)
         self._all.add(worker)
         self.started += 1
         return worker
 
     async def _hand_back(self, worker: Worker) -> None:
-        if worker in self._all and len(self._idle) < self._size:
-            self._idle.append(worker)
+        idle = self._idle[worker.language]
+        if worker in self._all and len(idle) < self._size:
+            idle.append(worker)
         else:
             await self._discard(worker)
 
@@ -127,6 +144,14 @@ class ScriptPool:
             self._all.remove(worker)
             self.killed += 1
             await worker.kill()
+
+
+async def _no_files(path: str) -> str:
+    raise WorldError(f"cannot read the script {path!r}: there is no directory of workflows")
+
+
+async def _no_tables() -> dict[str, Any]:
+    return {}
 
 
 class _Failed(Exception):  # noqa: N818 - not an error of ours: it carries one past the worker, which is still good
@@ -142,7 +167,7 @@ class _Conversation:
         self._computing: Final = computing
         self._perform: Final = perform
         self._timeout: Final = timeout
-        self._left = timeout
+        self._left = timeout + GRACE
         self._last: VexError | None = None
 
     async def hold(self, message: Message) -> Any:
@@ -153,9 +178,11 @@ class _Conversation:
                 await self._perform({"type": "log", "message": note["message"], "level": _level(note["level"])})
             if answer["op"] == "done":
                 return answer["value"]
+            if answer["op"] == "late":
+                raise _Failed(self._late())
             if answer["op"] == "fail":
                 raise _Failed(self._failure(answer["value"]))
-            message = await self._effect(answer["action"])
+            message = await self._effect(answer["value"])
 
     async def _compute(self, message: Message) -> Message:
         started = trio.current_time()
@@ -163,15 +190,18 @@ class _Conversation:
             answer = await self._worker.exchange(message)
         self._left = max(0.0, self._left - (trio.current_time() - started))
         if scope.cancelled_caught:
-            raise TimedOut(f"the script computed longer than {self._timeout:g} s and was stopped")
+            raise self._late()
         return answer
+
+    def _late(self) -> TimedOut:
+        return TimedOut(f"the script computed longer than {self._timeout:g} s and was stopped")
 
     async def _effect(self, action: Any) -> Message:
         try:
             if not isinstance(action, dict):
                 raise WorldError("a script may only yield a table that names an action's type")
             if action.get("type") == _WAIT:
-                await trio.sleep(float(action["seconds"]))
+                await trio.sleep(_seconds(action.get("seconds")))
                 value = None
             else:
                 value = await self._perform(action)
@@ -183,6 +213,12 @@ class _Conversation:
     def _failure(self, message: str) -> WorldError:
         late = isinstance(self._last, TimedOut) and message.endswith(str(self._last))
         return TimedOut(message) if late else WorldError(message)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
+        raise WorldError(f"wait takes a number of seconds, at most {_LONGEST}")
+    return value
 
 
 def _level(text: str) -> str:

@@ -22,7 +22,8 @@ _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(_
 class Worker:
     """A process that runs one script at a time. Whoever holds it either hands it back whole or kills it."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, language: str, process: trio.Process) -> None:
+        self.language: Final = language
         self._process: Final = process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -30,11 +31,11 @@ class Worker:
         self._stdout: Final = process.stdout
 
     @classmethod
-    async def start(cls, memory: int) -> Worker:
+    async def start(cls, language: str, memory: int) -> Worker:
         """A new process; `ready` tells when it is."""
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
         environment["TZ"] = os.environ.get("TZ") or ":/etc/localtime"  # named, it is read once and not looked up again
-        command = [sys.executable, "-s", "-m", "automation.scripts.worker", str(memory)]
+        command = [sys.executable, "-s", "-m", "automation.scripts.worker", language, str(memory)]
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
                 process = await trio.lowlevel.open_process(
@@ -48,7 +49,7 @@ class Worker:
                 )
             except OSError as error:
                 raise WorldError(f"cannot start a script worker: {error}") from error
-        return cls(process)
+        return cls(language, process)
 
     @property
     def pid(self) -> int:
@@ -56,17 +57,20 @@ class Worker:
         return self._process.pid
 
     async def ready(self) -> None:
-        """Wait until it takes a call."""
+        """Wait until it takes a call. WorldError when it ended instead, however long ago."""
         with trio.move_on_after(_START) as scope:
             if (await self.receive())["op"] != "ready":
                 raise InternalError("a script worker is out of step")
         if scope.cancelled_caught:
             raise TimedOut(f"a script worker was not ready after {_START:g} s")
+        if self._process.poll() is not None:
+            raise await self._obituary()
 
     async def exchange(self, message: Message) -> Message:
         """Send, and wait for the answer."""
         try:
-            data = frames.encode(message)
+            large = self.language == "sql"  # whole tables: some megabytes, which the mount must not wait for
+            data = await trio.to_thread.run_sync(frames.encode, message) if large else frames.encode(message)
         except ValueError as error:
             raise WorldError(f"the script cannot be given its arguments: {error}") from None
         with suppress(trio.BrokenResourceError):  # it ended; reading says how
@@ -103,7 +107,7 @@ class Worker:
         """End it at once and leave nothing behind."""
         with trio.CancelScope(shield=True):
             with suppress(ProcessLookupError):
-                self._process.kill()
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads its session; Python's interpreter is its child
             await self._process.wait()
             await self._stdin.aclose()
             await self._stdout.aclose()

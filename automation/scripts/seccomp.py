@@ -1,6 +1,6 @@
 """A filter of system calls for a worker: it may compute, wait, use memory and talk over the pipes that it has.
 
-Everything else answers EPERM, whoever asks: a hole in the Lua interpreter then finds no call to go on with.
+Everything else answers EPERM, whoever asks: a hole in an interpreter then finds no call to go on with.
 """
 
 from __future__ import annotations
@@ -12,10 +12,39 @@ from typing import Final
 
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# read, write, memory, locks, signals' return, clocks, own usage and limits, random numbers, the end
+# read, write, waiting for what is open, memory, locks, signals' return, clocks, own usage and limits, random numbers,
+# the end
 _CALLS: Final = {
-    "x86_64": (0, 1, 9, 10, 11, 12, 13, 14, 15, 25, 28, 60, 96, 97, 98, 131, 160, 201, 202, 219, 228, 231, 302, 318),
+    "x86_64": (
+        0,
+        1,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        25,
+        28,
+        60,
+        96,
+        97,
+        98,
+        131,
+        160,
+        201,
+        202,
+        219,
+        228,
+        231,
+        232,
+        281,
+        302,
+        318,
+    ),
     "aarch64": (
+        22,
         63,
         64,
         93,
@@ -47,12 +76,13 @@ _EQUALS: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050001  # SECCOMP_RET_ERRNO | EPERM
-_PR_SET_SECCOMP: Final = 22
-_MODE_FILTER: Final = 2
+_SECCOMP: Final = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER: Final = 1
+_ALL_THREADS: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
 
 
 def refuse_system_calls() -> bool:
-    """Install the filter for this process; False where it is not known or not allowed. Needs no_new_privs."""
+    """Install the filter for all threads; False where it is not known or not allowed. Needs no_new_privs."""
     machine = platform.machine()
     if machine not in _CALLS:
         return False
@@ -60,7 +90,7 @@ def refuse_system_calls() -> bool:
     text = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(text))
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0) == 0)
+    return bool(libc.syscall(_SECCOMP[machine], _SET_MODE_FILTER, _ALL_THREADS, program) == 0)
 
 
 def _program(architecture: int, calls: tuple[int, ...]) -> bytes:

@@ -1,8 +1,9 @@
-"""The worker process: `python -m automation.scripts.worker MEMORY`. Reads calls on stdin, answers on stdout.
+"""The worker process: `python -m automation.scripts.worker LANGUAGE MEMORY`. Reads calls on stdin, answers on stdout.
 
-To `{op: call, source, name, entry, arguments, timeout}` it answers with any number of `{op: effect, action, notes}`,
-each of which it wants answered by `{op: reply, ok, value}`, and then `{op: done, value, notes}` or
-`{op: fail, message, notes}`. `{op: ready}` says that the next call may come. It ends when stdin does.
+To `{op: call, source, name, entry, arguments, effects, timeout}` it answers with any number of `{op: effect, value,
+notes}`, each of which it wants answered by `{op: reply, ok, value}`, and then `{op: done, value, notes}`,
+`{op: fail, value, notes}` or `{op: late, notes}`. `{op: ready}` says that the next call may come. It ends when stdin
+does.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import Any
 
 from automation.scripts import frames
-from automation.scripts.confinement import confine, limit_cpu
+from automation.scripts.call import MOST_MESSAGE, Answer, Call, Failure, Late, Outside, Sandbox
+from automation.scripts.confinement import limit_cpu
 from automation.scripts.frames import Message
-from automation.scripts.lua import Outcome, Sandbox
+from automation.scripts.languages import load
 
 
-def main(memory: int) -> None:
+def main(name: str, memory: int) -> None:
     """Serve until stdin ends."""
-    Sandbox(memory).start("return {}", "warm", None, {})  # whatever is loaded lazily is loaded now
-    confine(memory)
+    sys.stdout = sys.stderr  # nothing but messages goes out by the descriptor
+    language = load(name, memory)
+    language.confine()
     gc.collect()
     gc.freeze()
     while True:
-        sandbox = Sandbox(memory)
+        sandbox = language.sandbox()
         _send({"op": "ready"})
         call = _receive()
         if call is None:
@@ -34,26 +38,29 @@ def main(memory: int) -> None:
         gc.collect()
 
 
-def _serve(sandbox: Sandbox, call: Message) -> None:
-    limit_cpu(call["timeout"])
-    outcome = _guarded(sandbox, call)
-    while outcome[0] == "effect":
-        _send({"op": "effect", "action": outcome[1], "notes": sandbox.notes()})
-        reply = _receive()
-        if reply is None:
-            os._exit(0)
-        outcome = _guarded(sandbox, reply)
-    kind, value = outcome
-    _send({"op": kind, "value": value, "notes": sandbox.notes()})
-
-
-def _guarded(sandbox: Sandbox, message: Message) -> Outcome:
+def _serve(sandbox: Sandbox, message: Message) -> None:
+    timeout = message["timeout"]
+    limit_cpu(timeout)
+    effects = {name: tuple(fields) for name, fields in message["effects"].items()}
+    call = Call(message["source"], message["name"], message["entry"], message["arguments"], effects, timeout)
+    outside = Outside(timeout, _exchange)
     try:
-        if message["op"] == "call":
-            return sandbox.start(message["source"], message["name"], message["entry"], message["arguments"])
-        return sandbox.resume(message["ok"], message["value"])
+        answer: Message = {"op": "done", "value": sandbox.run(call, outside)}
+    except Failure as failure:
+        answer = {"op": "fail", "value": str(failure)[:MOST_MESSAGE]}
+    except Late:
+        answer = {"op": "late"}
     except MemoryError:
-        return "fail", "the script ran out of memory"
+        answer = {"op": "fail", "value": f"{call.name}: the script ran out of memory"}
+    _send({**answer, "notes": outside.notes()})
+
+
+def _exchange(action: Any, notes: list[dict[str, str]]) -> Answer:
+    _send({"op": "effect", "value": action, "notes": notes})
+    reply = _receive()
+    if reply is None:
+        os._exit(0)
+    return Answer(reply["ok"], reply["value"])
 
 
 def _send(message: Message) -> None:
@@ -81,4 +88,4 @@ def _exactly(count: int) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))

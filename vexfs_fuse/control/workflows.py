@@ -1,6 +1,6 @@
 """`/.vexfs/workflows`: the definition files and, for each workflow, a directory.
 
-A file under a definition's name (`.yaml`, `.yml`, `.json`, `.lua`) is the definition: creating, writing or renaming one
+A file under a definition's name (`.yaml`, `.yml`, `.json` …) is the definition: creating, writing or renaming one
 installs it, removing it uninstalls it. Anything else is scratch (`scratch.py`), which is what editors need:
 
 * vim renames `x.yaml` to `x.yaml~` and writes a new `x.yaml`. The workflow keeps running meanwhile, also if the new

@@ -1,0 +1,279 @@
+"""WebAssembly for one call: a fresh instance of a module, in binary (base64) or text form, run by Wasmtime.
+
+A module is of two kinds. One that exports `run` (or what `function` names) takes its arguments as JSON in its memory
+and returns its result in the same way: `run(pointer, length) -> pointer`, where a pointer that is handed over leads to
+a length of four bytes, little-endian, and that many bytes of JSON; 0 is null. It exports `memory` and
+`alloc(size) -> pointer`, and may import `vexfs.effect(pointer, length) -> pointer`, `vexfs.log` and `vexfs.fail`. One
+that exports `_start` is a WASI command: it finds its arguments as JSON in the environment variable VEXFS and prints its
+result. WASI gives it a clock, random numbers, that variable and what it prints, and no file.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import wasmtime
+
+from automation.scripts.call import Answer, Call, Failure, Late, Outside, handed_over
+from automation.scripts.confinement import close_off, drop_rights
+
+_MAGIC: Final = b"\0asm"
+_STACK: Final = 512 << 10
+_TABLE: Final = 100_000  # elements
+_I32: Final = wasmtime.ValType.i32()
+_WARM: Final = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\04\\00\\00\\00null")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))))
+"""
+_PLACE: Final = re.compile(r"<anon>:(\d+):")
+
+
+class Language:
+    """Wasmtime in this process."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory: Final = memory
+        self._engine: Final = wasmtime.Engine(_settings())
+        self._alarm: Final = Alarm(self._engine.increment_epoch)
+
+    def confine(self) -> None:
+        """No files, no network, no rights; the threads of the alarm and of WASI are there before no more can be."""
+        drop_rights()
+        self._alarm.start()
+        warm = Call(_WARM, "warm", None, {}, {}, 10.0)
+        self.sandbox().run(warm, Outside(10.0, lambda action, notes: Answer(False, None)))
+        close_off(self._memory)
+
+    def sandbox(self) -> Sandbox:
+        """A fresh store."""
+        return Sandbox(self._engine, self._alarm, self._memory)
+
+
+def _settings() -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.parallel_compilation = False  # there are no threads for it
+    config.memory_reservation = 0  # address space is bounded too
+    config.memory_reservation_for_growth = 1 << 20
+    config.memory_guard_size = 0
+    config.memory_init_cow = False
+    config.wasm_threads = False
+    config.max_wasm_stack = _STACK
+    return config
+
+
+class Alarm:
+    """Rings once when the time that was set is over, from a thread of its own."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring: Final = ring
+        self._changed: Final = threading.Condition()
+        self._at: float | None = None
+
+    def start(self) -> None:
+        """Begin to watch the clock."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def set(self, seconds: float | None) -> None:
+        """Ring in so many seconds, or not at all."""
+        with self._changed:
+            self._at = None if seconds is None else time.monotonic() + seconds
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while True:
+                left = None if self._at is None else self._at - time.monotonic()
+                if left is None or left > 0:
+                    self._changed.wait(left)
+                else:
+                    self._at = None
+                    self._ring()
+
+
+class Sandbox:
+    """One module in one store of at most `memory` bytes."""
+
+    def __init__(self, engine: wasmtime.Engine, alarm: Alarm, memory: int) -> None:
+        self._engine: Final = engine
+        self._alarm: Final = alarm
+        self._store: Final = wasmtime.Store(engine)
+        self._store.set_limits(memory_size=memory, table_elements=_TABLE, instances=1, tables=10, memories=1)
+
+    def run(self, call: Call, outside: Outside) -> Any:
+        """Instantiate the module and call it."""
+        instance = _Instance(self._store, self._alarm, call, outside)
+        self._store.set_epoch_deadline(1)
+        self._alarm.set(outside.left)
+        try:
+            return instance.run(wasmtime.Module(self._engine, _binary(call.source)))
+        except _Ended as ended:
+            raise Failure(f"{call.name}: {ended}") from None
+        except wasmtime.ExitTrap as ended:
+            raise Failure(f"{call.name}: it ended with exit code {ended.code}") from None
+        except wasmtime.Trap as trap:
+            if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
+                raise Late from None
+            raise Failure(f"{call.name}: {_trap(trap)}") from None
+        except wasmtime.WasmtimeError as error:
+            raise Failure(_reason(call.name, str(error))) from None
+        except ValueError as error:
+            raise Failure(f"{call.name}: the result cannot be handed over: {error}") from None
+        finally:
+            self._alarm.set(None)
+
+
+class _Ended(Exception):  # noqa: N818 - it carries a sentence out of a module
+    """The module cannot go on, or does not want to."""
+
+
+class _Instance:
+    """A module's memory and functions, and what they may call."""
+
+    def __init__(self, store: wasmtime.Store, alarm: Alarm, call: Call, outside: Outside) -> None:
+        self._store: Final = store
+        self._alarm: Final = alarm
+        self._call: Final = call
+        self._outside: Final = outside
+        self._printed: Final = bytearray()
+        self._exports: Any = None
+
+    def run(self, module: wasmtime.Module) -> Any:
+        """What the module returns."""
+        self._exports = self._linker().instantiate(self._store, module).exports(self._store)
+        names = {export.name for export in module.exports}
+        entry = self._call.entry or ("run" if "run" in names else "_start")
+        body = self._exports.get(entry)
+        if not isinstance(body, wasmtime.Func):
+            raise _Ended(f"the module exports no function {entry!r}")
+        if entry == "_start":
+            return self._command(body)
+        given = json.dumps(dict(self._call.arguments)).encode()
+        pointer = body(self._store, self._put(given), len(given))
+        return None if not pointer else handed_over(self._text(pointer + 4, self._length(pointer)))
+
+    def _command(self, body: wasmtime.Func) -> Any:
+        try:
+            body(self._store)
+        except wasmtime.ExitTrap as ended:
+            if ended.code != 0:
+                raise
+        text = self._printed.decode("utf-8", "surrogateescape")
+        try:
+            return handed_over(text) if text.strip() else None
+        except json.JSONDecodeError:
+            return text
+
+    def _linker(self) -> wasmtime.Linker:
+        linker = wasmtime.Linker(self._store.engine)
+        linker.define_wasi()
+        wasi = wasmtime.WasiConfig()
+        wasi.argv = [self._call.name]
+        wasi.env = [("VEXFS", json.dumps(dict(self._call.arguments)))]
+        wasi.stdout_custom = self._print
+        wasi.stderr_custom = self._complain
+        self._store.set_wasi(wasi)
+        text = wasmtime.FuncType([_I32, _I32], [])
+        linker.define_func("vexfs", "effect", wasmtime.FuncType([_I32, _I32], [_I32]), self._effect)
+        linker.define_func("vexfs", "log", text, self._log)
+        linker.define_func("vexfs", "fail", text, self._fail)
+        return linker
+
+    # What a module may call
+
+    def _effect(self, pointer: int, length: int) -> int:
+        try:
+            action = handed_over(self._text(pointer, length))
+        except ValueError as error:
+            answer = Answer(False, f"the action cannot be handed over: {error}")
+        else:
+            answer = self._outside.ask(action)
+            self._alarm.set(self._outside.left)
+        body = json.dumps(answer._asdict()).encode()
+        return self._put(len(body).to_bytes(4, "little") + body)
+
+    def _log(self, pointer: int, length: int) -> None:
+        self._outside.note("info", self._text(pointer, length))
+
+    def _fail(self, pointer: int, length: int) -> None:
+        raise _Ended(self._text(pointer, length))
+
+    def _print(self, data: Any) -> int:
+        if len(self._printed) <= 1 << 20:
+            self._printed.extend(data)
+        return len(data)
+
+    def _complain(self, data: Any) -> int:
+        text = bytes(data).decode("utf-8", "replace").rstrip("\n")
+        if text:
+            self._outside.note("warning", text)
+        return len(data)
+
+    # Its memory
+
+    def _memory(self) -> wasmtime.Memory:
+        found = None if self._exports is None else self._exports.get("memory")
+        if not isinstance(found, wasmtime.Memory):
+            raise _Ended("the module exports no memory")
+        return found
+
+    def _put(self, data: bytes) -> int:
+        memory, alloc = self._memory(), self._exports.get("alloc")
+        if not isinstance(alloc, wasmtime.Func):
+            raise _Ended("the module exports no function 'alloc', by which it makes room for what it is given")
+        pointer = alloc(self._store, len(data)) & 0xFFFFFFFF
+        if pointer + len(data) > memory.data_len(self._store):
+            raise _Ended(f"'alloc' gave a pointer without {len(data)} bytes behind it")
+        memory.write(self._store, data, pointer)
+        return int(pointer)
+
+    def _length(self, pointer: int) -> int:
+        return int.from_bytes(self._read(pointer, 4), "little")
+
+    def _text(self, pointer: int, length: int) -> str:
+        return self._read(pointer, length).decode("utf-8", "surrogateescape")
+
+    def _read(self, pointer: int, length: int) -> bytes:
+        memory, start, count = self._memory(), pointer & 0xFFFFFFFF, length & 0xFFFFFFFF
+        if start + count > memory.data_len(self._store):
+            raise _Ended("it handed over a pointer beyond the end of its memory")
+        return bytes(memory.read(self._store, start, start + count))
+
+
+def _binary(source: str) -> bytes:
+    """A module's bytes, of whichever form."""
+    if source.lstrip().startswith(("(", ";;")):
+        return bytes(wasmtime.wat2wasm(source))
+    try:
+        data = base64.b64decode(source, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data.startswith(_MAGIC):
+        raise _Ended("it is neither a module in text form nor one in base64")
+    return data
+
+
+def _trap(trap: wasmtime.Trap) -> str:
+    """What went wrong and in which function, where it has a name."""
+    reason = str(trap).rsplit("wasm trap: ", 1)[-1].strip().split("\n", 1)[0]
+    names = [frame.func_name for frame in trap.frames if frame.func_name]
+    return f"wasm trap: {reason}" + (f" (in ${names[0]})" if names else "")
+
+
+def _reason(name: str, text: str) -> str:
+    """What Wasmtime says of a module that it does not take, with the line if it is a text."""
+    line = _PLACE.search(text)
+    if line is None:
+        return f"{name}: {' '.join(text.split())}"
+    first = text.split("\n", 1)[0]
+    return f"{name}:{line[1]}: {first}"
