@@ -21,12 +21,12 @@ from automation.patterns.loading import SUFFIXES
 from automation.replay import load, replay
 from automation.sources import read_source
 
-_USUAL: Final = frozenset({"match", "run", "firing"})
+_USUAL: Final = frozenset({"match", "run", "firing", "move"})
 
 
 class Case(BaseModel):
     """Events, in the form of `vexfs replay`, and what must be found: all records of the kinds that `expect` names, in
-    this order, each with at least these fields. `expect: []` means no match, run or firing.
+    this order, each with at least these fields. `expect: []` means no match, run, firing or move.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -98,14 +98,14 @@ def _brief(record: Mapping[str, Any]) -> str:
 
 
 def _replayed(files: Sequence[str], case: Case, folder: str) -> list[dict[str, Any]]:
-    definitions, rehearsal = load(*files)
+    definitions, ensemble = load(*files)
     lines: list[Any] = list(case.events)
     if case.file is not None:
         try:
             lines = Path(folder, case.file).read_text(encoding="utf-8").splitlines() + lines
         except (OSError, UnicodeDecodeError) as error:
             raise CallerError(f"{case.file} cannot be read: {error}") from None
-    return [record for record in replay(definitions, lines, rehearsal) if record["kind"] != "end"]
+    return [record for record in replay(definitions, lines, ensemble) if record["kind"] != "end"]
 
 
 def _read(path: str) -> Expectations:

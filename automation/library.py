@@ -496,20 +496,29 @@ async def _check(paths: list[str]) -> list[DefinitionError]:
     names: dict[tuple[str, str], str] = {}
     books: list[Book] = []
     loaded: dict[str, Definition] = {}
-    async with ScriptPool() as pool:
-        for path in paths:
-            for file in _files(path):
-                workflow, found = await _check_file(file, lambda p, t: declare(pool, p, t))
-                errors += found
-                if isinstance(workflow, Book):
-                    books.append(workflow)
-                if workflow is not None:
-                    loaded[file] = workflow
-                    other = names.setdefault((os.path.dirname(file), workflow.name), file)
-                    if other != file:
-                        reason = f"{other} holds a workflow called {workflow.name!r} already"
-                        errors.append(DefinitionError(file, None, "name", reason))
+    for file, workflow, found in await _examine([file for path in paths for file in _files(path)]):
+        errors += found
+        if isinstance(workflow, Book):
+            books.append(workflow)
+        if workflow is not None:
+            loaded[file] = workflow
+            other = names.setdefault((os.path.dirname(file), workflow.name), file)
+            if other != file:
+                reason = f"{other} holds a workflow called {workflow.name!r} already"
+                errors.append(DefinitionError(file, None, "name", reason))
     return errors + check_books(books) + check_names(loaded, paths)
+
+
+def examine_files(files: Iterable[str]) -> list[tuple[str, Definition | None, list[DefinitionError]]]:
+    """What each file holds, or what is wrong with it; for tools that work without a mount. CallerError for a file that
+    cannot be read.
+    """
+    return trio.run(_examine, list(files))
+
+
+async def _examine(files: list[str]) -> list[tuple[str, Definition | None, list[DefinitionError]]]:
+    async with ScriptPool() as pool:
+        return [(file, *await _check_file(file, lambda p, t: declare(pool, p, t))) for file in files]
 
 
 def _files(path: str) -> list[str]:

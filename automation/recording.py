@@ -36,6 +36,17 @@ def lines_of(fd: int, seconds: float | None) -> Iterator[bytes]:
         yield from whole
 
 
+def _state(mountpoint: str) -> bytes:
+    """The shared state as it is, as a line; nothing where it cannot be read, or where there is none."""
+    try:
+        with open(os.path.join(mountpoint, ".vexfs", "state"), "rb") as file:
+            tree = json.load(file)
+    except (OSError, ValueError):
+        return b""
+    tree.pop("system", None)  # VexFS's own
+    return json.dumps({"state": tree}).encode() + b"\n" if tree else b""
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when it was recorded until the mount ended, the time was over or an interrupt came, 1 when it cannot be."""
     parser = argparse.ArgumentParser(prog="vexfs record", description="write a mount's events down, for vexfs replay")
@@ -59,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vexfs record: cannot write {arguments.file}: {error.strerror}", file=sys.stderr)
         return 1
     try:
+        out.write(_state(arguments.mountpoint))
         for line in lines_of(fd, arguments.seconds):
             out.write(line + b"\n")
             out.flush()

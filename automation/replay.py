@@ -1,6 +1,6 @@
 """Events from a file through detection, on a virtual clock, with no mount and no effect.
 
-Input and output are JSON lines; `docs/patterns.md` describes both, and they are stable.
+Input and output are JSON lines; `docs/replay.md` describes both, and they are stable.
 """
 
 from __future__ import annotations
@@ -11,41 +11,47 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
-from automation.errors import DefinitionError, VexError
-from automation.event_lines import MS, EventLineError, is_whole, read_event, read_time
+from automation.errors import CallerError, DefinitionError, VexError
+from automation.event_lines import EventLineError, is_whole, read_event, read_time
 from automation.patterns.loading import Definition, detect, load_definitions
-from automation.patterns.outcomes import Expired, Failed, Late, Match, Outcome, Overflow, as_plain
 from automation.patterns.routing import PatternSet
-from automation.rehearsal import Rehearsal, load_rehearsal
+from automation.rehearsal import Ensemble, Rehearsal, load_ensemble
 
-_CONTROLS: Final = ("watermark", "watermark_ns", "advance_to", "advance_to_ns")
+_TIMES: Final = ("watermark", "watermark_ns", "advance_to", "advance_to_ns")
+_OWN: Final = {"pattern": "pattern.", "rule": "rule.", "machine": "machine."}
 
 
 def replay(
     definitions: Iterable[Definition],
     lines: Iterable[str | bytes | Mapping[str, Any]],
-    rehearsal: Rehearsal | None = None,
+    ensemble: Ensemble | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """What detection finds in the input, as plain values in the order in which it is found; with a rehearsal also the
-    firings of rules and the runs that there would be.
+    """What detection finds in the input, as plain values in the order in which it is found: matches of the patterns,
+    and what the workflows, rules and machines of the ensemble would do.
 
     `lines` are JSON lines or what they hold; empty ones are passed over. A wrong line gives a record of kind
     `invalid`, and the rest goes on. The last record has kind `end`.
     """
-    run = _Replay(PatternSet(detect(definition) for definition in definitions), rehearsal or Rehearsal())
+    run = _Replay(PatternSet(detect(definition) for definition in definitions), ensemble or Ensemble())
     for line in lines:
         yield from run.item(line)
     yield run.end()
 
 
 class _Replay:
-    def __init__(self, patterns: PatternSet, rehearsal: Rehearsal) -> None:
+    def __init__(self, patterns: PatternSet, ensemble: Ensemble) -> None:
         self._patterns: Final = patterns
-        self._rehearsal: Final = rehearsal
+        self._rehearsal: Final = Rehearsal(patterns, ensemble)
+        self._names: Final = {
+            "pattern": {detector.name for detector in patterns},
+            "rule": {name for book in ensemble.books for name in book.rule_names},
+            "machine": {machine.name for machine in ensemble.machines},
+        }
         self._at = -1
         self._seq = 0
         self._ts = 0
         self._invalid = 0
+        self._found_anew = 0
 
     def item(self, line: str | bytes | Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if not isinstance(line, Mapping) and not line.strip():
@@ -54,7 +60,7 @@ class _Replay:
         try:
             value = dict(line) if isinstance(line, Mapping) else _parse(line)
             found = self._apply(value)
-        except EventLineError as error:
+        except (EventLineError, CallerError) as error:
             self._invalid += 1
             yield {"kind": "invalid", "at": self._at, "reason": str(error)}
             return
@@ -63,32 +69,37 @@ class _Replay:
     def end(self) -> dict[str, Any]:
         patterns = {detector.name: detector.status() for detector in self._patterns}
         out = {"kind": "end", "items": self._at + 1, "events": self._seq, "patterns": patterns}
+        out |= {"found_anew": self._found_anew} if self._found_anew else {}
         return {**out, "invalid": self._invalid} if self._invalid else out
 
     def _apply(self, value: dict[str, Any]) -> list[dict[str, Any]]:
-        for control in _CONTROLS:
-            if control in value and "type" not in value:
-                ts = read_time(value[control], control)
-                if control.startswith("watermark"):
-                    return self._tell(self._patterns.watermark(ts), ts)
-                early = self._rehearsal.advance(ts, self._at)
-                return early + self._tell([*self._patterns.advance(ts), *self._patterns.watermark(ts)], ts)
+        if "type" not in value:
+            for control in _TIMES:
+                if control in value:
+                    return self._time(control, read_time(value[control], control))
+            for control, use in (("state", self._rehearsal.change), ("load", self._rehearsal.measure)):
+                if isinstance(value.get(control), Mapping):
+                    return use(value[control], self._at)
+        if self._is_own(value):
+            self._found_anew += 1
+            return []
         event = read_event(value, self._ts)
         self._seq += 1
         event.seq = value["seq"] if is_whole(value.get("seq")) else self._seq
         self._ts = event.ts
-        out = self._rehearsal.advance(event.ts, self._at)
-        out += self._tell(self._patterns.advance(event.ts), event.ts)
-        out += self._rehearsal.feed(event, self._at)
-        return out + self._tell(self._patterns.feed(event, event.ts), event.ts)
+        return self._rehearsal.feed(event, self._at)
 
-    def _tell(self, outcomes: Iterable[Outcome], ts: int) -> list[dict[str, Any]]:
-        out = []
-        for outcome in outcomes:
-            out.append(describe(outcome, self._at))
-            if isinstance(outcome, Match):
-                out += self._rehearsal.matched(outcome, ts, self._at)
-        return out
+    def _time(self, control: str, ts: int) -> list[dict[str, Any]]:
+        if control.startswith("watermark"):
+            return self._rehearsal.watermark(ts, self._at)
+        return self._rehearsal.advance(ts, self._at) + self._rehearsal.watermark(ts, self._at)
+
+    def _is_own(self, value: Mapping[str, Any]) -> bool:
+        """Whether it is a recorded event (they have a code) that a detector made which is here too."""
+        kind, attrs = value.get("type"), value.get("attrs")
+        if "code" not in value or not isinstance(kind, str) or not isinstance(attrs, Mapping):
+            return False
+        return any(kind.startswith(prefix) and attrs.get(of) in self._names[of] for of, prefix in _OWN.items())
 
 
 def _parse(line: str | bytes) -> dict[str, Any]:
@@ -97,33 +108,8 @@ def _parse(line: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise EventLineError(f"this is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise EventLineError('a line is an object: an event, {"watermark": ms} or {"advance_to": ms}')
+        raise EventLineError('a line is an object: an event, {"watermark": ms}, {"advance_to": ms} or {"state": {…}}')
     return value
-
-
-def describe(outcome: Outcome, at: int) -> dict[str, Any]:
-    """An outcome as a record of the output; `at` is the number of the input item, from 0."""
-    common = {"pattern": outcome.pattern, "at": at}
-    match outcome:
-        case Match():
-            out = {"kind": "match", **common, "on": outcome.on, "id": outcome.id, "ts": outcome.ts}
-            out |= {"confidence": round(outcome.confidence, 6), "steps": as_plain(outcome.steps)}
-            return {**out, "values": dict(outcome.values)} if outcome.values else out
-        case Expired():
-            out = {"kind": "timeout", **common, "id": outcome.id, "deadline": outcome.deadline}
-            return {**out, "deadline_ms": outcome.deadline / MS, "steps": as_plain(outcome.steps)}
-        case Late():
-            return {"kind": "late", **common, "event": outcome.event.as_dict(), "total": outcome.total}
-        case Overflow():
-            return {
-                "kind": "overflow",
-                **common,
-                "what": outcome.what,
-                "dropped": outcome.dropped,
-                "total": outcome.total,
-            }
-        case Failed():
-            return {"kind": "failed", **common, "reason": outcome.reason}
 
 
 def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: IO[str] | None = None) -> int:
@@ -134,8 +120,8 @@ def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: 
     arguments = parser.parse_args(argv)
     out, wrong = stdout or sys.stdout, False
     try:
-        definitions, rehearsal = load(arguments.definitions, wrong=_left_out)
-        for record in replay(definitions, _lines(arguments.events, stdin), rehearsal):
+        definitions, ensemble = load(arguments.definitions, wrong=_left_out)
+        for record in replay(definitions, _lines(arguments.events, stdin), ensemble):
             wrong = wrong or record["kind"] == "invalid"
             out.write(json.dumps(record, default=str, separators=(",", ":")) + "\n")
         out.flush()
@@ -147,14 +133,14 @@ def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: 
     return 1 if wrong else 0
 
 
-def load(*paths: str, wrong: Callable[[DefinitionError], None] | None = None) -> tuple[list[Definition], Rehearsal]:
+def load(*paths: str, wrong: Callable[[DefinitionError], None] | None = None) -> tuple[list[Definition], Ensemble]:
     """The patterns, and what would act, of files or directories. DefinitionError for the first pattern that is wrong,
-    and for the first workflow or book, unless `wrong` is told of those.
+    and for the first definition of another kind, unless `wrong` is told of those.
     """
-    definitions = [one for path in paths for one in load_definitions(path)]
-    rehearsal = load_rehearsal(*paths, wrong=wrong) if wrong is not None else load_rehearsal(*paths)
+    definitions = [one for path in paths if not path.endswith((".lua", ".scxml")) for one in load_definitions(path)]
+    ensemble = load_ensemble(*paths, wrong=wrong) if wrong is not None else load_ensemble(*paths)
     known = {definition.name for definition in definitions}
-    return [*definitions, *(one for name, one in rehearsal.patterns.items() if name not in known)], rehearsal
+    return [*definitions, *(one for name, one in ensemble.patterns.items() if name not in known)], ensemble
 
 
 def _left_out(error: DefinitionError) -> None:

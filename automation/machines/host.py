@@ -357,19 +357,7 @@ class Machines:
         if not self._bus.heard("machine.changed"):
             self._bus.skip("machine.changed")
             return
-        depth = _depth(moved.event) + 1
-        attrs: dict[str, Any] = {
-            "machine": moved.machine,
-            "key": moved.key,
-            "trigger": moved.trigger,
-            "before": list(moved.before),
-            "after": list(moved.after),
-        }
-        if moved.finished:
-            attrs |= {"finished": True, "result": moved.result}
-        path = "" if moved.event is None else target_of(moved.event)
-        cause = Cause(f"{moved.machine} {moved.number}", moved.machine, depth)
-        self._bus.publish(SemanticEvent("machine.changed", path, cause=cause, attrs=attrs))
+        self._bus.publish(changed_event(moved))
 
     def _act(self, moved: Moved) -> None:
         event = moved.event or SemanticEvent("user.machine", ts=moved.at, attrs={"machine": moved.machine})
@@ -384,6 +372,22 @@ class Machines:
             actions=moved.actions,
         )
         self._launcher.admit(firing)
+
+
+def changed_event(moved: Moved, ts: int | None = None) -> SemanticEvent:
+    """The event that tells of a move."""
+    attrs: dict[str, Any] = {
+        "machine": moved.machine,
+        "key": moved.key,
+        "trigger": moved.trigger,
+        "before": list(moved.before),
+        "after": list(moved.after),
+    }
+    if moved.finished:
+        attrs |= {"finished": True, "result": moved.result}
+    path = "" if moved.event is None else target_of(moved.event)
+    cause = Cause(f"{moved.machine} {moved.number}", moved.machine, _depth(moved.event) + 1)
+    return SemanticEvent("machine.changed", path, cause=cause, attrs=attrs, ts=ts)
 
 
 def _depth(event: SemanticEvent | None) -> int:

@@ -367,24 +367,8 @@ class RuleDesk:
     def _fire(self, fired: Fired) -> None:
         rule, event = fired.rule, fired.event
         form = rule.body.program.form
+        self._bus.publish(fired_event(fired))
         path = event.path if event.dest is None else event.dest
-        depth = (event.cause.depth if event.cause is not None else 0) + 1
-        attrs: dict[str, Any] = {"rule": rule.name, "type": form.type, "priority": form.priority, "event": event.seq}
-        attrs |= {"trigger": event.type} | ({"key": fired.key} if fired.key else {})
-        attrs |= {"otherwise": True} if fired.otherwise else {}
-        cause = Cause(f"rule {event.seq}", rule.workflow, depth)
-        self._bus.publish(
-            SemanticEvent(
-                "rule.fired",
-                path,
-                pid=event.pid,
-                uid=event.uid,
-                gid=event.gid,
-                comm=event.comm,
-                cause=cause,
-                attrs=attrs,
-            )
-        )
         key = fired.key or path
         if form.workflow is not None:
             self._launcher.admit(Firing(form.workflow, 0, "rule", key, (event,)))
@@ -451,6 +435,27 @@ class RuleDesk:
             "workflow": event.cause.workflow,
         }
         self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
+
+
+def fired_event(fired: Fired, ts: int | None = None) -> SemanticEvent:
+    """The event that tells of a firing."""
+    rule, event = fired.rule, fired.event
+    form = rule.body.program.form
+    depth = (event.cause.depth if event.cause is not None else 0) + 1
+    attrs: dict[str, Any] = {"rule": rule.name, "type": form.type, "priority": form.priority, "event": event.seq}
+    attrs |= {"trigger": event.type} | ({"key": fired.key} if fired.key else {})
+    attrs |= {"otherwise": True} if fired.otherwise else {}
+    return SemanticEvent(
+        "rule.fired",
+        event.path if event.dest is None else event.dest,
+        pid=event.pid,
+        uid=event.uid,
+        gid=event.gid,
+        comm=event.comm,
+        cause=Cause(f"rule {event.seq}", rule.workflow, depth),
+        attrs=attrs,
+        ts=ts,
+    )
 
 
 def _meaning(book: Book, name: str) -> Any:
