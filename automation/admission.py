@@ -23,13 +23,14 @@ class Decision(StrEnum):
 class Admission:
     """One key runs once at a time, except with `parallel`; all keys together at most `limit` times.
 
-    At most `queue` firings wait. A full queue drops the newest firing, counts it in `dropped` by reason, and the
-    dispatcher announces `system.overload`.
+    At most `queue` firings wait. A full queue drops the newest or the oldest firing, counts it in `dropped` by reason,
+    and the launcher announces `system.overload`.
     """
 
     def __init__(self, form: Concurrency) -> None:
         self.form = form
         self.running = 0
+        self.gave_way: Firing | None = None  # the last that a newer one pushed out
         self.dropped: Final[Counter[str]] = Counter()
         self._occupied: Final[Counter[str]] = Counter()  # keys that run or are ready to
         self._ready: deque[Firing] = deque()  # only the limit stands in their way
@@ -54,12 +55,17 @@ class Admission:
             self.running += 1
             self._occupied[key] += 1
             return Decision.START
-        if self._waiting >= self.form.queue:
+        if self._waiting >= self.form.queue and not self._give_way():
             return self._drop("full", Decision.FULL)
         self._occupied[key] += 1
         self._ready.append(firing)
         self._waiting += 1
         return Decision.WAIT
+
+    def resumed(self, key: str) -> None:
+        """Count a run that goes on from before, whatever the limit says."""
+        self.running += 1
+        self._occupied[key] += 1
 
     def finished(self, key: str) -> list[Firing]:
         """A run of `key` ended: the firings to start now, already counted as running."""
@@ -92,12 +98,28 @@ class Admission:
         if self._occupied[key] <= 0:
             del self._occupied[key]
 
+    def _give_way(self) -> bool:
+        """Drop the oldest that waits, if that is the policy and there is one."""
+        if self.form.full != "drop_oldest" or not self._waiting:
+            return False
+        if self._ready:
+            self.gave_way = self._ready.popleft()
+            self._leave(self.gave_way.key)
+        else:
+            key = next(iter(self._behind))
+            self.gave_way = self._behind[key].popleft()
+            if not self._behind[key]:
+                del self._behind[key]
+        self._waiting -= 1
+        self.dropped["oldest"] += 1
+        return True
+
     def _drop(self, reason: str, decision: Decision = Decision.DROP) -> Decision:
         self.dropped[reason] += 1
         return decision
 
     def _wait_behind(self, firing: Firing) -> Decision:
-        if self._waiting >= self.form.queue:
+        if self._waiting >= self.form.queue and not self._give_way():
             return self._drop("full", Decision.FULL)
         self._behind.setdefault(firing.key, deque()).append(firing)
         self._waiting += 1

@@ -6,87 +6,104 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
-from automation.actions.table import LITERAL, check_action
 from automation.forms import Condition, Form, Name, also, one_or_more
 from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable, checked, is_inline
-from automation.quantities import Duration
-from automation.templates import Template, TemplateError
+from automation.quantities import Duration, parse_duration
+from automation.step_forms import MOST_STEPS, OnFailure, Step, Templates, check_templates
 from automation.triggers.forms import Join, PatternTrigger, Trigger
-
-
-def action_template(action: dict[str, Any]) -> Template:
-    """The template of an action's mapping; what holds script text stays as it is."""
-    return Template(action, LITERAL.get(str(action.get("type")), ()))
-
-
-def _check_action(action: dict[str, Any]) -> dict[str, Any]:
-    """The action itself; everything that is wrong with it in one error, each problem with its place within."""
-    problems: list[tuple[tuple[str | int, ...], str, str]] = []
-    try:
-        action_template(action)
-    except TemplateError as error:
-        problems.append((error.place, "template", str(error)))
-    try:
-        check_action(action)
-    except ValidationError as error:
-        problems += [(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
-    if problems:
-        raise PydanticCustomError("action", "the action is wrong", {"problems": problems})
-    return action
-
-
-def _check_templates(values: dict[str, Any]) -> dict[str, Any]:
-    try:
-        Template(values)
-    except TemplateError as error:
-        raise PydanticCustomError("template", "{reason}", {"reason": str(error), "place": error.place}) from None
-    return values
-
-
-Action = Annotated[dict[str, Any], AfterValidator(_check_action)]
-
-
-class Retry(Form):
-    """How often a step is tried in all, and the wait between: `backoff`, doubling up to `max_delay`, ± `jitter`."""
-
-    attempts: int = also("attempts", "max_attempts", default=3, ge=1, le=1000)
-    backoff: Duration = 1.0
-    factor: float = Field(default=2.0, ge=1, le=100)
-    max_delay: Duration = 60.0
-    jitter: float = Field(default=0.1, ge=0, le=1)
-
-
-class Step(Form):
-    """One effect. `compensate` undoes it when a later step fails."""
-
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    description: str = ""
-    action: Action
-    when: Condition | None = also("when", "condition", default=None)
-    timeout: Duration = 300.0
-    retry: Annotated[
-        Retry,
-        BeforeValidator(lambda v: {"attempts": v} if isinstance(v, int) else v, json_schema_input_type=int | Retry),
-    ] = also("retry", "retry_policy", default=Retry(attempts=1))
-    compensate: Annotated[
-        list[Action], BeforeValidator(one_or_more, json_schema_input_type=dict[str, Any] | list[dict[str, Any]])
-    ] = Field(default_factory=list)
-    on_error: Literal["fail", "continue"] = "fail"
+from automation.values import check_pattern, check_value
 
 
 class Concurrency(Form):
-    """What a firing does while a run of the same workflow and key is under way; `limit` bounds the runs of all keys."""
+    """What a firing does while a run of the same workflow and key is under way; `limit` bounds the runs of all keys.
+
+    `full` says who gives way when `queue` firings wait already.
+    """
 
     policy: Literal["single", "restart", "queued", "parallel"] = "queued"
-    limit: int = Field(default=16, ge=1, le=10_000)
+    limit: int = Field(default=16, ge=1, le=100_000)
     queue: int = Field(default=10_000, ge=0, le=1_000_000)
+    full: Literal["drop_newest", "drop_oldest"] = "drop_newest"
+
+
+def _rate(text: object) -> object:
+    """`10/minute` as the pair of a number and seconds."""
+    if not isinstance(text, str):
+        return text
+    match = _RATE.fullmatch(text)
+    if match is None or int(match[1]) < 1:
+        raise ValueError(f"{text!r} is no rate; write for instance '10/minute', '2/s' or '100/1h'")
+    unit = match[2]
+    return (int(match[1]), parse_duration(_UNITS.get(unit, unit if unit[0].isdigit() else f"1{unit}")))
+
+
+_RATE: Final = re.compile(r"\s*(\d{1,9})\s*/\s*([0-9a-z.]+)\s*")
+_UNITS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d", "week": "1w"}
+
+
+class RateLimit(Form):
+    """A token bucket for each key: `rate` runs flow in, `burst` at most; what is too much waits or is dropped."""
+
+    rate: Annotated[tuple[int, float], BeforeValidator(_rate, json_schema_input_type=str)]
+    burst: int = Field(default=1, ge=1, le=1_000_000)
+    per: Literal["key", "workflow"] = "key"
+    exceeded: Literal["wait", "drop"] = "wait"
+
+
+class Input(Form):
+    """One named value that a run is given."""
+
+    type: Literal["string", "integer", "number", "boolean", "list", "object", "path", "any"] = "any"
+    description: str = ""
+    default: Any = None
+    required: bool = False
+    enum: list[Any] | None = None
+    min: float | None = None
+    max: float | None = None
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Input:
+        if self.pattern is not None:
+            check_pattern(self.pattern)
+        if self.required and self.default is not None:
+            raise ValueError("what has a default is not required")
+        if self.default is not None:
+            check_value("default", self.default, self)
+        return self
+
+
+class Output(Form):
+    """One named value that a run gives: a template, and the type that it must have."""
+
+    value: Any
+    type: Literal["string", "integer", "number", "boolean", "list", "object", "path", "any"] = "any"
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _right(self) -> Output:
+        check_templates({"value": self.value})
+        return self
+
+
+def _output(value: object) -> object:
+    """A template alone is an output of any type."""
+    return value if isinstance(value, dict | Output) else {"value": value}
+
+
+class Lifetime(Form):
+    """When an event-driven run ends: when `until` holds after an event, after `count` events, after `idle` time."""
+
+    until: Condition | None = None
+    idle: Duration | None = None
+    count: int | None = Field(default=None, ge=1)
 
 
 class Workflow(Form):
@@ -95,23 +112,40 @@ class Workflow(Form):
     workflow_id: UUID | None = None
     name: Name
     description: str = ""
-    workflow_type: Literal["linear"] = "linear"
+    workflow_type: Literal["linear", "parallel", "conditional", "state_machine", "event_driven", "ml_enhanced"] = (
+        "linear"
+    )
     triggers: Annotated[list[Trigger], BeforeValidator(one_or_more, json_schema_input_type=Trigger | list[Trigger])] = (
         also("triggers", "trigger_patterns", default=[])
     )
     join: Join | None = None
-    steps: list[Step] = Field(min_length=1, max_length=1000)
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    outputs: dict[str, Annotated[Output, BeforeValidator(_output, json_schema_input_type=Any)]] = Field(
+        default_factory=dict
+    )
+    steps: list[Step] = Field(min_length=1, max_length=MOST_STEPS)
     compensation_steps: list[Step] = Field(default_factory=list)
     patterns: PatternTable = Field(default_factory=dict)
     concurrency: Annotated[
         Concurrency,
         BeforeValidator(lambda v: {"policy": v} if isinstance(v, str) else v, json_schema_input_type=str | Concurrency),
     ] = Concurrency()
+    rate: Annotated[
+        RateLimit | None,
+        BeforeValidator(lambda v: {"rate": v} if isinstance(v, str) else v, json_schema_input_type=str | RateLimit),
+    ] = None
+    max_concurrency: int = Field(default=16, ge=1, le=1000)
+    on_failure: OnFailure = "fail_fast"
+    initial: str | None = None
+    max_transitions: int = Field(default=1000, ge=1, le=1_000_000)
+    lifetime: Lifetime = Lifetime()
+    on_restart: Literal["resume", "compensate"] = "resume"
     timeout: Duration | None = None
     vars: dict[str, Any] = Field(default_factory=dict)
-    let: Annotated[dict[str, Any], AfterValidator(_check_templates)] = Field(default_factory=dict)
+    let: Templates = Field(default_factory=dict)
     priority: Literal["low", "normal", "high", "critical"] = "normal"
     tenant_id: str | None = None
+    dry_run: bool = False
     enabled: bool = True
     metadata: dict[str, Any] = Field(default_factory=dict)
 

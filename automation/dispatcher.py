@@ -22,6 +22,7 @@ import trio
 
 from automation.announcements import Announcements
 from automation.backfill import existing
+from automation.bulkheads import Bulkheads
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.errors import CallerError, WorldError
@@ -77,6 +78,7 @@ class Dispatcher:
         *,
         depth_limit: int = 8,
         max_runs: int = 256,
+        bulkheads: Bulkheads | None = None,
         wall: Callable[[], float] = time.time,
         records: Records | None = None,
     ) -> None:
@@ -96,7 +98,7 @@ class Dispatcher:
         self._installed: Final[dict[str, _Installed]] = {}
         self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
-        self.launcher: Final = Launcher(runner, self._announcements, state, max_runs, self.records.clock)
+        self.launcher: Final = Launcher(runner, self._announcements, state, max_runs, bulkheads, self.records.clock)
         self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall, records=self.records)
         self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}

@@ -129,6 +129,7 @@ _TABLE: Final = (
     ("workflow.failed", 0x0883, "a run ended in failure"),
     ("workflow.compensated", 0x0884, "a failed run was undone"),
     ("workflow.cancelled", 0x0885, "a run was cancelled"),
+    ("workflow.compensation_failed", 0x0888, "a failed or cancelled run could not be undone; says what is left"),
     ("anomaly.detected", 0x0886, "a stream behaves unusually"),
     ("prediction.made", 0x0887, "a forecast was made"),
 )

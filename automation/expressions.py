@@ -22,7 +22,7 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_option
 
 from automation import globs
 
-VARIABLES: Final = ("event", "steps", "state", "vars", "input", "run", "match")
+VARIABLES: Final = ("event", "steps", "state", "vars", "input", "run", "match", "item", "index", "result")
 MACHINE: Final = "machine"  # one more, in statecharts only
 _BROAD: Final = ("event", "state")  # variables of which an expression usually needs little
 EVENT_FIELDS: Final = (

@@ -42,7 +42,7 @@ def _globs(patterns: list[str]) -> list[str]:
     return patterns
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """A condition may be written as a template, `{{ … }}`; it is one anyway."""
     bare = text.strip()
     return bare[2:-2].strip() if bare.startswith("{{") and bare.endswith("}}") else bare
@@ -77,7 +77,7 @@ def time_zone(name: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_checked_name)]
 Condition = Annotated[
-    str, BeforeValidator(lambda v: _unwrapped(v) if isinstance(v, str) else v), AfterValidator(_condition)
+    str, BeforeValidator(lambda v: unwrapped(v) if isinstance(v, str) else v), AfterValidator(_condition)
 ]
 Globs = Annotated[
     list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str]), AfterValidator(_globs)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -11,20 +10,42 @@ import trio
 
 from automation.admission import Admission, Decision
 from automation.announcements import Announcements
-from automation.definitions import Concurrency, Workflow
+from automation.bulkheads import Bulkheads
+from automation.definitions import Concurrency, RateLimit, Workflow
+from automation.errors import CallerError
+from automation.expressions import nearest
+from automation.guards.buckets import Buckets
 from automation.memory.clock import SteadyClock
 from automation.runner import Plan, Run, Runner
+from automation.runner.gate import Gate
+from automation.runner.subworkflow import CHILD
 from automation.state import State
 from automation.triggers.firing import Firing
 from automation.triggers.join import Joint
+from automation.values import settle_input
 
 MANUAL: Final = -1
-_PRIORITY: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
+_PASSING: Final = (MANUAL, CHILD)  # what no admission counts
+_LONGEST: Final = 7 * 86400.0  # a rate lets nobody wait longer
+
+
+class _Limiter:
+    """The rate of a workflow: how long a firing waits for its turn, and whether it is dropped instead."""
+
+    def __init__(self, form: RateLimit) -> None:
+        self.form: Final = form
+        count, seconds = form.rate
+        self._buckets: Final = Buckets(count / seconds, form.burst, _LONGEST if form.exceeded == "wait" else 0.0)
+
+    def take(self, key: str, now: float) -> tuple[float, bool]:
+        wait, within = self._buckets.take(key if self.form.per == "key" else "", now)
+        return wait, not within
 
 
 class Launcher:
-    """At most `max_runs` runs that events and schedules brought about go on at once; further ones wait by the priority
-    of their workflow, then by age. How many may wait is bounded by each workflow's own queue. Runs by hand pass by.
+    """At most `max_runs` runs that events and schedules brought about go on at once, not counting those that wait for a
+    time or an event; further ones wait by the priority of their workflow, in turn between tenants, then by age. How
+    many may wait is bounded by each workflow's own queue and the bulkheads. Runs by hand pass by.
 
     `on_fired` is told of a firing that is to have its run, `on_settled` when that has ended or there shall be none,
     `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none. Muted it starts nothing.
@@ -36,6 +57,7 @@ class Launcher:
         announcements: Announcements,
         state: State,
         max_runs: int,
+        bulkheads: Bulkheads | None = None,
         clock: SteadyClock | None = None,
     ) -> None:
         self.room: Final = trio.lowlevel.ParkingLot()  # woken whenever a run ends
@@ -48,25 +70,36 @@ class Launcher:
         self._state: Final = state
         self._clock: Final = clock or SteadyClock()
         self._joints: Final[dict[str, Joint]] = {}
-        self._max_runs: Final = max_runs
-        self._plans: Final[dict[str, tuple[Plan, int]]] = {}
+        self._plans: Final[dict[str, Plan]] = {}
+        self._names: Final[dict[str, str]] = {}  # by workflow_id
         self._admissions: Final[dict[str, Admission]] = {}
-        self._late: Final[list[tuple[int, int, Firing]]] = []
-        self._tie: Final = itertools.count()
+        self._limiters: Final[dict[str, _Limiter]] = {}
+        self._delayed: Final[Counter[str]] = Counter()
+        self.gate: Final = Gate(max_runs, bulkheads)
+        runner.gate = self.gate
         runner.on_finished = self._finished
+        runner.on_resumed = self._resumed
+        runner.on_dropped = self._dropped
+        runner.calls.find = self.plan
 
     def install(self, workflow: Workflow) -> None:
         """Use this version of a workflow for whatever starts from now on."""
-        self.install_plan(Plan.of(workflow), workflow.concurrency, _PRIORITY[workflow.priority])
+        self.install_plan(Plan.of(workflow), workflow.concurrency)
+        self._names[str(workflow.workflow_id)] = workflow.name
+        limiter = self._limiters.get(workflow.name)
+        if workflow.rate is None:
+            self._limiters.pop(workflow.name, None)
+        elif limiter is None or limiter.form != workflow.rate:
+            self._limiters[workflow.name] = _Limiter(workflow.rate)
         joint = self._joints.get(workflow.name)
         if workflow.join is None:
             self._joints.pop(workflow.name, None)
         elif joint is None or (joint.form, joint.triggers) != (workflow.join, len(workflow.triggers)):
             self._joints[workflow.name] = Joint(workflow.join, len(workflow.triggers), self._state.view)
 
-    def install_plan(self, plan: Plan, concurrency: Concurrency, priority: int = _PRIORITY["normal"]) -> None:
+    def install_plan(self, plan: Plan, concurrency: Concurrency) -> None:
         """`install` for what is no workflow; its firings may bring their own actions."""
-        self._plans[plan.name] = (plan, priority)
+        self._plans[plan.name] = plan
         self._admissions.setdefault(plan.name, Admission(concurrency)).form = concurrency
 
     def knows(self, name: str) -> bool:
@@ -77,6 +110,7 @@ class Launcher:
         """Start no run of a workflow any more; how many firings waited for one."""
         self._plans.pop(name, None)
         self._joints.pop(name, None)
+        self._limiters.pop(name, None)
         self.on_removed(name, None)
         admission = self._admissions.get(name)
         if admission is None:
@@ -95,13 +129,16 @@ class Launcher:
         """How many firings of a workflow wait, without a name those of all."""
         if name:
             admission = self._admissions.get(name)
-            return 0 if admission is None else admission.waiting
-        return sum(admission.waiting for admission in self._admissions.values()) + len(self._late)
+            return (0 if admission is None else admission.waiting) + self._delayed[name]
+        admitted = sum(admission.waiting for admission in self._admissions.values())
+        return admitted + self._delayed.total() + self.gate.waiting
 
     def status(self, name: str) -> dict[str, Any]:
         """Plain numbers about a workflow."""
         admission = self._admissions[name]
         out: dict[str, Any] = {"running": admission.running, "waiting": admission.waiting}
+        if self._delayed[name]:
+            out["delayed"] = self._delayed[name]
         if name in self._joints:
             out["join"] = self._joints[name].status()
         return out | ({"dropped": dict(admission.dropped)} if admission.dropped else {})
@@ -122,7 +159,34 @@ class Launcher:
             if joined is None:
                 return  # waits for the other triggers
             firing = joined
+        if self._plans[firing.workflow].type == "event_driven" and self._runner.deliver(firing):
+            return
+        limiter = self._limiters.get(firing.workflow)
+        wait, dropped = limiter.take(firing.key, trio.current_time()) if limiter is not None else (0.0, False)
+        if dropped:
+            admission.dropped["rate"] += 1
+            attrs = {"reason": "rate", "workflow": firing.workflow, "key": firing.key}
+            self._announcements.overload(f"rate {firing.workflow}", firing.event.path, attrs)
+            self.on_settled(firing)
+        elif wait > 0:
+            self.on_fired(firing)
+            self._delayed[firing.workflow] += 1
+            self._runner.after(wait, lambda: self._late(firing))
+        else:
+            self._offer(admission, firing)
+
+    def _late(self, firing: Firing) -> None:
+        """A firing's time has come, as the rate of its workflow has it."""
+        self._delayed[firing.workflow] -= 1
+        admission = self._admissions.get(firing.workflow)
+        if admission is not None and firing.workflow in self._plans:
+            self._offer(admission, firing)
+
+    def _offer(self, admission: Admission, firing: Firing) -> None:
         decision = admission.offer(firing)
+        if admission.gave_way is not None:
+            self.on_settled(admission.gave_way)
+            admission.gave_way = None
         if admission.form.policy == "restart" and decision is not Decision.START:
             self.on_removed(firing.workflow, firing.key)  # it takes the place of those that have not begun
         if decision not in (Decision.DROP, Decision.FULL):
@@ -136,34 +200,54 @@ class Launcher:
             self._announcements.overload(f"queue {firing.workflow}", firing.event.path, attrs)
 
     def start_by_hand(self, firing: Firing) -> Run:
-        """Start a run past all queues."""
-        return self._runner.start(self._plans[firing.workflow][0], firing)
+        """Start a run past all queues; CallerError when its input is not what the workflow asks for."""
+        plan = self._plans[firing.workflow]
+        try:
+            settle_input(plan.inputs, firing.input)
+        except ValueError as error:
+            raise CallerError(str(error)) from None
+        run = self._runner.start(plan, firing, by_hand=True)
+        assert run is not None  # the number of its event is new
+        return run
+
+    def plan(self, name: str) -> Plan:
+        """The plan of an active workflow, by its name or `workflow_id`; CallerError when there is none."""
+        found = self._plans.get(self._names.get(name.lower(), name))
+        if found is None:
+            raise CallerError(f"no workflow called {name!r} is active{nearest(name, self._plans)}")
+        return found
 
     def _cancel_present(self, firing: Firing) -> None:
         for run in list(self._runner.active.values()):
-            if run.workflow == firing.workflow and run.firing.key == firing.key and run.firing.trigger != MANUAL:
+            same = run.workflow == firing.workflow and run.firing.key == firing.key
+            if same and run.firing.trigger not in _PASSING and run.status != "compensating":
                 self._runner.cancel(run.id, "a newer event restarts it")
 
     def _start(self, firing: Firing) -> None:
-        """Start an admitted firing, or let it wait for its turn among all workflows."""
-        plan, priority = self._plans.get(firing.workflow, (None, 0))
+        """Start an admitted firing; the gate may let its run wait for its turn among all."""
+        plan = self._plans.get(firing.workflow)
         if plan is None:
             self._next(firing)
-        elif len(self._runner.active) >= self._max_runs:
-            heapq.heappush(self._late, (priority, next(self._tie), firing))
-        else:
-            run = self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing)
-            if run.firing is not firing:  # it has had its run before
-                if run.finished:
-                    self.on_settled(firing)
-                self._next(firing)
+            return
+        run = self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing)
+        if run is None or run.firing is not firing:  # it has had its run before
+            if run is None or run.finished:
+                self.on_settled(firing)
+            self._next(firing)
+
+    def _resumed(self, run: Run) -> None:
+        """A run goes on that began before the mount: it counts as one of its workflow."""
+        if run.firing.trigger not in _PASSING:
+            self._admissions.setdefault(run.workflow, Admission(Concurrency())).resumed(run.firing.key)
+
+    def _dropped(self, run: Run) -> None:
+        attrs = {"reason": "bulkhead", "workflow": run.workflow, "run": run.id, "error": run.error}
+        self._announcements.overload(f"bulkhead {run.workflow}", run.firing.event.path, attrs)
 
     def _finished(self, run: Run) -> None:
         self.on_settled(run.firing)
-        if run.firing.trigger != MANUAL:
+        if run.firing.trigger not in _PASSING:
             self._next(run.firing)
-        while self._late and len(self._runner.active) < self._max_runs:
-            self._start(heapq.heappop(self._late)[2])
         self.room.unpark_all()
 
     def _next(self, firing: Firing) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -11,20 +10,16 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from automation.actions.table import ACTIONS, ALIASES
-from automation.definitions import Step, Workflow
+from automation.definitions import Workflow
 from automation.errors import DefinitionError
 from automation.expressions import nearest
 from automation.forms import Form
 from automation.sources import Place, Source, read_source
+from automation.step_loading import check_steps, long_step
+from automation.triggers.forms import ManualTrigger
 
 _REQUIRED: Final = "this field is required"
 _TAGS: Final = ("event", "pattern", "schedule", "state_change", "external_event", "anomaly", "ml_prediction", "manual")
-_STEP_REFERENCE: Final = re.compile(r"(?<![\w.])steps\s*\.\s*([A-Za-z_]\w*)")
-_FIELDS: Final = frozenset(
-    name
-    for field, info in Step.model_fields.items()
-    for name in (field, *(info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else ()))
-)
 
 
 def load(path: str, text: str) -> Workflow:
@@ -73,28 +68,6 @@ def _canonical(source: Source) -> Source:
         if isinstance(value.get(field), list):
             value[field] = [long_step(step, (field, i), lines) for i, step in enumerate(value[field])]
     return Source(source.path, value, lines)
-
-
-def long_step(step: Any, place: Place, lines: dict[Place, int]) -> Any:
-    """A step in its long form: `copy: {…}` → `action: {type: copy, …}`."""
-    if not isinstance(step, dict):
-        return step
-    out = dict(step)
-    if "action" not in out:
-        short = [
-            key
-            for key in out
-            if (key in ACTIONS or key in ALIASES) and key not in _FIELDS and isinstance(out[key], dict)
-        ]
-        if len(short) == 1:
-            out["action"] = {"type": short[0], **out.pop(short[0])}
-            _move(lines, (*place, short[0]), (*place, "action"))
-    return out
-
-
-def _move(lines: dict[Place, int], old: Place, new: Place) -> None:
-    for place in [p for p in lines if p[: len(old)] == old]:
-        lines[*new, *place[len(old) :]] = lines[place]
 
 
 def problems(source: Source, item: Mapping[str, Any], root: type[BaseModel] = Workflow) -> Iterator[DefinitionError]:
@@ -202,25 +175,9 @@ def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError
     if workflow.join is not None and workflow.join.require not in ("all", *range(1, len(workflow.triggers) + 1)):
         reason = f"there are only {len(workflow.triggers)} triggers, of which {workflow.join.require} cannot fire"
         yield problem(source, ("join", "require"), reason)
-    every = workflow.step_names
-    seen: set[str] = set()
-    for i, (name, raw) in enumerate(zip(every, source.value["steps"], strict=True)):
-        if name in seen:
-            yield problem(source, ("steps", i, "name"), f"another step is already called {name!r}")
-        seen.add(name)
-        earlier = every[: i + 1]
-        for place, text in _texts(raw, ("steps", i)):
-            for match in _STEP_REFERENCE.finditer(text):
-                if match[1] not in earlier and (place[-1] == "when" or "{{" in text):
-                    late = match[1] in every
-                    why = "runs later" if late else f"does not exist{nearest(match[1], earlier)}"
-                    yield problem(source, place, f"the step {match[1]!r} {why}")
-
-
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
-    if isinstance(value, str):
-        yield place, value
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        if key != "compensate":  # runs after every step that it could name
-            yield from _texts(inner, (*place, key))
+    for place, reason in check_steps(workflow, source.value):
+        yield problem(source, place, reason)
+    if any(one.required for one in workflow.inputs.values()) and not all(
+        isinstance(trigger, ManualTrigger) for trigger in workflow.triggers
+    ):
+        yield problem(source, ("inputs",), "what is triggered by events is given no input: give defaults instead")

@@ -20,6 +20,7 @@ import trio
 
 from automation.actions import EFFECTS, Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
 from automation.breakers import Breakers, Thresholds
+from automation.bulkheads import Bulkheads
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
@@ -46,7 +47,7 @@ from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
-from automation.runner import Runner
+from automation.runner import FINISHED, Plan, Runner
 from automation.scripts.declaration import declare
 from automation.scripts.files import ScriptFiles
 from automation.scripts.pool import ScriptPool
@@ -129,6 +130,8 @@ class Service:
             executor=self.executor,
             started_ns=self.memory.epoch,
             history=history,
+            clock=time.time_ns if wall is time.time else lambda: round(wall() * 1e9),
+            depth_limit=automation.max_chain_depth,
         )
         self.dispatcher: Final = Dispatcher(
             bus,
@@ -166,6 +169,7 @@ class Service:
             wall=wall,
             records=records,
         )
+        self.runner.calls.rule = lambda name: Plan.of(self.rules.workflow(name))
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
         self.machines: Final = Machines(
@@ -358,7 +362,7 @@ class Service:
     def status(self) -> dict[str, Any]:
         """The whole service in plain values."""
         entries = self.library.entries.values()
-        runs = dict.fromkeys(("succeeded", "failed", "compensated", "cancelled"), 0)
+        runs = dict.fromkeys(sorted(FINISHED), 0)
         for (_, status), count in self.runner.counts.items():
             runs[status] += count
         return {

@@ -1,7 +1,8 @@
 """What tests of the automations share: a service over a plain directory, and a program that works in it."""
 
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from automation.actions import Commands
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.permissions import Permissions
+from automation.runner import Run
 from automation.service import Service
 from automation.targets import DEFAULTS, Automation
 from automation.workspace import Workspace
@@ -63,6 +65,13 @@ class Rig:
         inode = full.stat().st_ino
         return self.publish("file.closed", path, inode=inode, size=len(content), attrs=attrs)
 
+    async def carried_out(self, name: str, given: str = "") -> Run:
+        """Run a workflow by hand and wait for its end."""
+        said = await self.service.command(f"run {name} {given}".strip(), 0)
+        run_id = said.split()[3]
+        await self.service.runner.ended(run_id)
+        return self.service.runner.runs[run_id]
+
     async def settled(self, limit: float = 30.0):
         """Wait until nothing runs or waits any more; the runs, oldest first."""
         with trio.fail_after(limit):
@@ -100,11 +109,12 @@ async def rig(
     _history: int = 1000,
     dry_run: bool = False,
     permissions: Permissions = LOOPBACK,
+    wall: Callable[[], float] = time.time,
     **definitions: str,
 ) -> AsyncIterator[Rig]:
     """A running rig; each keyword is a definition called so, in YAML (`_lua` at its end makes it Lua)."""
     files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
-    options = {"automation": _automation or DEFAULTS, "history": _history, "permissions": permissions}
+    options = {"automation": _automation or DEFAULTS, "history": _history, "permissions": permissions, "wall": wall}
     one = Rig(directory, files, dry_run=dry_run, **options)
     try:
         async with trio.open_nursery() as nursery:
@@ -113,3 +123,16 @@ async def rig(
             await one.service.shutdown(0.5)
     finally:
         os.close(one.root_fd)
+
+
+def virtual_wall() -> Callable[[], float]:
+    """A wall clock that goes with trio's, virtual or not; from the first moment of 2030 on."""
+    begin = None
+
+    def wall() -> float:
+        nonlocal begin
+        now = trio.current_time()
+        begin = now if begin is None else begin
+        return 1_893_456_000.0 + now - begin
+
+    return wall

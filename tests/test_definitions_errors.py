@@ -35,7 +35,12 @@ WRONG = [
     ("steps:\n  - when: event.size + 1\n    log: {message: x}\n", 2, "steps.0.when", "true or false"),
     ("steps:\n  - log: {message: x}\n    retry: {atempts: 1}\n", 3, "steps.0.retry.atempts", "did you mean 'attempts'"),
     ("steps:\n  - log: {message: x}\n    timeout: soon\n", 3, "steps.0.timeout", "no duration"),
-    ("steps:\n  - log: {message: x}\n    compensate: {type: delete}\n", 3, "steps.0.compensate.0.path", "required"),
+    (
+        "steps:\n  - log: {message: x}\n    compensate: {type: delete}\n",
+        3,
+        "steps.0.compensate.0.action.path",
+        "required",
+    ),
     ("steps:\n  - {name: a, log: {message: x}}\n  - {name: a, log: {message: x}}\n", 3, "steps.1.name", "already"),
     ("steps:\n  - {name: a, log: {message: '{{ steps.b }}'}}\n", 2, "steps.0.action.message", "does not exist"),
     (
@@ -57,7 +62,7 @@ WRONG = [
     (f"{STEPS}triggers: {{cron: '* * * * *', every: 1m}}\n", 2, "triggers.0", "either"),
     (f"{STEPS}triggers: {{type: schedule}}\n", 2, "triggers.0", "either"),
     (f"{STEPS}concurrency: sometimes\n", 2, "concurrency.policy", "'single'"),
-    (f"{STEPS}workflow_type: parallel\n", 2, "workflow_type", "'linear'"),
+    (f"{STEPS}workflow_type: tree\n", 2, "workflow_type", "'linear'"),
     (f"{STEPS}name: a/b\n", 2, "name", "without '/'"),
     (f"{STEPS}enabled: perhaps\n", 2, "enabled", "boolean"),
 ]
@@ -100,7 +105,7 @@ def test_a_minimal_definition_has_sensible_defaults():
     """The file names the workflow; a step is named by its place."""
     workflow = load("dir/tidy.yaml", STEPS)
     assert workflow.name == "tidy" and workflow.step_names == ["step1"] and workflow.enabled
-    assert workflow.concurrency.policy == "queued" and workflow.steps[0].timeout == 300
+    assert workflow.concurrency.policy == "queued" and workflow.workflow_type == "linear"
 
 
 def test_everything_can_be_said():

@@ -118,7 +118,7 @@ async def test_runs_over_the_limit_of_all_wait_by_priority(tmp_path):
         r.save("in/b")
         runs = await r.settled()
         order = {"top": 0, "mid": 1, "low": 2}
-        names = [run.workflow for run in runs[1:]]
+        names = [run.workflow for run in sorted(runs, key=lambda run: run.started_ns)[1:]]
         assert names == sorted(names, key=order.__getitem__)
 
 

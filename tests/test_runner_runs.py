@@ -5,9 +5,9 @@ import random
 import pytest
 import trio
 
-from automation.definitions import Retry
 from automation.errors import CallerError
-from automation.runner.plan import delay_before
+from automation.runner.retry import delay_before
+from automation.step_forms import Retry
 from tests.automation_rig import rig
 
 
@@ -168,12 +168,16 @@ async def test_a_failed_run_is_undone_last_step_first(tmp_path):
         assert r.events("workflow.")[-1].type == "workflow.compensated"
 
 
-async def test_a_compensation_that_fails_leaves_the_run_failed(tmp_path):
-    """The others are tried all the same, and the error names both."""
+async def test_a_compensation_that_fails_is_loud(tmp_path):
+    """The others are tried all the same; status, error and event say what is left to do by hand."""
     async with rig(tmp_path, w=UNDO % "rm b; exit 3") as r:
         await r.service.command("run w", 0)
         (run,) = await r.settled()
-        assert run.status == "failed" and "undo second failed too" in run.error and r.files() == ["log"]
+        assert run.status == "compensation_failed" and "undo second failed too" in run.error
+        assert r.files() == ["log"]
+        (left,) = r.events("workflow.compensation_failed")[0].attrs["left"]
+        assert left["action"] == {"type": "delete", "path": "b"} and left["place"] == "second/1" and left["error"]
+        assert run.as_dict()["left"] == [left]
 
 
 async def test_a_cancelled_run_is_undone_too(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from automation.actions.commands import Commands
 from automation.actions.web import Web
@@ -18,6 +18,18 @@ from automation.workspace import Workspace
 if TYPE_CHECKING:
     from automation.actions.executor import Executor
     from automation.actions.form import Action
+
+
+class Workflows(Protocol):
+    """How an action starts runs; `automation.runner.subworkflow` does it."""
+
+    async def start(self, name: str, given: Mapping[str, Any], *, waits: bool) -> dict[str, Any]:
+        """Run a workflow: `{run}`, and when it waits for the end `status` and `output`."""
+        ...
+
+    async def rule(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out the actions of a rule and wait for their end."""
+        ...
 
 
 def no_progress(done: int, total: int) -> None:
@@ -56,6 +68,7 @@ class ActionContext:
     key: str = ""
     progress: Callable[[int, int], None] = no_progress
     undo: list[dict[str, Any]] = field(default_factory=list)
+    workflows: Workflows | None = None
 
     async def effect(self, action: Action) -> Any:
         """What another action results in, through the same door."""

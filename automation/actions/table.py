@@ -32,6 +32,7 @@ from automation.actions.set_owner import SetOwner
 from automation.actions.set_xattr import SetXattr
 from automation.actions.snapshot import Snapshot
 from automation.actions.stat import Stat
+from automation.actions.trigger_workflow import ExecuteRule, TriggerWorkflow
 from automation.actions.undo import Undo
 from automation.actions.update_state import UpdateState
 from automation.actions.write import Write
@@ -63,6 +64,8 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "log": Log,
         "script": Script,
         "lua": Lua,
+        "trigger_workflow": TriggerWorkflow,
+        "execute_rule": ExecuteRule,
     }
 )
 """Every action by its name in a definition."""

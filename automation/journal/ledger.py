@@ -22,6 +22,8 @@ _RUN: Final = "SELECT id, workflow, digest, at, facts, text FROM runs LEFT JOIN 
 class SqliteLedger:
     """Implements `automation.runner.ledger.Ledger`. A call returns when its commit is on the disk."""
 
+    durable: Final = True
+
     def __init__(self, journal: Journal) -> None:
         """Learn which runs there are: 10,000 in about 20 ms."""
         self._journal: Final = journal

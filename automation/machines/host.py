@@ -34,7 +34,6 @@ from automation.machines.outcomes import Broken, Moved, Outcome
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.runner import Plan, Run
-from automation.templates import Template
 from automation.triggers.firing import Firing
 from automation.triggers.index import ANYWHERE, Index
 
@@ -45,7 +44,7 @@ BATCH: Final = 256
 HISTORY: Final = 256
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 ACTIONS: Final = {"workflow.succeeded": "done.action"} | dict.fromkeys(
-    ("workflow.failed", "workflow.compensated", "workflow.cancelled"), "error.action"
+    ("workflow.failed", "workflow.compensated", "workflow.compensation_failed", "workflow.cancelled"), "error.action"
 )
 _CONCURRENCY: Final = Concurrency(policy="queued", limit=64, queue=100_000)
 
@@ -126,7 +125,7 @@ class Machines:
             new.detector.count_on(earlier[0]["counts"])
             outcomes = new.detector.restore(earlier[1:], now)
         self._hosted[machine.name] = new
-        plan = Plan(machine.name, (), (), None, {}, Template({}))
+        plan = Plan.bare(machine.name)
         self._launcher.install_plan(plan, _CONCURRENCY)
         anchors = compile_globs(machine.paths).anchors if machine.paths else ANYWHERE
         self._index.add(machine.name, machine.types, anchors)

@@ -8,13 +8,13 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 from pydantic_core import PydanticCustomError
 
 from automation.actions.table import ACTIONS, ALIASES
-from automation.definitions import Action
 from automation.events import EVENT_TYPES, known
 from automation.expressions import nearest
 from automation.forms import Condition, Form, Globs, Name
 from automation.machines.expressions import compile_template, compile_when
 from automation.machines.machine import MOST_INSTANCES, key_of
 from automation.quantities import Duration, parse_duration
+from automation.step_forms import Action
 
 _GROUPS = frozenset(name.partition(".")[0] for name in EVENT_TYPES) - {"user"}
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from xml.parsers import expat
 
-from automation.definitions import action_template
 from automation.errors import DefinitionError
 from automation.expressions import nearest
 from automation.machines import content, ecmascript, expressions
@@ -31,6 +30,7 @@ from automation.machines.outline import (
 )
 from automation.machines.scope import ExecutionError, Scope, UnreachableError
 from automation.quantities import parse_duration
+from automation.step_forms import action_template
 
 SCXML: Final = "http://www.w3.org/2005/07/scxml"
 VEXFS: Final = "urn:vexfs"

@@ -13,7 +13,7 @@ from automation.errors import DefinitionError
 from automation.forms import Form, Name
 from automation.guards.forms import GuardForm, SystemForm
 from automation.guards.guard import Guard
-from automation.loading import long_step, problem, problems
+from automation.loading import problem, problems
 from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable
 from automation.rules.checks import compile_key, compile_tree, silences
@@ -22,6 +22,7 @@ from automation.rules.paths import path_test
 from automation.rules.rule import group_ids, user_ids
 from automation.rules.vocabulary import Vocabulary, names_in
 from automation.sources import Place, Source, read_source
+from automation.step_loading import long_step
 
 KEYS: Final = frozenset({"rules", "guards", "lists", "macros", "system"})
 _CONDITIONS: Final = ("conditions", "condition", "when", "where")

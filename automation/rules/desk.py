@@ -21,8 +21,10 @@ import trio
 
 from automation.announcements import Announcements
 from automation.bus import Bus
+from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError
 from automation.events import Cause, SemanticEvent
+from automation.expressions import nearest
 from automation.guards.guard import Guard
 from automation.guards.guards import Guards
 from automation.launcher import Launcher
@@ -250,6 +252,14 @@ class RuleDesk:
         found = self.set.rules.get(name) or self.guards.guards.get(name)
         if found is None:
             raise CallerError(f"there is no rule or guard called {name!r}")
+        return found
+
+    def workflow(self, name: str) -> Workflow:
+        """The actions of a rule as a workflow; CallerError when there is no such rule, or it has none of its own."""
+        one = self.set.rules.get(name)
+        found = None if one is None else one.plan()
+        if found is None:
+            raise CallerError(f"there is no rule {name!r} with actions{nearest(name, self.set.rules)}")
         return found
 
     def knows(self, name: str) -> bool:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from automation.definitions import Step
 from automation.forms import KEYS, Form, Name, Types, also, one_or_more
 from automation.quantities import Duration, SizeTest
 from automation.rules.windows import Window
+from automation.step_forms import Step
 
 Texts = Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
 Users = Annotated[list[int | str], BeforeValidator(one_or_more, json_schema_input_type=int | str | list[int | str])]

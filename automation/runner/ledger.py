@@ -10,7 +10,7 @@ yields its result, and a recorded decision stands. So the records of a run, in t
 | `ended` | of a step | `status`, `result`, `error`, `class`, `attempts`, `undo` | performed for good: never again |
 | `decided` | any | `value` | a condition, the items of a loop, a branch, a generated identity: stands from now on |
 | `timer` | any | `wake` (ns), `attempt` of a retry | sleeps until then by the wall clock |
-| `mail` | `""` | `number`, `event` | an event for this run; a `decided` of a wait names the number taken |
+| `mail` | of a wait, or `""` | `number`, `event` | an event for this run; a `decided` names the number taken |
 | `compensating` | `""` | `status`, `error` | the run failed or was cancelled: from now on it is undone |
 | `finished` | `""` | `status`, `output`, `error`, `left` | the last record; `left` is what must be undone by hand |
 
@@ -94,6 +94,11 @@ class Ledger(Protocol):
     """
 
     @property
+    def durable(self) -> bool:
+        """Whether it outlives the process: runs that go on when the mount ends are taken up again."""
+        ...
+
+    @property
     def known(self) -> Mapping[str, Summary]:
         """All runs that `load` can give, oldest first."""
         ...
@@ -113,6 +118,8 @@ class Ledger(Protocol):
 
 class MemoryLedger:
     """Keeps what goes on and the last `history` finished runs, until the process ends."""
+
+    durable: Final = False
 
     def __init__(self, history: int = 1000) -> None:
         self.runs: Final[dict[str, StoredRun]] = {}

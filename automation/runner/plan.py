@@ -4,103 +4,383 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from automation.definitions import Retry, Step, Workflow, action_template
+from automation.definitions import Input, Lifetime, Output, Workflow
 from automation.expressions import Expression, compile_expression
+from automation.runner.awaited import Listening
+from automation.step_forms import (
+    Decision,
+    Loop,
+    Parallel,
+    Retry,
+    Step,
+    Transition,
+    Undo,
+    Wait,
+    action_template,
+    named,
+)
 from automation.templates import Template
+
+ACTION_SECONDS: Final = 300.0
+_ONCE: Final = Retry(attempts=1)
+_ENDLESS: Final = frozenset({"trigger_workflow", "execute_rule"})  # bounded by what they start
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBody:
+    """Renders to the parameters of an action."""
+
+    template: Template
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way of a decision; `value` is its case."""
+
+    value: str
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBody:
+    """`subject` is a condition or the value that is switched on; with `model`, the label in the model's result."""
+
+    subject: Expression
+    branches: tuple[Branch, ...]
+    otherwise: Branch | None
+    model: PlannedStep | None = None
+    sureness: Expression | None = None
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelBody:
+    """Steps at the same time."""
+
+    steps: tuple[PlannedStep, ...]
+    most: int
+    collects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBody:
+    """Steps one after the other."""
+
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBody:
+    """`items` is a list, the expression of one, or None for a loop by conditions."""
+
+    items: Expression | list[Any] | None
+    goes_on: Expression | None
+    until: Expression | None
+    alias: str | None
+    steps: tuple[PlannedStep, ...]
+    limit: int
+    most: int
+    collects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitBody:
+    """`seconds` renders to a duration, `until` to a time; `event` is what is waited for, for `timeout` seconds."""
+
+    seconds: Template | None
+    until: Template | None
+    event: Listening | None
+    timeout: float | None
+    fails: bool
+    from_start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetBody:
+    """Renders to variables of the run."""
+
+    template: Template
+
+
+@dataclass(frozen=True, slots=True)
+class UndoNowBody:
+    """Undoes completed steps by name, or all."""
+
+    names: frozenset[str] | None
+
+
+Body = ActionBody | DecisionBody | ParallelBody | SequenceBody | LoopBody | WaitBody | SetBody | UndoNowBody
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedUndo:
+    """One action of a compensation; times in seconds."""
+
+    kind: str
+    template: Template
+    when: Expression | None
+    timeout: float
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """A transition of a state machine."""
+
+    to: str
+    on: Listening | None
+    when: Expression | None
+    after: float | None
+    error: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step: `action` and each of `compensate` render to the parameters of an action; times in seconds."""
+    """One step; `segment` is its name in places. `kind` is shown to people: the action's type, or what else it is."""
 
     name: str
+    segment: str
     kind: str
-    action: Template
-    when: Expression | None
-    timeout: float
-    retry: Retry
-    compensate: tuple[Template, ...]
-    continues: bool
+    body: Body | None
+    when: Expression | None = None
+    pre: Expression | None = None
+    post: Expression | None = None
+    timeout: float | None = None
+    retry: Retry = _ONCE
+    compensate: tuple[PlannedUndo, ...] = ()
+    undoes_itself: bool = False
+    continues: bool = False
+    goto: str | None = None
+    handler: tuple[PlannedStep, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    at_most_once: bool = False
+    moves: tuple[PlannedMove, ...] = ()
+    final: str | None = None
+
+    @property
+    def groups(self) -> Iterator[tuple[PlannedStep, ...]]:
+        """The steps within it."""
+        body = self.body
+        if isinstance(body, DecisionBody):
+            yield from (branch.steps for branch in body.branches)
+            if body.otherwise is not None:
+                yield body.otherwise.steps
+        elif isinstance(body, ParallelBody | SequenceBody | LoopBody):
+            yield body.steps
+        yield self.handler
+
+    def every(self) -> Iterator[PlannedStep]:
+        """It and all steps within it."""
+        yield self
+        for group in self.groups:
+            for step in group:
+                yield from step.every()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a workflow, and those that follow a failure."""
+    """The steps of a workflow, and those that follow a failure. `definition` is the JSON that `parse` makes it of."""
 
     name: str
-    steps: tuple[PlannedStep, ...]
-    compensation: tuple[PlannedStep, ...]
-    timeout: float | None
-    vars: dict[str, Any]
-    let: Template
-    definition: str = "{}"
+    steps: tuple[PlannedStep, ...] = ()
+    compensation: tuple[PlannedStep, ...] = ()
+    type: str = "linear"
+    timeout: float | None = None
+    vars: dict[str, Any] = field(default_factory=dict)
+    let: Template = field(default_factory=lambda: Template({}))
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[Template, Output]] = field(default_factory=dict)
+    most: int = 16
+    collects: bool = False
+    initial: str | None = None
+    most_moves: int = 1000
+    lifetime: Lifetime = field(default_factory=Lifetime)
+    until: Expression | None = None
+    undone_on_restart: bool = False
+    dry_run: bool = False
     priority: str = "normal"
     tenant: str = ""
+    definition: str = ""
+    digest: str = ""
 
     @classmethod
     def of(cls, workflow: Workflow) -> Plan:
         """Compile a validated workflow."""
-        dumped = workflow.model_dump(mode="json", exclude_unset=True, exclude={"triggers", "patterns"})
+        dumped = workflow.model_dump(mode="json", exclude_unset=True, exclude={"triggers", "patterns", "metadata"})
+        definition = json.dumps(dumped, sort_keys=True)
         return cls(
-            workflow.name,
-            tuple(map(_planned, workflow.steps)),
-            tuple(map(_planned, workflow.compensation_steps)),
-            workflow.timeout,
-            workflow.vars,
-            Template(workflow.let),
-            json.dumps(dumped, sort_keys=True),
-            workflow.priority,
-            workflow.tenant_id or "",
+            name=workflow.name,
+            steps=_planned(workflow.steps, "step"),
+            compensation=_planned(workflow.compensation_steps, "compensation"),
+            type=workflow.workflow_type,
+            timeout=workflow.timeout,
+            vars=workflow.vars,
+            let=Template(workflow.let),
+            inputs=workflow.inputs,
+            outputs={name: (Template(one.value), one) for name, one in workflow.outputs.items()},
+            most=workflow.max_concurrency,
+            collects=workflow.on_failure == "collect",
+            initial=workflow.initial,
+            most_moves=workflow.max_transitions,
+            lifetime=workflow.lifetime,
+            until=_expression(workflow.lifetime.until),
+            undone_on_restart=workflow.on_restart == "compensate",
+            dry_run=workflow.dry_run,
+            priority=workflow.priority,
+            tenant=workflow.tenant_id or "",
+            definition=definition,
+            digest=hashlib.sha256(definition.encode()).hexdigest(),
         )
+
+    @classmethod
+    def bare(cls, name: str) -> Plan:
+        """The plan of what is no workflow: its firings bring their actions."""
+        definition = json.dumps({"name": name})
+        return cls(name, definition=definition, digest=hashlib.sha256(definition.encode()).hexdigest())
 
     @classmethod
     def parse(cls, definition: str) -> Plan:
         """The plan of a `definition` that a ledger kept."""
-        return cls.of(Workflow.model_validate_json(definition))
-
-    @property
-    def digest(self) -> str:
-        """Tells one version of a workflow from another."""
-        return hashlib.sha256(self.definition.encode()).hexdigest()
+        raw = json.loads(definition)
+        return cls.of(Workflow.model_validate(raw)) if "steps" in raw else cls.bare(raw["name"])
 
     def doing(self, actions: Iterable[Mapping[str, Any]]) -> Plan:
         """The same plan with these actions for its steps; they are rendered: braces in them are no templates."""
         return replace(self, steps=tuple(_literal(i, action) for i, action in enumerate(actions, 1)))
 
+    def every_step(self) -> Iterator[PlannedStep]:
+        """All steps at any depth."""
+        for step in self.steps:
+            yield from step.every()
+
     @property
-    def undoes(self) -> bool:
-        """Whether there is anything to compensate with."""
-        return bool(self.compensation) or any(step.compensate for step in self.steps)
+    def listens(self) -> Iterator[Listening]:
+        """What its runs hear from their beginning on."""
+        for step in self.every_step():
+            if isinstance(step.body, WaitBody) and step.body.event is not None and step.body.from_start:
+                yield step.body.event
+            yield from (move.on for move in step.moves if move.on is not None)
 
 
-def _planned(step: Step) -> PlannedStep:
+def segment(name: str) -> str:
+    """A step's name as part of a place."""
+    return name.replace("%", "%25").replace(".", "%2E").replace("[", "%5B").replace("/", "%2F").replace("!", "%21")
+
+
+def _expression(source: str | None) -> Expression | None:
+    return None if source is None else compile_expression(source)
+
+
+def _planned(steps: list[Step], parent: str) -> tuple[PlannedStep, ...]:
+    return tuple(_step(name, step) for name, step in named(steps, parent))
+
+
+def _step(name: str, step: Step) -> PlannedStep:
+    body = _body(name, step)
+    handler = step.on_error
+    kind = str(step.action.get("type", "")) if step.action is not None else step.kind or "state"
+    timeout = step.timeout
+    if timeout is None and step.action is not None and kind not in _ENDLESS:
+        timeout = ACTION_SECONDS
     return PlannedStep(
-        name=step.name or "",
-        kind=str(step.action.get("type", "")),
-        action=action_template(step.action),
-        when=compile_expression(step.when) if step.when else None,
-        timeout=step.timeout,
+        name=name,
+        segment=segment(name),
+        kind=kind,
+        body=body,
+        when=_expression(step.when),
+        pre=_expression(step.pre),
+        post=_expression(step.post),
+        timeout=timeout,
         retry=step.retry,
-        compensate=tuple(map(action_template, step.compensate)),
-        continues=step.on_error == "continue",
+        compensate=tuple(_undo(one) for one in step.compensate if one.action is not None),
+        undoes_itself=any(one.auto for one in step.compensate),
+        continues=handler is not None,
+        goto=handler.goto if handler is not None else None,
+        handler=_planned(handler.do, f"{name}_error") if handler is not None and handler.do is not None else (),
+        depends_on=tuple(step.depends_on),
+        at_most_once=step.at_most_once,
+        moves=tuple(map(_move, step.transitions or ())),
+        final=step.final,
     )
+
+
+def _body(name: str, step: Step) -> Body | None:
+    if step.action is not None:
+        return ActionBody(action_template(step.action))
+    if step.decision is not None:
+        return _decision(name, step.decision)
+    if step.parallel is not None:
+        return _parallel(name, step.parallel)
+    if step.sequence is not None:
+        return SequenceBody(_planned(step.sequence, f"{name}_"))
+    if step.loop is not None:
+        return _loop(name, step.loop)
+    if step.wait is not None:
+        return _wait(step.wait)
+    if step.set is not None:
+        return SetBody(Template(step.set))
+    if step.compensation is not None:
+        return UndoNowBody(None if "all" in step.compensation else frozenset(step.compensation))
+    return None
+
+
+def _decision(name: str, form: Decision) -> DecisionBody:
+    branches = {way: Branch(way, _planned(steps, f"{name}_{way}_")) for way, steps in form.branches}
+    otherwise = branches.pop("else", None) if form.otherwise is not None else None
+    if form.model is None:
+        subject = compile_expression(form.condition or form.switch or "")
+        return DecisionBody(subject, tuple(branches.values()), otherwise)
+    kind = str(form.model.get("type", ""))
+    model = PlannedStep(f"{name}_model", "model", kind, ActionBody(action_template(form.model)), timeout=ACTION_SECONDS)
+    label, sureness = compile_expression(form.label), compile_expression(form.sureness)
+    return DecisionBody(label, tuple(branches.values()), otherwise, model, sureness, form.confidence)
+
+
+def _parallel(name: str, form: Parallel) -> ParallelBody:
+    return ParallelBody(_planned(form.steps, f"{name}_"), form.max_concurrency, form.on_failure == "collect")
+
+
+def _loop(name: str, form: Loop) -> LoopBody:
+    items = compile_expression(form.for_each) if isinstance(form.for_each, str) else form.for_each
+    return LoopBody(
+        items,
+        _expression(form.while_),
+        _expression(form.until),
+        form.as_,
+        _planned(form.do, f"{name}_"),
+        form.limit,
+        form.max_concurrency,
+        form.on_failure == "collect",
+    )
+
+
+def _wait(form: Wait) -> WaitBody:
+    return WaitBody(
+        seconds=None if form.for_ is None else Template(form.for_),
+        until=None if form.until is None else Template(form.until),
+        event=None if form.event is None else Listening.of(form.event),
+        timeout=form.timeout,
+        fails=form.on_timeout == "fail",
+        from_start=form.since == "start",
+    )
+
+
+def _undo(form: Undo) -> PlannedUndo:
+    assert form.action is not None
+    kind = str(form.action.get("type", ""))
+    return PlannedUndo(kind, action_template(form.action), _expression(form.when), form.timeout, form.retry)
+
+
+def _move(form: Transition) -> PlannedMove:
+    on = None if form.on is None else Listening.of(form.on)
+    return PlannedMove(form.to, on, _expression(form.when), form.after, form.error)
 
 
 def _literal(number: int, action: Mapping[str, Any]) -> PlannedStep:
     kind = str(action.get("type", ""))
-    template = Template(dict(action), tuple(action))
-    return PlannedStep(f"{kind}{number}", kind, template, None, 300.0, Retry(attempts=1), (), continues=False)
-
-
-def delay_before(retry: Retry, attempt: int, dice: random.Random) -> float:
-    """Seconds to wait before `attempt` (the second try is 2): exponential, bounded, spread by the jitter."""
-    try:
-        delay = min(retry.max_delay, retry.backoff * retry.factor ** (attempt - 2))
-    except OverflowError:
-        delay = retry.max_delay
-    return delay * (1 + retry.jitter * dice.uniform(-1, 1))
+    body = ActionBody(Template(dict(action), tuple(action)))
+    return PlannedStep(f"{kind}{number}", f"{segment(kind)}{number}", kind, body, timeout=ACTION_SECONDS)

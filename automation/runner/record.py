@@ -10,15 +10,29 @@ from automation.events import Cause
 from automation.facts import event_facts
 from automation.triggers.firing import Firing
 
-Status = Literal["pending", "running", "succeeded", "failed", "compensated", "cancelled"]
-StepStatus = Literal["pending", "running", "succeeded", "failed", "skipped", "compensated"]
-FINISHED: Final = frozenset({"succeeded", "failed", "compensated", "cancelled"})
+Status = Literal[
+    "pending",
+    "running",
+    "waiting",
+    "compensating",
+    "suspended",
+    "succeeded",
+    "failed",
+    "compensated",
+    "compensation_failed",
+    "cancelled",
+]
+StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "compensated"]
+FINISHED: Final = frozenset({"succeeded", "failed", "compensated", "compensation_failed", "cancelled"})
 MOST_PATHS: Final = 100
+MOST_SHOWN: Final = 200  # executions of the steps within one step
 
 
 @dataclass(slots=True)
 class StepRecord:
-    """One step of a run; times in nanoseconds since the epoch, `result` is JSON."""
+    """One execution of a step; times in nanoseconds since the epoch, `result` is JSON. `steps` are the executions
+    within it, of which the first ones go when there are more than 200; `omitted` counts them.
+    """
 
     name: str
     action: str
@@ -28,20 +42,46 @@ class StepRecord:
     ended_ns: int = 0
     result: Any = None
     error: str = ""
+    place: str = ""
+    branch: str = ""
+    progress: tuple[int, int] | None = None
+    steps: list[StepRecord] | None = None
+    omitted: int = 0
+
+    def within(self, record: StepRecord) -> None:
+        """Add the execution of a step within this one."""
+        if self.steps is None:
+            self.steps = []
+        self.steps.append(record)
+        if len(self.steps) > MOST_SHOWN:
+            del self.steps[0]
+            self.omitted += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, without those that are not there yet."""
         out: dict[str, Any] = {"name": self.name, "action": self.action, "status": self.status}
+        if self.place and self.place != self.name:
+            out["place"] = self.place
         if self.attempts:
-            out |= {"attempts": self.attempts, "started_ns": self.started_ns, "ended_ns": self.ended_ns}
+            out |= {"attempts": self.attempts}
+        if self.started_ns:
+            out |= {"started_ns": self.started_ns, "ended_ns": self.ended_ns}
         if self.result is not None:
             out["result"] = self.result
-        return out | ({"error": self.error} if self.error else {})
+        for name in ("error", "branch", "omitted"):
+            if getattr(self, name):
+                out[name] = getattr(self, name)
+        if self.progress is not None:
+            out["progress"] = list(self.progress)
+        return out | ({"steps": [step.as_dict() for step in self.steps]} if self.steps else {})
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of a workflow. `steps` are those of the plan, then what compensation did; `output` is the last result."""
+    """One run of a workflow. `steps` are those of the plan, then what compensation did; `output` is what it gave.
+
+    `left` is what could not be undone and is to be done by hand: places, actions with parameters, and errors.
+    """
 
     id: str
     workflow: str
@@ -49,13 +89,17 @@ class Run:
     input: Mapping[str, Any]
     steps: list[StepRecord]
     status: Status = "pending"
+    created_ns: int = 0
     started_ns: int = 0
     ended_ns: int = 0
     error: str = ""
     output: Any = None
-    results: dict[str, Any] = field(default_factory=dict)
-    vars: dict[str, Any] = field(default_factory=dict)
     match: dict[str, Any] | None = None
+    priority: str = "normal"
+    tenant: str = ""
+    parent: tuple[str, str] | None = None
+    received: int = 0
+    left: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def trigger(self) -> str:
@@ -87,7 +131,9 @@ class Run:
             "trigger": self.firing.kind,
             "key": self.firing.key,
             "count": self.firing.count,
+            "received": self.received,
             "paths": paths[-MOST_PATHS:],
+            "error": self.error,
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,9 +149,12 @@ class Run:
             "event": self.firing.event.as_dict(),
             "count": self.firing.count,
             "key": self.firing.key,
+            "priority": self.priority,
             "steps": [step.as_dict() for step in self.steps],
         }
-        for name in ("error", "input", "output"):
+        if self.parent is not None:
+            out["parent"] = {"run": self.parent[0], "place": self.parent[1]}
+        for name in ("tenant", "error", "input", "output", "left", "received"):
             if getattr(self, name):
                 out[name] = getattr(self, name)
         return out

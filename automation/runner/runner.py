@@ -1,42 +1,47 @@
-"""Carries runs out: steps in order, each with condition, time limit and retries; undoes what a failed run did."""
+"""Every run of one mount: starts them, takes them up again, stops them, remembers them."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
 import trio
-from pydantic import ValidationError
 
-from automation.actions import ActionContext, Equipment, Executor, Performer, build_action
+from automation.actions import Equipment, Executor, Performer, Recorder
 from automation.bus import Bus
-from automation.errors import CallerError, TimedOut, VexError, WorldError
-from automation.events import SemanticEvent
-from automation.runner.ledger import Kind, Ledger, MemoryLedger, NewRun, Record
-from automation.runner.plan import Plan, PlannedStep, delay_before
+from automation.errors import CallerError, WorldError
+from automation.runner.awaited import Mailroom
+from automation.runner.bodies import perform
+from automation.runner.course import Stop, carry_out
+from automation.runner.gate import Gate, Ticket
+from automation.runner.history import Doubled, History, Unrecorded
+from automation.runner.ledger import Ledger, MemoryLedger, NewRun, StoredRun
+from automation.runner.pacing import Timers, Turns
+from automation.runner.plan import Plan
 from automation.runner.record import Run, StepRecord
-from automation.templates import Template
+from automation.runner.subworkflow import Calls
+from automation.runner.walk import Means, Walk
 from automation.triggers.firing import Firing
-from automation.triggers.firing_records import firing_record
+from automation.triggers.firing_records import firing_record, read_firing
 from automation.triggers.on_pattern import match_facts
 
 log: Final = logging.getLogger(__name__)
 
 UNDO_SECONDS: Final = 30.0
-_OUTCOMES: Final = ("succeeded", "failed", "compensated", "cancelled")
+UNLIMITED: Final = 1_000_000
 
 
 class Runner:
     """Every run is a task of one nursery. Keeps the last `history` finished runs for reading.
 
     A firing starts exactly one run: the same identity again gives the run that is there. A cancelled or failed run is
-    compensated in at most 30 s: what its steps name as `compensate`, last step first, then `compensation_steps`.
+    compensated. What is recorded in the ledger outlives the mount if the ledger does; `clock` gives ns since the epoch.
     """
 
     def __init__(
@@ -49,23 +54,67 @@ class Runner:
         history: int = 1000,
         dice: random.Random | None = None,
         ledger: Ledger | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        depth_limit: int = 8,
     ) -> None:
         self.counts: Final[Counter[tuple[str, str]]] = Counter()  # (workflow, status) of finished runs
         self.active: Final[dict[str, Run]] = {}
         self.on_finished: Callable[[Run], None] = lambda run: None
+        self.on_dropped: Callable[[Run], None] = lambda run: None
+        self.on_resumed: Callable[[Run], None] = lambda run: None
+        self.calls: Final = Calls(self, depth_limit)
+        self.ledger: Final[Ledger] = ledger or MemoryLedger(history)
         self._bus: Final = bus
-        self._equipment: Final = equipment
-        self._executor: Final[Executor] = executor or Performer()
         self._started_ns: Final = started_ns
         self._history: Final = history
-        self._ledger: Final[Ledger] = ledger or MemoryLedger(history)
+        self._clock: Final = clock
+        self._timers: Final = Timers(clock)
+        self._mailroom: Final = Mailroom(bus)
+        self._equipment: Final = equipment
+        self._executor: Final = executor or Performer()
+        self._dry: Final = Recorder()
         self._dice: Final = dice or random.Random()
+        self._turns: Final = Turns()
+        self._gate = Gate(UNLIMITED)
+        self._means = self._make_means()
         self._runs: Final[dict[str, Run]] = {}
+        self._walks: Final[dict[str, Walk]] = {}
+        self._stops: Final[dict[str, Stop]] = {}
+        self._ends: Final[dict[str, trio.Event]] = {}
         self._finished: Final[deque[str]] = deque()
-        self._scopes: Final[dict[str, trio.CancelScope]] = {}
-        self._stop_reasons: Final[dict[str, str]] = {}
+        self._keyed: Final[dict[tuple[str, str], str]] = {}  # event-driven runs by workflow and key
+        self._unsent: Final[dict[History, None]] = {}
+        self._mail = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._idle = trio.Event()
+        self._suspends = False
+        self._moved = trio.Event()
+
+    @property
+    def gate(self) -> Gate:
+        """Who has room."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate) -> None:
+        self._gate = gate
+        self._means = self._make_means()
+
+    def _make_means(self) -> Means:
+        return Means(
+            equipment=self._equipment,
+            executor=self._executor,
+            dry=self._dry,
+            publish=self._bus.publish,
+            timers=self._timers,
+            turns=self._turns,
+            mailroom=self._mailroom,
+            gate=self._gate,
+            clock=self._clock,
+            dice=self._dice,
+            calls=self.calls,
+            perform=perform,
+            mailed=self._note_mail,
+        )
 
     @property
     def runs(self) -> Mapping[str, Run]:
@@ -75,6 +124,9 @@ class Runner:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._timers.run)
+            await nursery.start(self._mailroom.run)
+            nursery.start_soon(self._send_mail)
             self._nursery = nursery
             task_status.started()
             try:
@@ -82,21 +134,87 @@ class Runner:
             finally:
                 self._nursery = None
 
-    def start(self, plan: Plan, firing: Firing) -> Run:
-        """Begin the run of a firing, or find the one that it began before."""
-        run_id = firing.run_id(self._started_ns)
+    # Starting
+
+    def start(self, plan: Plan, firing: Firing, *, by_hand: bool = False) -> Run | None:
+        """Begin the run of a firing, or find the one that it began before; None when that one is no more in memory.
+        By hand it passes the gate.
+        """
+        return self._begin(plan, firing, firing.run_id(self._started_ns), None, by_hand)
+
+    def start_child(self, plan: Plan, firing: Firing, run_id: str, parent: tuple[str, str] | None) -> Run | None:
+        """Begin the run that a step of another run asks for, or find it."""
+        return self._begin(plan, firing, run_id, parent, False)
+
+    def _begin(
+        self, plan: Plan, firing: Firing, run_id: str, parent: tuple[str, str] | None, by_hand: bool
+    ) -> Run | None:
         known = self._runs.get(run_id)
         if known is not None:
             return known
+        if run_id in self.ledger.known:
+            return None
         if self._nursery is None:
             raise CallerError("the automations are not running")
-        steps = [StepRecord(step.name, step.kind) for step in plan.steps]
-        run = Run(run_id, plan.name, firing, dict(firing.input), steps)
-        run.match = None if firing.match is None else match_facts(firing.match)
-        self._runs[run_id] = self.active[run_id] = run
-        self._scopes[run_id] = trio.CancelScope()
-        self._nursery.start_soon(self._whole_run, plan, run, name=f"run {run_id} of {plan.name}")
+        at = self._clock()
+        new = NewRun(
+            run_id,
+            plan.name,
+            plan.digest,
+            plan.definition,
+            firing_record(firing),
+            firing.key,
+            at,
+            plan.priority,
+            plan.tenant or firing.event.tenant,
+            parent,
+        )
+        run = self._register(plan, firing, new)
+        self._admit(plan, run, History(self.ledger, new, self._clock), by_hand)
         return run
+
+    def _register(self, plan: Plan, firing: Firing, new: NewRun) -> Run:
+        shown = plan.steps if plan.type not in ("state_machine", "event_driven") else ()
+        steps = [StepRecord(step.name, step.kind) for step in shown]
+        run = Run(new.id, plan.name, firing, dict(firing.input), steps, created_ns=new.at)
+        run.priority, run.tenant, run.parent = new.priority, new.tenant, new.parent
+        run.match = None if firing.match is None else match_facts(firing.match)
+        self._runs[run.id] = self.active[run.id] = run
+        return run
+
+    def _admit(self, plan: Plan, run: Run, history: History, by_hand: bool) -> None:
+        nursery = self._nursery
+        if nursery is None:
+            raise CallerError("the automations are not running")
+        ticket = None if by_hand else Ticket(run.priority, run.tenant, plan.type)
+        walk = self._walks[run.id] = Walk(self._means, plan, run, history, ticket)
+        self._stops[run.id] = Stop(trio.CancelScope())
+        if plan.type == "event_driven":
+            self._keyed[plan.name, run.firing.key] = run.id
+
+        def go() -> None:
+            nursery.start_soon(self._whole_run, walk, name=f"run {run.id} of {plan.name}")
+
+        if ticket is None:
+            go()
+        elif not self._gate.offer(ticket, go, lambda reason: self._drop(run, reason)) and run.id in self.active:
+            self._note_mail(history)  # it waits, and is recorded meanwhile
+
+    def resume(self, stored: StoredRun) -> Run:
+        """Take a run up again that a ledger has and that has not ended, on its own version of the workflow. ValueError
+        when its definition cannot be read any more.
+        """
+        firing = read_firing(stored.run.firing)
+        plan = _parsed(stored.run.definition)
+        if firing.actions:
+            plan = plan.doing(firing.actions)
+        run = self._register(plan, firing, stored.run)
+        run.started_ns = stored.records[0].at if stored.records else 0
+        self.on_resumed(run)
+        self._admit(plan, run, History(self.ledger, stored.run, self._clock, stored), False)
+        return run
+
+    # Stopping
 
     def cancel(self, run_id: str, reason: str = "cancelled by hand") -> Run:
         """Ask a run to stop; CallerError when there is none under that identity or it has ended."""
@@ -104,224 +222,154 @@ class Runner:
         if run is None:
             raise CallerError(f"there is no run {run_id}")
         if run.finished:
-            raise CallerError(f"the run {run_id} has {run.status} already")
-        self._stop_reasons.setdefault(run_id, reason)
-        self._scopes[run_id].cancel()
+            raise CallerError(f"the run {run_id} has {run.status.replace('_', ' ')} already")
+        if run.status == "compensating":
+            raise CallerError(f"the run {run_id} is being undone already")
+        stop, walk = self._stops[run_id], self._walks[run_id]
+        stop.reason = stop.reason or reason
+        if walk.ticket is not None and self._gate.withdraw(walk.ticket):
+            self._drop(run, stop.reason)
+        else:
+            stop.scope.cancel()
         return run
 
+    def _drop(self, run: Run, reason: str) -> None:
+        """A run that has not begun never does."""
+        run.status, run.error = "cancelled", reason
+        history = self._walks[run.id].history
+        history.note("finished", "", {"status": run.status, "error": run.error})
+        self._note_mail(history)
+        self._finish(run)
+        self.on_dropped(run)
+
     async def shutdown(self, grace: float) -> None:
-        """Give the runs under way `grace` seconds, then cancel them and wait for their compensation."""
+        """Give the runs under way `grace` seconds. Then they stop: where the ledger outlives the mount, to be resumed,
+        else they are cancelled, and what they did is undone.
+        """
         with trio.move_on_after(grace):
-            await self._wait_idle()
-        for run_id in list(self.active):
-            self.cancel(run_id, "VexFS stops")
+            await self._wait_idle(lambda: self._kept and all(run.status == "waiting" for run in self.active.values()))
+        if self._kept and self._nursery is not None:
+            self._suspends = True
+            self._nursery.cancel_scope.cancel()
+            return
+        for run in list(self.active.values()):
+            if run.status != "compensating":
+                self.cancel(run.id, "VexFS stops")
         with trio.move_on_after(UNDO_SECONDS + 5):
-            await self._wait_idle()
+            await self._wait_idle(lambda: False)
 
-    async def _wait_idle(self) -> None:
-        while self.active:
-            self._idle = trio.Event()
-            await self._idle.wait()
+    @property
+    def _kept(self) -> bool:
+        return self.ledger.durable
 
-    async def _whole_run(self, plan: Plan, run: Run) -> None:
-        run.status, run.started_ns = "running", time.time_ns()
-        self._publish(run, "workflow.started", {"trigger": run.trigger})
+    async def _wait_idle(self, enough: Callable[[], bool]) -> None:
+        while self.active and not enough():
+            self._moved = trio.Event()
+            with trio.move_on_after(0.5):
+                await self._moved.wait()
+
+    # Waiting for the end, and mail
+
+    async def ended(self, run_id: str) -> Mapping[str, Any]:
+        """Wait for the end of a run: the data of its last record."""
+        while run_id in self.active:
+            await self._ends.setdefault(run_id, trio.Event()).wait()
+        run = self._runs.get(run_id)
+        if run is not None:
+            return {"status": run.status, "output": run.output, "error": run.error}
+        stored = await self.ledger.load(run_id)
+        if stored is None or stored.finished is None:
+            raise WorldError(f"nothing is known of the run {run_id} any more")
+        return stored.finished.data
+
+    def deliver(self, firing: Firing) -> bool:
+        """Hand an event to the event-driven run of its key; whether there is one that takes it."""
+        run = self.active.get(self._keyed.get((firing.workflow, firing.key), ""))
+        if run is None or run.status == "compensating":
+            return False
+        self._walks[run.id].mailbox("").put(firing.event)
+        return True
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call back by the wall clock."""
+        self._timers.set(self._clock() + round(seconds * 1e9), call)
+
+    def _note_mail(self, history: History) -> None:
+        self._unsent[history] = None
+        self._mail.set()
+
+    async def _send_mail(self) -> None:
+        """Record what came for runs that are busy or wait for room."""
+        while True:
+            await self._mail.wait()
+            self._mail = trio.Event()
+            while self._unsent:
+                history = next(iter(self._unsent))
+                del self._unsent[history]
+                try:
+                    await history.flush()
+                except Doubled:
+                    log.warning("a run of %s had begun before", history.run.workflow)
+                except Unrecorded:
+                    log.exception("what came for %s is not recorded", history.run.id)
+                await self._turns.take()
+
+    # One run
+
+    async def _whole_run(self, walk: Walk) -> None:
+        run = walk.run
+        await self._turns.take()
+        if not run.started_ns:
+            run.started_ns = self._clock()
+        if not walk.history.resumed:
+            walk.publish("workflow.started", {"trigger": run.trigger})
         try:
-            new = NewRun(
-                run.id,
-                run.workflow,
-                plan.digest,
-                plan.definition,
-                firing_record(run.firing),
-                run.firing.key,
-                run.started_ns,
-                plan.priority,
-                plan.tenant,
-            )
-            await self._ledger.create(new)
-            await self._steps(plan, run)
-            await self._note(run, "finished", "", {"status": run.status, "output": run.output, "error": run.error})
+            await carry_out(walk, self._stops[run.id])
+        except Doubled:
+            log.info("%s had its run %s before", run.workflow, run.id)
+            run.status, run.error = "cancelled", "it had its run before"
+        except Unrecorded as error:
+            log.exception("run %s of %s stops where it is", run.id, run.workflow)
+            run.status, run.error = "suspended", str(error)
         except Exception as error:
             log.exception("run %s of %s met a bug", run.id, run.workflow)
             run.status, run.error = "failed", f"internal error: {error!r}"
         finally:
+            if not run.finished and run.status != "suspended":  # the whole service is being cancelled
+                run.status = "suspended" if self._kept else "cancelled"
+                run.error = run.error or "VexFS stops"
             self._finish(run)
 
-    async def _steps(self, plan: Plan, run: Run) -> None:
-        scope = self._scopes[run.id]
-        if plan.timeout is not None:
-            scope.deadline = trio.current_time() + plan.timeout
-        failed = False
-        with scope:
-            failed = not self._begin(plan, run)
-            for step, record in zip(plan.steps, run.steps, strict=True):
-                if failed or not await self._step(plan, run, step, record):
-                    failed = True
-                    break
-        if scope.cancelled_caught:
-            self._interrupted(plan, run)
-        elif not failed:
-            run.status = "succeeded"
-            return
-        await self._undo(plan, run)
-
-    def _begin(self, plan: Plan, run: Run) -> bool:
-        """Work out the variables of the run; whether it can go on."""
-        run.vars = plan.vars
-        try:
-            run.vars = {**plan.vars, **plan.let.render(self._variables(run))}
-        except ValueError as error:
-            run.status, run.error = "failed", f"let: {error}"
-        return not run.error
-
-    def _interrupted(self, plan: Plan, run: Run) -> None:
-        reason = self._stop_reasons.get(run.id)
-        run.error = reason or f"the workflow took longer than {plan.timeout:g} s"
-        for record in run.steps:
-            if record.status == "running":
-                record.status, record.error, record.ended_ns = "failed", run.error, time.time_ns()
-        run.status = "cancelled" if reason else "failed"
-
-    async def _step(self, plan: Plan, run: Run, step: PlannedStep, record: StepRecord) -> bool:
-        """Whether the run goes on."""
-        record.started_ns = time.time_ns()
-        record.status = "running"
-        try:
-            if step.when is not None and step.when(self._variables(run)) is not True:
-                record.status, record.ended_ns = "skipped", time.time_ns()
-                run.results[step.name] = None
-                return True
-            record.result = run.output = await self._attempts(plan, run, step, record)
-            record.status = "succeeded"
-        except Exception as error:
-            record.status, record.error = "failed", _sentence(error)
-        record.ended_ns = time.time_ns()
-        failed = record.status == "failed"
-        run.results[step.name] = {"error": record.error} if failed else record.result
-        if failed and not step.continues:
-            run.status, run.error = "failed", f"{step.name}: {record.error}"
-        ended = {"status": record.status, "result": record.result, "error": record.error}
-        await self._note(run, "ended", step.name, ended)
-        self._publish(run, "workflow.step", _step_attrs(record))
-        return not failed or step.continues
-
-    async def _attempts(self, plan: Plan, run: Run, step: PlannedStep, record: StepRecord) -> Any:
-        while True:
-            record.attempts += 1
-            key = f"{run.id}:{step.name}"
-            await self._note(run, "started", step.name, {"action": step.kind, "attempt": record.attempts, "key": key})
-            try:
-                with trio.fail_after(step.timeout):
-                    return await self._perform(plan, run, step.action)
-            except trio.TooSlowError:
-                error: VexError = TimedOut(f"took longer than {step.timeout:g} s")
-            except WorldError as failure:
-                error = failure
-            if record.attempts >= step.retry.attempts:
-                raise error
-            record.error = f"attempt {record.attempts}: {error}"
-            await trio.sleep(delay_before(step.retry, record.attempts + 1, self._dice))
-            record.error = ""
-
-    async def _note(self, run: Run, kind: Kind, place: str, data: dict[str, Any]) -> None:
-        await self._ledger.append(run.id, [Record(kind, place, time.time_ns(), data)])
-
-    async def _perform(self, plan: Plan, run: Run, template: Template) -> Any:
-        variables = self._variables(run)
-        action = build_action(template.render(variables))
-        context = ActionContext(
-            equipment=self._equipment,
-            cause=run.cause,
-            variables=variables,
-            executor=self._executor,
-            key=run.id,
-        )
-        return await context.effect(action)
-
-    async def _undo(self, plan: Plan, run: Run) -> None:
-        """Compensate; the run is `compensated` when it failed and all that there was to undo is undone."""
-        if not plan.undoes:
-            return
-        undone, before = True, len(run.steps)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS) as scope:
-            done = [step for step, record in zip(plan.steps, run.steps, strict=True) if record.status == "succeeded"]
-            for step in reversed(done):
-                for template in step.compensate:
-                    undone &= await self._undo_one(plan, run, f"undo {step.name}", template)
-            for step in plan.compensation:
-                undone &= await self._undo_one(plan, run, step.name, step.action, step)
-        if scope.cancelled_caught:
-            undone, run.error = False, f"{run.error}; its compensation took longer than {UNDO_SECONDS:g} s"
-        if run.status == "failed" and undone and any(r.status == "compensated" for r in run.steps[before:]):
-            run.status = "compensated"
-
-    async def _undo_one(
-        self, plan: Plan, run: Run, name: str, template: Template, step: PlannedStep | None = None
-    ) -> bool:
-        record = StepRecord(name, str(template.source.get("type", "")), "running", 1, time.time_ns())
-        run.steps.append(record)
-        try:
-            if step is not None and step.when is not None and step.when(self._variables(run)) is not True:
-                record.status = "skipped"
-                return True
-            record.result = await self._perform(plan, run, template)
-            record.status = "compensated"
-        except Exception as error:
-            record.status, record.error = "failed", _sentence(error)
-            run.error = f"{run.error}; {name} failed too: {record.error}"
-        finally:
-            record.ended_ns = time.time_ns()
-        self._publish(run, "workflow.step", _step_attrs(record))
-        return record.status != "failed"
-
-    def _variables(self, run: Run) -> dict[str, Any]:
-        return {
-            "event": run.event,
-            "steps": dict(run.results),
-            "state": copy.copy(self._equipment.state.view()),
-            "vars": run.vars,
-            "input": dict(run.input),
-            "run": run.facts() | {"error": run.error},
-            "match": run.match,
-        }
-
     def _finish(self, run: Run) -> None:
-        run.ended_ns = time.time_ns()
-        if run.status not in _OUTCOMES:  # the whole service is being cancelled
-            run.status, run.error = "cancelled", run.error or "VexFS stops"
+        walk = self._walks.pop(run.id)
+        for place in list(walk.mailboxes):
+            walk.close(place)
+        self._gate.leave(walk.ticket)
+        del self.active[run.id], self._stops[run.id]
+        self._ends.pop(run.id, trio.Event()).set()
+        self._moved.set()
+        if walk.plan.type == "event_driven":
+            self._keyed.pop((run.workflow, run.firing.key), None)
+        if run.status == "suspended":
+            if not self._suspends:
+                self.on_finished(run)
+            return
+        run.ended_ns = self._clock()
+        run.started_ns = run.started_ns or run.ended_ns
         self.counts[run.workflow, run.status] += 1
-        del self.active[run.id], self._scopes[run.id]
-        self._stop_reasons.pop(run.id, None)
-        run.results, run.vars = {}, {}
-        attrs = {"ms": round((run.ended_ns - run.started_ns) / 1e6, 3)} | ({"error": run.error} if run.error else {})
-        self._publish(run, f"workflow.{run.status}", attrs)
+        attrs: dict[str, Any] = {"ms": round((run.ended_ns - run.started_ns) / 1e6, 3)}
+        if run.error:
+            attrs["error"] = run.error
+        if run.left:
+            attrs["left"] = run.left
+            log.error("run %s of %s: to be undone by hand: %s", run.id, run.workflow, run.left)
+        walk.publish(f"workflow.{run.status}", attrs)
         self._finished.append(run.id)
         if len(self._finished) > self._history:
-            del self._runs[self._finished.popleft()]
-        if not self.active:
-            self._idle.set()
+            self._runs.pop(self._finished.popleft(), None)
         self.on_finished(run)
 
-    def _publish(self, run: Run, type_name: str, attrs: dict[str, Any]) -> None:
-        path = run.firing.event.dest or run.firing.event.path
-        attrs = {"workflow": run.workflow, "run": run.id, **attrs}
-        self._bus.publish(SemanticEvent(type_name, path, cause=run.cause, attrs=attrs))
 
-
-def _step_attrs(record: StepRecord) -> dict[str, Any]:
-    attrs: dict[str, Any] = {"step": record.name, "action": record.action, "status": record.status}
-    if record.attempts > 1:
-        attrs["attempts"] = record.attempts
-    return attrs | ({"error": record.error} if record.error else {})
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, for a person; a bug of ours goes to the log with its traceback."""
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    if isinstance(error, VexError | ValueError):
-        return str(error)
-    if isinstance(error, ExceptionGroup):
-        return _sentence(error.exceptions[0])
-    log.error("an action met a bug", exc_info=error)
-    return f"internal error: {error!r}"
+@lru_cache(maxsize=256)
+def _parsed(definition: str) -> Plan:
+    return Plan.parse(definition)

@@ -59,6 +59,11 @@ class Matcher:
             and (self._where is None or self._holds(event))
         )
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The patterns of paths; none is any path."""
+        return tuple(self._form.path or ())
+
     def covers_path(self, path: str) -> bool:
         """Whether a file of this name is one that the trigger watches."""
         return self._path is None or self._path(path)

@@ -1,0 +1,107 @@
+"""When runs go on: timers by the wall clock, and turns, so that thousands that wake at once delay no request."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+SLICE: Final = 0.002  # seconds of the loop that runs may take before others are looked at
+CROWD: Final = 8  # runs that are woken together
+RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
+
+
+class Timer:
+    """One wake-up; `cancel` forgets it."""
+
+    __slots__ = ("_wake",)
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake: Callable[[], None] | None = wake
+
+    def cancel(self) -> None:
+        """Wake nobody."""
+        self._wake = None
+
+    def ring(self) -> None:
+        """Wake whoever waits."""
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
+
+
+class Timers:
+    """One heap of wake-up times (ns since the epoch) for all runs; `clock` is the wall clock."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock: Final = clock
+        self._heap: Final[list[tuple[int, int, Timer]]] = []
+        self._tie: Final = itertools.count()
+        self._sooner = trio.Event()
+
+    def set(self, at: int, wake: Callable[[], None]) -> Timer:
+        """Call `wake` at that time, or soon when it has passed."""
+        timer = Timer(wake)
+        heapq.heappush(self._heap, (at, next(self._tie), timer))
+        if self._heap[0][2] is timer:
+            self._sooner.set()
+        return timer
+
+    async def sleep_until(self, at: int) -> None:
+        """Sleep until that time."""
+        event = trio.Event()
+        timer = self.set(at, event.set)
+        try:
+            await event.wait()
+        finally:
+            timer.cancel()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ring until cancelled."""
+        task_status.started()
+        while True:
+            self._sooner = trio.Event()
+            with trio.move_on_after(self._seconds_left()):
+                await self._sooner.wait()
+            now, rung = self._clock(), 0
+            while self._heap and self._heap[0][0] <= now:
+                heapq.heappop(self._heap)[2].ring()
+                rung += 1
+                if rung % CROWD == 0:
+                    await trio.lowlevel.checkpoint()
+
+    def _seconds_left(self) -> float:
+        if not self._heap:
+            return float("inf")
+        return min(RECHECK_SECONDS, max(0.0, (self._heap[0][0] - self._clock()) / 1e9))
+
+
+class Turns:
+    """Whoever has something to compute takes a turn first: at once while this round of the loop is young, else in one
+    of the next, in order.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._lot: Final = trio.lowlevel.ParkingLot()
+
+    async def take(self) -> None:
+        """Return when it is one's turn."""
+        while self._since is not None and time.perf_counter() - self._since > SLICE:
+            await self._lot.park()
+        if self._since is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._since = time.perf_counter()
+        trio.lowlevel.current_trio_token().run_sync_soon(self._next_round)
+
+    def _next_round(self) -> None:
+        self._since = None
+        if self._lot:
+            self._begin()
+            self._lot.unpark(count=CROWD)
