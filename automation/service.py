@@ -20,7 +20,6 @@ import trio
 
 from automation.actions import EFFECTS, Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
 from automation.breakers import Breakers, Thresholds
-from automation.bulkheads import Bulkheads
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
+
+from automation.expressions import compile_expression
 
 _TYPES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = MappingProxyType(
     {
@@ -22,8 +23,8 @@ _TYPES: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = MappingProxyTyp
 """Every type by its name: how a person calls it, and its test."""
 
 
-class Bounds(Protocol):
-    """What a value must be; `min` and `max` are of numbers, and of the length of texts and lists."""
+class Declared(Protocol):
+    """An input: what a value must be; `min` and `max` are of numbers, and of the length of texts and lists."""
 
     @property
     def type(self) -> str:
@@ -47,12 +48,8 @@ class Bounds(Protocol):
 
     @property
     def pattern(self) -> str | None:
-        """A regular expression that matches all of a text."""
+        """A regular expression (RE2) that matches all of a text."""
         ...
-
-
-class Declared(Bounds, Protocol):
-    """An input."""
 
     @property
     def default(self) -> Any:
@@ -68,9 +65,15 @@ class Declared(Bounds, Protocol):
 def check_pattern(text: str) -> None:
     """ValueError for what is no regular expression."""
     try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+        _matches(text)("")
+    except ValueError:
+        raise ValueError(f"{text!r} is no regular expression as RE2 has them") from None
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    """RE2, by way of CEL: no input makes it slow."""
+    expression = compile_expression("vars.text.matches(vars.pattern)")
+    return lambda text: expression({"vars": {"text": text, "pattern": f"^(?:{pattern})$"}}) is True
 
 
 def check_type(name: str, value: Any, type_name: str) -> None:
@@ -80,7 +83,7 @@ def check_type(name: str, value: Any, type_name: str) -> None:
         raise ValueError(f"{name} must be {called}, not {_shown(value)}")
 
 
-def check_value(name: str, value: Any, bounds: Bounds) -> None:
+def check_value(name: str, value: Any, bounds: Declared) -> None:
     """ValueError with one sentence when the value is not what the bounds say."""
     check_type(name, value, bounds.type)
     if bounds.enum is not None and value not in bounds.enum:
@@ -92,7 +95,7 @@ def check_value(name: str, value: Any, bounds: Bounds) -> None:
             raise ValueError(f"{what} must be at least {bounds.min:g}, not {size}")
         if bounds.max is not None and size > bounds.max:
             raise ValueError(f"{what} must be at most {bounds.max:g}, not {size}")
-    if bounds.pattern is not None and not (isinstance(value, str) and re.fullmatch(bounds.pattern, value)):
+    if bounds.pattern is not None and not (isinstance(value, str) and _matches(bounds.pattern)(value)):
         raise ValueError(f"{name} must match {bounds.pattern!r}, not {_shown(value)}")
 
 

@@ -72,6 +72,14 @@ class Rig:
         await self.service.runner.ended(run_id)
         return self.service.runner.runs[run_id]
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait in real time, whatever the clock of the test says; AssertionError after 30 s."""
+        for _ in range(6000):
+            if holds():
+                return
+            await trio.to_thread.run_sync(time.sleep, 0.005)
+        raise AssertionError("it never came to pass")
+
     async def settled(self, limit: float = 30.0):
         """Wait until nothing runs or waits any more; the runs, oldest first."""
         with trio.fail_after(limit):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import AliasChoices
 
-from automation import definitions
+from automation import definitions, step_forms
 from automation.expressions import EVENT_FIELDS, FUNCTIONS, VARIABLES
 from automation.forms import KEYS
 from automation.loading import examine
@@ -14,6 +14,19 @@ from automation.triggers import forms as triggers
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "definitions.md").read_text() + (DOCS / "outside.md").read_text()
+WORKFLOWS = (DOCS / "workflows.md").read_text()
+STEPS = [
+    step_forms.Step,
+    step_forms.Retry,
+    step_forms.EventFilter,
+    step_forms.Decision,
+    step_forms.Parallel,
+    step_forms.Loop,
+    step_forms.Wait,
+    step_forms.Transition,
+    step_forms.Undo,
+    step_forms.Handler,
+]
 MODELS = [
     definitions.Workflow,
     triggers.EventTrigger,
@@ -25,9 +38,12 @@ MODELS = [
     triggers.ExternalTrigger,
     triggers.ManualTrigger,
     triggers.Join,
-    definitions.Step,
-    definitions.Retry,
     definitions.Concurrency,
+    definitions.RateLimit,
+    definitions.Lifetime,
+    definitions.Input,
+    definitions.Output,
+    *STEPS,
 ]
 
 
@@ -40,7 +56,7 @@ def test_every_field_is_documented(model):
     """Under each of its names."""
     for name, info in model.model_fields.items():
         for spelling in spellings(name, info):
-            assert re.search(rf"`[^`\n]*\b{spelling}\b[^`\n]*`", PAGE), f"{model.__name__}.{spelling}"
+            assert re.search(rf"`[^`\n]*\b{spelling}\b[^`\n]*`", PAGE + WORKFLOWS), f"{model.__name__}.{spelling}"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ async def perform_action(walk: Walk, step: PlannedStep, place: str, scope: Scope
             await _try_later(walk, step, place, record)
             record.error = ""
         else:
-            walk.note_end(place, result, record.attempts)
+            walk.note_end(step, place, result, record.attempts)
             await walk.means.turns.take()
             return result
 
@@ -93,7 +93,7 @@ async def perform_set(walk: Walk, step: PlannedStep, place: str, scope: Scope, r
             walk.require(step, f"{place}!post", scope, values)
         except Exception as error:
             raise walk.note_failure(step, place, error) from error
-        walk.note_end(place, values)
+        walk.note_end(step, place, values)
         await walk.means.turns.take()
     walk.vars = {**walk.vars, **values}
     return values

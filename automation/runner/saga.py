@@ -49,13 +49,11 @@ async def undo_steps(walk: Walk, completed: Collection[Completed]) -> list[bool 
 
 
 def _recorded(one: Completed) -> tuple[PlannedUndo, ...]:
-    """The actions that undo what the step's action did, as it recorded them."""
-    actions: list[dict[str, Any]] = one.undo or []
-    retry = Retry(attempts=3)
-    return tuple(
-        PlannedUndo(str(action["type"]), Template(action, tuple(action)), None, UNDO_SECONDS, retry)
-        for action in actions
-    )
+    """The action that undoes what the step's action recorded."""
+    if not one.undo:
+        return ()
+    action = {"type": "undo", "of": one.undo}
+    return (PlannedUndo("undo", Template(action, tuple(action)), None, UNDO_SECONDS, Retry(attempts=3)),)
 
 
 async def _undo(walk: Walk, undo: PlannedUndo, place: str, scope: Scope, name: str) -> bool | None:
@@ -153,5 +151,5 @@ async def perform_undo_now(walk: Walk, step: PlannedStep, place: str, scope: Sco
     if not all(outcome is not False for outcome in outcomes):
         raise walk.note_failure(step, place, WorkflowFailed("not everything could be undone"))
     result = {"undone": sum(outcome is True for outcome in outcomes)}
-    walk.note_end(place, result)
+    walk.note_end(step, place, result)
     return result

@@ -35,7 +35,7 @@ async def perform_wait(walk: Walk, step: PlannedStep, place: str, scope: Scope, 
         raise
     except Exception as error:
         raise walk.note_failure(step, place, error) from error
-    walk.note_end(place, result)
+    walk.note_end(step, place, result)
     return result
 
 

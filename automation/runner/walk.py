@@ -204,11 +204,13 @@ class Walk:
             raise StepFailed(step.name, data.get("error", ""), data.get("class", "internal"))
         return True, data.get("result")
 
-    def note_end(self, place: str, result: Any, attempts: int = 1, undo: Any = None) -> None:
-        """Record that the execution at a place succeeded."""
+    def note_end(self, step: PlannedStep, place: str, result: Any, attempts: int = 1) -> None:
+        """Record that the execution at a place succeeded, and how its effects are undone if that may be asked for."""
         data = {"status": "succeeded", "result": result, "attempts": attempts}
-        if undo is not None:
-            data["undo"] = self.undo[place] = undo
+        if not step.undoes_itself:
+            self.undo.pop(place, None)
+        elif place in self.undo:
+            data["undo"] = self.undo[place]
         self.history.note("ended", place, data)
 
     def note_failure(self, step: PlannedStep, place: str, error: Exception, attempts: int = 1) -> StepFailed:
@@ -257,7 +259,10 @@ class Walk:
             progress=lambda done, total: setattr(record, "progress", (done, total)),
             workflows=self.means.calls.of(self, place, record.attempts),
         )
-        return await executor.perform(action, context)
+        result = await executor.perform(action, context)
+        if context.undo:
+            self.undo[place] = context.undo
+        return result
 
     def mailbox(self, place: str) -> Mailbox:
         """The mailbox of a wait; without a place that of the whole run."""
