@@ -60,7 +60,7 @@ def _unknown(name: str) -> Plan:
 class Call:
     """Implements `automation.actions.context.Workflows` for one attempt of a step; another attempt is another child."""
 
-    __slots__ = ("_attempt", "_calls", "_place", "_starter", "_walk")
+    __slots__ = ("_attempt", "_calls", "_number", "_place", "_starter", "_walk")
 
     def __init__(self, calls: Calls, starter: Starter, walk: Walk, place: str, attempt: int) -> None:
         self._calls: Final = calls
@@ -68,6 +68,7 @@ class Call:
         self._walk: Final = walk
         self._place: Final = place
         self._attempt: Final = attempt
+        self._number = 0  # a script may start several
 
     async def start(self, name: str, given: Mapping[str, Any], *, waits: bool) -> dict[str, Any]:
         """Run a workflow: `{run}`, and once it has ended well `status` and `output`; WorkflowFailed when not well."""
@@ -86,7 +87,8 @@ class Call:
         path = given_path.strip("/") if isinstance(given_path, str) else origin.dest or origin.path
         event = SemanticEvent("user.run", path, uid=origin.uid, cause=run.cause, attrs={"input": dict(given)})
         firing = Firing(plan.name, CHILD, kind, f"{run.id}:{self._place}", (event,), 1, dict(given))
-        identity = f"{run.id}\0{self._place}\0{self._attempt}"
+        self._number += 1
+        identity = f"{run.id}\0{self._place}\0{self._attempt}\0{self._number}"
         child_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         child = self._starter.start_child(plan, firing, child_id, (run.id, self._place) if waits else None)
         if not waits:
