@@ -386,3 +386,24 @@ async def test_a_wrong_wait_is_refused(pool, language, script):
     else:
         with pytest.raises(WorldError, match="wait takes a number of seconds"):
             await pool.run(script, None, {}, refuse, 20, language=language)
+
+
+GROWING = {
+    "javascript": "let a = []; for (let i = 0; i < 2000; i++) a.push({i}); a.length",
+    "python": "len([[i] for i in range(2000)])",
+    "wasm": module("(drop (call $effect (i32.const 16) (i32.const 14))) (i32.const 0)", "{\\22type\\22:\\22stat\\22}"),
+    "sql": "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 2000) SELECT count(*) FROM c",
+}
+
+
+@pytest.mark.parametrize("language", GROWING)
+async def test_calls_do_not_add_up(pool, language):
+    """A worker's address space does not grow with the number of its calls, so that it can go on for ever."""
+    for _ in range(20):
+        await pool.run(GROWING[language], None, {}, refuse, 20, language=language)
+    (pid,) = pool.workers
+    before = int(_read(f"/proc/{pid}/statm").split()[0])
+    for _ in range(150):
+        await pool.run(GROWING[language], None, {}, refuse, 20, language=language)
+    grown = (int(_read(f"/proc/{pid}/statm").split()[0]) - before) * os.sysconf("SC_PAGESIZE")
+    assert pool.workers == [pid] and grown < 16 << 20, grown

@@ -112,11 +112,10 @@ class Sandbox:
 
     def run(self, call: Call, outside: Outside) -> Any:
         """Instantiate the module and call it."""
-        instance = _Instance(self._store, self._alarm, call, outside)
         self._store.set_epoch_deadline(1)
         self._alarm.set(outside.left)
         try:
-            return instance.run(wasmtime.Module(self._engine, _binary(call.source)))
+            return self._run(call, outside)
         except _Ended as ended:
             raise Failure(f"{call.name}: {ended}") from None
         except wasmtime.ExitTrap as ended:
@@ -132,85 +131,72 @@ class Sandbox:
         finally:
             self._alarm.set(None)
 
+    def _run(self, call: Call, outside: Outside) -> Any:
+        module = wasmtime.Module(self._engine, _binary(call.source))
+        imports = _Imports(call, outside, self._alarm)
+        exports = imports.linker(self._store, self._engine).instantiate(self._store, module).exports(self._store)
+        entry = call.entry or ("run" if any(export.name == "run" for export in module.exports) else "_start")
+        try:
+            result = _called(self._store, exports, call, entry)
+        except wasmtime.ExitTrap as ended:
+            if ended.code != 0:
+                raise
+            result = None
+        return _value(imports.printed) if entry == "_start" else result
+
 
 class _Ended(Exception):  # noqa: N818 - it carries a sentence out of a module
     """The module cannot go on, or does not want to."""
 
 
-class _Instance:
-    """A module's memory and functions, and what they may call."""
+class _Imports:
+    """What a module may call. It does not hold the store, which in turn holds it: Wasmtime could free neither."""
 
-    def __init__(self, store: wasmtime.Store, alarm: Alarm, call: Call, outside: Outside) -> None:
-        self._store: Final = store
-        self._alarm: Final = alarm
+    def __init__(self, call: Call, outside: Outside, alarm: Alarm) -> None:
         self._call: Final = call
         self._outside: Final = outside
-        self._printed: Final = bytearray()
-        self._exports: Any = None
+        self._alarm: Final = alarm
+        self.printed: Final = bytearray()
 
-    def run(self, module: wasmtime.Module) -> Any:
-        """What the module returns."""
-        self._exports = self._linker().instantiate(self._store, module).exports(self._store)
-        names = {export.name for export in module.exports}
-        entry = self._call.entry or ("run" if "run" in names else "_start")
-        body = self._exports.get(entry)
-        if not isinstance(body, wasmtime.Func):
-            raise _Ended(f"the module exports no function {entry!r}")
-        if entry == "_start":
-            return self._command(body)
-        given = json.dumps(dict(self._call.arguments)).encode()
-        pointer = body(self._store, self._put(given), len(given))
-        return None if not pointer else handed_over(self._text(pointer + 4, self._length(pointer)))
-
-    def _command(self, body: wasmtime.Func) -> Any:
-        try:
-            body(self._store)
-        except wasmtime.ExitTrap as ended:
-            if ended.code != 0:
-                raise
-        text = self._printed.decode("utf-8", "surrogateescape")
-        try:
-            return handed_over(text) if text.strip() else None
-        except json.JSONDecodeError:
-            return text
-
-    def _linker(self) -> wasmtime.Linker:
-        linker = wasmtime.Linker(self._store.engine)
-        linker.define_wasi()
+    def linker(self, store: wasmtime.Store, engine: wasmtime.Engine) -> wasmtime.Linker:
+        """Joins a module of that store to them."""
         wasi = wasmtime.WasiConfig()
         wasi.argv = [self._call.name]
         wasi.env = [("VEXFS", json.dumps(dict(self._call.arguments)))]
         wasi.stdout_custom = self._print
         wasi.stderr_custom = self._complain
-        self._store.set_wasi(wasi)
-        text = wasmtime.FuncType([_I32, _I32], [])
-        linker.define_func("vexfs", "effect", wasmtime.FuncType([_I32, _I32], [_I32]), self._effect)
-        linker.define_func("vexfs", "log", text, self._log)
-        linker.define_func("vexfs", "fail", text, self._fail)
+        store.set_wasi(wasi)
+        linker = wasmtime.Linker(engine)
+        linker.define_wasi()
+        for name, results, body in (
+            ("effect", [_I32], self._effect),
+            ("log", [], self._log),
+            ("fail", [], self._fail),
+        ):
+            linker.define_func("vexfs", name, wasmtime.FuncType([_I32, _I32], results), body, access_caller=True)
         return linker
 
-    # What a module may call
-
-    def _effect(self, pointer: int, length: int) -> int:
+    def _effect(self, caller: wasmtime.Caller, pointer: int, length: int) -> int:
+        memory = _Memory(caller, caller.get)
         try:
-            action = handed_over(self._text(pointer, length))
+            action = handed_over(memory.text(pointer, length))
         except ValueError as error:
             answer = Answer(False, f"the action cannot be handed over: {error}")
         else:
             answer = self._outside.ask(action)
             self._alarm.set(self._outside.left)
         body = json.dumps(answer._asdict()).encode()
-        return self._put(len(body).to_bytes(4, "little") + body)
+        return memory.put(len(body).to_bytes(4, "little") + body)
 
-    def _log(self, pointer: int, length: int) -> None:
-        self._outside.note("info", self._text(pointer, length))
+    def _log(self, caller: wasmtime.Caller, pointer: int, length: int) -> None:
+        self._outside.note("info", _Memory(caller, caller.get).text(pointer, length))
 
-    def _fail(self, pointer: int, length: int) -> None:
-        raise _Ended(self._text(pointer, length))
+    def _fail(self, caller: wasmtime.Caller, pointer: int, length: int) -> None:
+        raise _Ended(_Memory(caller, caller.get).text(pointer, length))
 
     def _print(self, data: Any) -> int:
-        if len(self._printed) <= 1 << 20:
-            self._printed.extend(data)
+        if len(self.printed) <= 1 << 20:
+            self.printed.extend(data)
         return len(data)
 
     def _complain(self, data: Any) -> int:
@@ -219,16 +205,17 @@ class _Instance:
             self._outside.note("warning", text)
         return len(data)
 
-    # Its memory
 
-    def _memory(self) -> wasmtime.Memory:
-        found = None if self._exports is None else self._exports.get("memory")
-        if not isinstance(found, wasmtime.Memory):
-            raise _Ended("the module exports no memory")
-        return found
+class _Memory:
+    """A module's memory, by what the module exports: the host never believes a pointer."""
 
-    def _put(self, data: bytes) -> int:
-        memory, alloc = self._memory(), self._exports.get("alloc")
+    def __init__(self, store: Any, export: Callable[[str], Any]) -> None:
+        self._store: Final = store
+        self._export: Final = export
+
+    def put(self, data: bytes) -> int:
+        """Hand over bytes, in the place that the module's `alloc` makes for them."""
+        memory, alloc = self._memory(), self._export("alloc")
         if not isinstance(alloc, wasmtime.Func):
             raise _Ended("the module exports no function 'alloc', by which it makes room for what it is given")
         pointer = alloc(self._store, len(data)) & 0xFFFFFFFF
@@ -237,10 +224,12 @@ class _Instance:
         memory.write(self._store, data, pointer)
         return int(pointer)
 
-    def _length(self, pointer: int) -> int:
-        return int.from_bytes(self._read(pointer, 4), "little")
+    def counted(self, pointer: int) -> str:
+        """The text behind its length."""
+        return self.text(pointer + 4, int.from_bytes(self._read(pointer, 4), "little"))
 
-    def _text(self, pointer: int, length: int) -> str:
+    def text(self, pointer: int, length: int) -> str:
+        """So many bytes."""
         return self._read(pointer, length).decode("utf-8", "surrogateescape")
 
     def _read(self, pointer: int, length: int) -> bytes:
@@ -248,6 +237,34 @@ class _Instance:
         if start + count > memory.data_len(self._store):
             raise _Ended("it handed over a pointer beyond the end of its memory")
         return bytes(memory.read(self._store, start, start + count))
+
+    def _memory(self) -> wasmtime.Memory:
+        found = self._export("memory")
+        if not isinstance(found, wasmtime.Memory):
+            raise _Ended("the module exports no memory")
+        return found
+
+
+def _called(store: wasmtime.Store, exports: Any, call: Call, entry: str) -> Any:
+    """What the function returns for the arguments."""
+    body = exports.get(entry)
+    if not isinstance(body, wasmtime.Func):
+        raise _Ended(f"the module exports no function {entry!r}")
+    if entry == "_start":
+        return body(store)
+    memory = _Memory(store, exports.get)
+    given = json.dumps(dict(call.arguments)).encode()
+    pointer = body(store, memory.put(given), len(given))
+    return None if not pointer else handed_over(memory.counted(pointer))
+
+
+def _value(printed: bytearray) -> Any:
+    """The result of a command: what it printed, JSON or else text."""
+    text = printed.decode("utf-8", "surrogateescape")
+    try:
+        return handed_over(text) if text.strip() else None
+    except json.JSONDecodeError:
+        return text
 
 
 def _binary(source: str) -> bytes:
