@@ -1,0 +1,237 @@
+"""Online anomaly detection: one detector for each measure and key. Each takes the values of windows one by one, judges
+by what came before, then learns.
+
+robust      distance from the median of the last `memory` values (of the same place in the season) in robust standard
+            deviations, 1.4826 MAD [Iglewicz and Hoaglin 1993]; beyond `sensitivity` it is unusual
+half_space  half-space trees [Tan, Ting and Liu 2011] (river) over the value and its change, scaled to what was seen
+drift       ADWIN [Bifet and Gavaldà 2007] (river): the mean has changed for good
+limit       the value itself against a limit
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from automation.analytics.findings import Found
+from automation.analytics.forms import ABOVE, AnomalyForm
+from automation.analytics.stream import Row
+
+MAD_TO_DEVIATION: Final = 1.4826
+_HALF_SPACE_LIMIT: Final = 0.9
+
+
+class Judgement:
+    """`score` in [0, 1], 0 for usual; `side` is 1 above what was expected, -1 below."""
+
+    __slots__ = ("high", "low", "score", "side")
+
+    def __init__(self, score: float, side: int = 0, low: float | None = None, high: float | None = None) -> None:
+        self.score, self.side, self.low, self.high = score, side, low, high
+
+
+USUAL: Final = Judgement(0.0)
+
+
+class Detector(Protocol):
+    """Judges a value by those before it, then remembers it."""
+
+    def take(self, value: float) -> Judgement:
+        """How unusual `value` is."""
+
+
+class Recent:
+    """The last values, sorted too: median and MAD in one pass."""
+
+    def __init__(self, memory: int) -> None:
+        self._values: Final[deque[float]] = deque()
+        self._sorted: Final[list[float]] = []
+        self._memory: Final = memory
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, value: float) -> None:
+        """Remember, and forget the oldest when there are too many."""
+        self._values.append(value)
+        insort(self._sorted, value)
+        if len(self._values) > self._memory:
+            del self._sorted[bisect_left(self._sorted, self._values.popleft())]
+
+    @property
+    def median(self) -> float:
+        """Of all."""
+        middle = len(self._sorted) // 2
+        return self._sorted[middle] if len(self._sorted) % 2 else (self._sorted[middle - 1] + self._sorted[middle]) / 2
+
+    def deviation(self) -> float:
+        """A robust standard deviation; where most values are equal that of what differs, at least a little."""
+        median = self.median
+        spread = statistics.median(abs(value - median) for value in self._sorted) * MAD_TO_DEVIATION
+        if spread <= 0:
+            mean = math.fsum(abs(value - median) for value in self._sorted) / len(self._sorted)
+            spread = mean * 1.2533  # of a normal distribution
+        return max(spread, 1e-9, abs(median) * 0.001, math.sqrt(abs(median)) * 0.05)
+
+
+class Robust:
+    """See above. With a season each place in it has a memory of its own."""
+
+    def __init__(self, form: AnomalyForm) -> None:
+        self._form: Final = form
+        self._seasons: Final = [Recent(form.memory) for _ in range(form.season or 1)]
+        self._seen = 0
+
+    def take(self, value: float) -> Judgement:
+        """By the robust z-score; a score of 0.5 at the sensitivity, 1 in the limit."""
+        recent = self._seasons[self._seen % len(self._seasons)]
+        self._seen += 1
+        judgement = USUAL
+        if self._seen > self._form.warm_up and len(recent) >= min(5, self._form.warm_up):
+            median, deviation = recent.median, recent.deviation()
+            z = (value - median) / deviation
+            reach = self._form.sensitivity * deviation
+            score = 1 - 2 ** (-abs(z) / self._form.sensitivity) if abs(z) > self._form.sensitivity else 0.0
+            judgement = Judgement(score, 1 if z > 0 else -1, median - reach, median + reach)
+            if score:  # an outlier must not stretch the memory: it counts as the bound
+                value = min(max(value, median - reach), median + reach)
+        recent.add(value)
+        return judgement
+
+
+class HalfSpace:
+    """See above: 10 trees of height 8, as FACTS measured; window of 50."""
+
+    def __init__(self, form: AnomalyForm) -> None:
+        from river import anomaly, preprocessing
+
+        self._form: Final = form
+        self._scaler: Final = preprocessing.MinMaxScaler()
+        self._trees: Final = anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=7)
+        self._before = 0.0
+        self._seen = 0
+
+    def take(self, value: float) -> Judgement:
+        """By the mass of the half-spaces that it lies in."""
+        point = {"value": value, "change": value - self._before}
+        self._scaler.learn_one(point)
+        scaled = self._scaler.transform_one(point)
+        score = float(self._trees.score_one(scaled))
+        self._trees.learn_one(scaled)
+        side = 1 if value > self._before else -1
+        self._before, self._seen = value, self._seen + 1
+        enough = self._seen > max(self._form.warm_up, 50)
+        return Judgement(score if enough and score >= _HALF_SPACE_LIMIT else 0.0, side)
+
+
+class Drift:
+    """See above."""
+
+    def __init__(self, form: AnomalyForm) -> None:
+        from river import drift
+
+        self._adwin: Final = drift.ADWIN(delta=0.002, grace_period=max(5, form.warm_up))
+
+    def take(self, value: float) -> Judgement:
+        """Whether the mean has changed: score by how far, in standard deviations."""
+        mean, spread = self._adwin.estimation, math.sqrt(max(self._adwin.variance, 1e-12))
+        self._adwin.update(value)
+        if not self._adwin.drift_detected:
+            return USUAL
+        distance = abs(self._adwin.estimation - mean) / spread
+        return Judgement(min(1.0, 0.5 + distance / 4), 1 if self._adwin.estimation > mean else -1)
+
+
+class Limit:
+    """See above; the score tells how far beyond, 1 at twice the limit."""
+
+    def __init__(self, form: AnomalyForm) -> None:
+        self._limit: Final = form.limit or 0.0
+        self._below: Final = form.type == "volume_drop"
+
+    def take(self, value: float) -> Judgement:
+        """Against the limit."""
+        beyond = self._limit - value if self._below else value - self._limit
+        if beyond < 0:
+            return USUAL
+        score = min(1.0, 0.7 + 0.3 * beyond / (abs(self._limit) or 1.0))
+        low, high = (self._limit, None) if self._below else (None, self._limit)
+        return Judgement(score, -1 if self._below else 1, low, high)
+
+
+DETECTORS: Final[dict[str, Callable[[AnomalyForm], Detector]]] = {
+    "robust": Robust,
+    "half_space": HalfSpace,
+    "drift": Drift,
+    "limit": Limit,
+}
+
+
+class AnomalyWatch:
+    """One anomaly form over all keys of a stream: warm-up, direction and repeats. An anomaly that goes on is said once,
+    with `repeat` again after so long. Keys beyond `most` push the oldest out.
+    """
+
+    def __init__(self, form: AnomalyForm, most: int) -> None:
+        self.form: Final = form
+        self.found = 0
+        self.suppressed = 0
+        self._most: Final = most
+        self._detectors: Final[dict[str, Detector]] = {}
+        self._said: Final[dict[str, int]] = {}  # by key: when the anomaly that goes on was said
+
+    def take(self, row: Row) -> Found | None:
+        """What is unusual in a row."""
+        value = row.values.get(self.form.measure)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        judgement = self._detector(row.key).take(float(value))
+        if not judgement.score or not self._is_of_kind(judgement):
+            self._said.pop(row.key, None)
+            return None
+        said = self._said.get(row.key)
+        repeats = self.form.repeat is not None and said is not None and row.end - said >= self.form.repeat * 1e9
+        if said is not None and not repeats:
+            self.suppressed += 1
+            return None
+        self._said[row.key] = row.end
+        self.found += 1
+        return self._finding(row, float(value), judgement)
+
+    def _is_of_kind(self, judgement: Judgement) -> bool:
+        kind = self.form.type
+        return judgement.side > 0 if kind in ABOVE else judgement.side < 0 if kind == "volume_drop" else True
+
+    def _finding(self, row: Row, value: float, judgement: Judgement) -> Found:
+        return Found(
+            stream=row.stream,
+            key=row.key,
+            measure=self.form.measure,
+            anomaly_type=self.form.type,
+            score=round(judgement.score, 6),
+            value=value,
+            low=judgement.low,
+            high=judgement.high,
+            method=self.form.method,
+            start=row.start,
+            end=row.end,
+        )
+
+    def _detector(self, key: str) -> Detector:
+        found = self._detectors.get(key)
+        if found is None:
+            while len(self._detectors) >= self._most:
+                gone = next(iter(self._detectors))
+                del self._detectors[gone]
+                self._said.pop(gone, None)
+            found = self._detectors[key] = DETECTORS[self.form.method](self.form)
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Plain values."""
+        out = {"measure": self.form.measure, "type": self.form.type, "method": self.form.method}
+        return {**out, "found": self.found, "suppressed": self.suppressed}
