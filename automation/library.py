@@ -22,6 +22,8 @@ from typing import Any, Final
 
 import trio
 
+from automation.analytics.forms import Analytics
+from automation.analytics.loading import examine_analytics, is_analytics
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError, WorldError
@@ -47,7 +49,7 @@ LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so 
 EXPECTATIONS: Final = (".test.yaml", ".test.yml", ".test.json")  # for `vexfs test`
 VERSIONS: Final = 10
 MOST_KEPT: Final = 10_000  # names whose versions are kept
-Definition = Workflow | Book | Machine | Collection | ThresholdsForm
+Definition = Workflow | Book | Machine | Collection | ThresholdsForm | Analytics
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -451,6 +453,8 @@ def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionE
         return machines.examine_source(source)
     if machines.is_system(source.value):
         return machines.examine_system(source)
+    if is_analytics(source.value):
+        return examine_analytics(source)
     if is_book(source):
         return examine_book(source, text)
     return examine_collection(source) if is_collection(source) else examine_source(source)

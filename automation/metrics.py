@@ -13,6 +13,7 @@ from automation.machines.system_state import SystemStateType
 if TYPE_CHECKING:
     from automation.service import Service
 
+MOST_KEYS: Final = 100
 MOST_TYPES: Final = 200  # of `user.*` events a mount may see any number
 
 
@@ -50,6 +51,7 @@ class Measurements(Collector):
         yield _gauge("vexfs_memory_bytes", "Resident memory.", [], {(): usage.memory_mb * 1e6})
         yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): usage.cpu_percent})
         yield from _memory(service.memory.status())
+        yield _gauge("vexfs_analytics", "Of the last window.", ["stream", "key", "measure"], _windows(service))
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 
@@ -72,6 +74,17 @@ def _memory(status: Mapping[str, Any]) -> Iterable[Metric]:
 
 def _common(service: Service) -> dict[tuple[str, ...], float]:
     return {(name,): count for name, count in service.bus.counts.most_common(MOST_TYPES)}
+
+
+def _windows(service: Service) -> dict[tuple[str, ...], float]:
+    """The numbers of the newest windows, of at most 100 keys a stream."""
+    out: dict[tuple[str, ...], float] = {}
+    for name, node in service.analytics.nodes().items():
+        newest = {row.key: row for row in node.rows}
+        for row in list(newest.values())[-MOST_KEYS:]:
+            numbers = ((measure, value) for measure, value in row.values.items() if isinstance(value, int | float))
+            out |= {(name, row.key, measure): float(value) for measure, value in numbers}
+    return out
 
 
 def _conditions(service: Service) -> dict[tuple[str, ...], float]:

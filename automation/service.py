@@ -19,6 +19,8 @@ import prometheus_client
 import trio
 
 from automation.actions import EFFECTS, Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
+from automation.analytics.desk import AnalyticsDesk
+from automation.analytics.forms import Analytics
 from automation.breakers import Breakers, Thresholds
 from automation.bus import Bus
 from automation.definitions import Workflow
@@ -179,6 +181,7 @@ class Service:
             depth_limit=automation.max_chain_depth,
             records=records,
         )
+        self.analytics: Final = AnalyticsDesk(bus, wall=wall)
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
         self.explainer: Final = Explainer(self)
@@ -258,6 +261,7 @@ class Service:
                 await nursery.start(self.dispatcher.run)
                 await nursery.start(self.rules.run)
                 await nursery.start(self.machines.run)
+                await nursery.start(self.analytics.run)
                 if self.endpoint is not None:
                     await nursery.start(self.endpoint.run)
                 task_status.started()
@@ -298,6 +302,8 @@ class Service:
                 self.rules.remove(was)
             elif isinstance(was, Machine):
                 self.machines.remove(was.name)
+            elif isinstance(was, Analytics):
+                self.analytics.remove(was.name)
             elif isinstance(was, ThresholdsForm):
                 self.system.use()
             elif isinstance(was, Workflow):
@@ -308,6 +314,8 @@ class Service:
                 self.rules.install(now)
             elif isinstance(now, Machine):
                 self.machines.install(now)
+            elif isinstance(now, Analytics):
+                self.analytics.install(now)
             elif isinstance(now, ThresholdsForm):
                 self.system.use(now.thresholds)
             elif isinstance(now, Workflow):
@@ -329,7 +337,7 @@ class Service:
         """Start nothing new; runs that go on, go on."""
         if not self.paused:
             self.dispatcher.pause()
-            self.rules.paused = True
+            self.rules.paused = self.analytics.paused = True
             self.machines.pause()
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": False, "new": True}))
 
@@ -339,6 +347,7 @@ class Service:
             self.dispatcher.resume()
             self.rules.resume()
             self.machines.resume()
+            self.analytics.paused = False
             self.bus.publish(SemanticEvent("system.state", attrs={"path": "paused", "old": True, "new": False}))
 
     async def command(self, line: str, uid: int) -> str:
@@ -384,6 +393,7 @@ class Service:
             },
             "patterns": {"loaded": len(self.patterns.names()), "partial_matches": self.patterns.set.live},
             "rules": {"loaded": len(self.rules.set.rules), "guards": len(self.guards.guards)},
+            "analytics": len(self.analytics.names()),
             "machines": [self.machines.status(name) for name in self.machines.names],
             "system": self.system.as_dict(),
             "runs": {"active": len(self.runner.active), **runs},

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import prometheus_client
 import pyfuse3
 
+from automation.analytics.desk import AnalyticsDesk
+from automation.analytics.forms import Analytics
 from automation.breakers import Breakers
 from automation.bus import Bus
 from automation.errors import CallerError, DefinitionError
@@ -142,6 +144,9 @@ class FakePatterns:
         self.on = enabled
 
 
+STREAM = {"kind": "analytics", "name": "load", "streams": {"writes": {"events": "file.closed"}}}
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
@@ -158,6 +163,8 @@ class FakeService:
         self.machines = Machines(Bus(), FakeLauncher(), state=dict, runs=dict)
         self.machines.install(load_machine("gate.yaml", GATE))
         self.system = SystemState(State(Bus()), time.time_ns)
+        self.analytics = AnalyticsDesk(Bus(), wall=time.time)
+        self.analytics.install(Analytics.model_validate(STREAM))
         self.breakers = Breakers()
         self.runner = SimpleNamespace(runs={}, active={})
         self.usage = Usage(DEFAULTS, lambda: 0)

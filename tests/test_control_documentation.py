@@ -19,6 +19,7 @@ async def documented_paths() -> set[str]:
     await kernel.write("workflows/x.yaml", "name: ingest\n")
     paths = {path for path, directory in (await kernel.every_path()).items() if not directory}
     changes = {"workflows/ingest/": "workflows/NAME/", "runs/00aa/": "runs/ID/", "workflows/x.yaml": "workflows/FILE"}
+    changes |= {"analytics/load.writes/": "analytics/NAME/"}
     changes |= {"patterns/pair/": "patterns/NAME/", "explain/pair": "explain/NAME"}
     changes |= {"rules/watch/": "rules/NAME/", "machines/gate/": "machines/NAME/"}
     for old, new in changes.items():

@@ -3,7 +3,7 @@ by what came before, then learns.
 
 robust      distance from the median of the last `memory` values (of the same place in the season) in robust standard
             deviations, 1.4826 MAD [Iglewicz and Hoaglin 1993]; beyond `sensitivity` it is unusual
-half_space  half-space trees [Tan, Ting and Liu 2011] (river) over the value and its change, scaled to what was seen
+half_space  half-space trees [Tan, Ting and Liu 2011] (river) over the value and its change, both in robust deviations
 drift       ADWIN [Bifet and Gavaldà 2007] (river): the mean has changed for good
 limit       the value itself against a limit
 """
@@ -22,7 +22,8 @@ from automation.analytics.forms import ABOVE, AnomalyForm
 from automation.analytics.stream import Row
 
 MAD_TO_DEVIATION: Final = 1.4826
-_HALF_SPACE_LIMIT: Final = 0.9
+RENEWED: Final = 8
+_HALF_SPACE_LIMIT: Final = 0.95
 
 
 class Judgement:
@@ -45,12 +46,14 @@ class Detector(Protocol):
 
 
 class Recent:
-    """The last values, sorted too: median and MAD in one pass."""
+    """The last values, sorted too. The deviation is worked out anew at each eighth value: it moves slowly."""
 
     def __init__(self, memory: int) -> None:
         self._values: Final[deque[float]] = deque()
         self._sorted: Final[list[float]] = []
         self._memory: Final = memory
+        self._deviation: float | None = None
+        self._added = 0
 
     def __len__(self) -> int:
         return len(self._values)
@@ -59,6 +62,9 @@ class Recent:
         """Remember, and forget the oldest when there are too many."""
         self._values.append(value)
         insort(self._sorted, value)
+        self._added += 1
+        if self._added % RENEWED == 0 or self._added < RENEWED * 8:
+            self._deviation = None
         if len(self._values) > self._memory:
             del self._sorted[bisect_left(self._sorted, self._values.popleft())]
 
@@ -70,6 +76,11 @@ class Recent:
 
     def deviation(self) -> float:
         """A robust standard deviation; where most values are equal that of what differs, at least a little."""
+        if self._deviation is None:
+            self._deviation = self._spread()
+        return self._deviation
+
+    def _spread(self) -> float:
         median = self.median
         spread = statistics.median(abs(value - median) for value in self._sorted) * MAD_TO_DEVIATION
         if spread <= 0:
@@ -107,25 +118,32 @@ class HalfSpace:
     """See above: 10 trees of height 8, as FACTS measured; window of 50."""
 
     def __init__(self, form: AnomalyForm) -> None:
-        from river import anomaly, preprocessing
+        from river import anomaly
 
         self._form: Final = form
-        self._scaler: Final = preprocessing.MinMaxScaler()
+        self._values: Final = Recent(form.memory)
+        self._changes: Final = Recent(form.memory)
         self._trees: Final = anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=7)
         self._before = 0.0
         self._seen = 0
 
     def take(self, value: float) -> Judgement:
         """By the mass of the half-spaces that it lies in."""
-        point = {"value": value, "change": value - self._before}
-        self._scaler.learn_one(point)
-        scaled = self._scaler.transform_one(point)
-        score = float(self._trees.score_one(scaled))
-        self._trees.learn_one(scaled)
+        change = value - self._before
+        self._values.add(value)
+        self._changes.add(change)
+        point = {"value": _squashed(value, self._values), "change": _squashed(change, self._changes)}
+        score = float(self._trees.score_one(point))
+        self._trees.learn_one(point)
         side = 1 if value > self._before else -1
         self._before, self._seen = value, self._seen + 1
         enough = self._seen > max(self._form.warm_up, 50)
         return Judgement(score if enough and score >= _HALF_SPACE_LIMIT else 0.0, side)
+
+
+def _squashed(value: float, recent: Recent) -> float:
+    """From 0 to 1 by robust standard deviations from the median: an outlier does not move the others."""
+    return 0.5 + math.atan((value - recent.median) / recent.deviation() / 3) / math.pi
 
 
 class Drift:

@@ -18,6 +18,7 @@ from automation.analytics.stream import Row, Stream
 from automation.analytics.trends import TrendWatch
 from automation.events import SemanticEvent
 
+ROWS_TOGETHER: Final = 64
 MOST_JOINED: Final = 10_000  # keys that a join or correlation is watched for
 Watch = AnomalyWatch | ForecastWatch | TrendWatch
 Node = Stream | Join | Correlation
@@ -46,11 +47,11 @@ class Engine:
 
     def feed(self, events: Sequence[SemanticEvent], now: int) -> Output:
         """Take a batch of events; `now` in ns by the clock."""
-        return self._step(events, now, advance=False)
+        return _together(self.steps(events, now, advance=False))
 
     def advance(self, now: int) -> Output:
         """Let time pass to `now` (ns)."""
-        return self._step((), now, advance=True)
+        return _together(self.steps((), now, advance=True))
 
     def deadline(self) -> int | None:
         """When `advance` has something to do (ns); None while nothing is under way."""
@@ -66,15 +67,19 @@ class Engine:
     def _streams(self) -> Iterator[Stream]:
         return (node for node in self.nodes.values() if isinstance(node, Stream))
 
-    def _step(self, events: Sequence[SemanticEvent], now: int, *, advance: bool) -> Output:
+    def steps(self, events: Sequence[SemanticEvent], now: int, *, advance: bool) -> Iterator[Output]:
+        """Both of them bit by bit, for one who has others to think of: at most 64 rows at a time. To be gone through to
+        the end.
+        """
         rows: list[Row] = []
-        findings: list[Finding] = []
         batch = Batch(events)
         for name, node in self.nodes.items():
-            for row in self._of_node(node, batch, rows, now, advance=advance):
-                rows.append(row)
-                findings += [found for watch in self.watches[name] if (found := watch.take(row)) is not None]
-        return Output(rows, findings)
+            made = self._of_node(node, batch, rows, now, advance=advance)
+            for i in range(0, len(made), ROWS_TOGETHER):
+                some = made[i : i + ROWS_TOGETHER]
+                watches = self.watches[name]
+                yield Output(some, [found for row in some for one in watches if (found := one.take(row)) is not None])
+            rows += made
 
     @staticmethod
     def _of_node(node: Node, batch: Batch, rows: Sequence[Row], now: int, *, advance: bool) -> list[Row]:
@@ -87,10 +92,20 @@ class Engine:
         return out + (node.advance(now) if advance else [])
 
 
+def _together(steps: Iterator[Output]) -> Output:
+    whole = Output([], [])
+    for one in steps:
+        whole.rows.extend(one.rows)
+        whole.findings.extend(one.findings)
+    return whole
+
+
 def row_event(row: Row) -> SemanticEvent:
-    """The event that tells of a row, at the end of its window."""
+    """The event that tells of a row; its time is the last moment of the window, so that it is of the same window of a
+    stream that is made of it.
+    """
     attrs = {**row.values, "stream": row.stream, "key": row.key, "start": row.start, "end": row.end}
-    return SemanticEvent("analytics.window", ts=row.end, attrs=attrs)
+    return SemanticEvent("analytics.window", ts=row.end - 1, attrs=attrs)
 
 
 def _node(form: Analytics, name: str) -> Node:

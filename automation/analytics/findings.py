@@ -38,8 +38,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A prediction: `value` at `at` (ns), between `low` and `high` with the probability `interval`. With `limit`,
-    `reaches` is when that is expected, in seconds from `made`, None if not within the horizon.
+    """A prediction of `model`, which is `STREAM.MEASURE`, by `method`: `value` at `at` (ns), between `low` and `high`
+    with the probability `interval`. With `limit`, `reaches` is when that is expected, in seconds from `made`; None if
+    not within the horizon.
     """
 
     stream: str
@@ -47,6 +48,7 @@ class Predicted:
     measure: str
     prediction_type: str
     model: str
+    method: str
     confidence: float
     value: float
     low: float

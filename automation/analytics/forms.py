@@ -235,6 +235,17 @@ class Analytics(Form):
         return done
 
     @property
+    def libraries(self) -> set[str]:
+        """The modules that it needs and that take a second to import."""
+        anomalies = [found for one in self.streams.values() for found in one.anomalies]
+        anomalies += [found for one in self.joins.values() for found in one.anomalies]
+        anomalies += [found for one in self.correlations.values() for found in one.anomalies]
+        home = {"half_space": "river.anomaly", "drift": "river.drift"}
+        found = {home[one.method] for one in anomalies if one.method in home}
+        found |= {"river.time_series" for one in self.streams.values() for f in one.forecasts if f.model != "linear"}
+        return found | {"scipy.stats" for one in self.streams.values() if one.trends}
+
+    @property
     def every_pattern(self) -> dict[str, Any]:
         """None."""
         return {}

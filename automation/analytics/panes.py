@@ -54,6 +54,9 @@ class Column:
             slots, values = slots[good], values[good]
         if not len(slots):
             return
+        if len(self.count) > 4 * len(slots):
+            self._add_few(slots, values)
+            return
         size = len(self.count)
         count: Floats = np.bincount(slots, minlength=size).astype(np.float64)
         total = _sums(slots, values, size)
@@ -68,6 +71,25 @@ class Column:
             self.first[firsts[new]] = values[where[new]]
             self.last[slots] = values  # of equal slots the last assignment stays
         self._combine(count, total, mean, m2)
+
+    def _add_few(self, slots: Slots, values: Floats) -> None:
+        """The same where the batch has few of many slots: only those are touched."""
+        used, inverse = np.unique(slots, return_inverse=True)
+        few = Column(len(used), self.needs)
+        few.add(inverse.astype(np.intp, copy=False), values)
+        mine = self.part(used)
+        mine.merge(few)
+        for name in self.__slots__:
+            if name != "needs":
+                getattr(self, name)[used] = getattr(mine, name)
+
+    def part(self, slots: Slots) -> Column:
+        """A column of these slots alone."""
+        out = Column(0, self.needs)
+        for name in self.__slots__:
+            if name != "needs":
+                setattr(out, name, getattr(self, name)[slots])
+        return out
 
     def merge(self, other: Column) -> None:
         """Take what another column, of later events, holds."""
@@ -112,7 +134,7 @@ class Pane:
         need = int(slots.max()) + 1
         if need > len(self.events):
             self._grow(max(need, 2 * len(self.events)))
-        self.events += np.bincount(slots, minlength=len(self.events))
+        np.add.at(self.events, slots, 1.0)
         for column, values in zip(self.columns, columns, strict=True):
             column.add(slots, values)
 

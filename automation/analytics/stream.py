@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from automation.analytics.aggregates import Aggregate
-from automation.analytics.batch import Batch, Integers
+from automation.analytics.batch import Batch, Booleans, Integers
 from automation.analytics.extraction import getter
 from automation.analytics.forms import StreamForm
 from automation.analytics.panes import Pane, Slots
@@ -88,10 +88,9 @@ class Stream:
             return []
         self.taken += len(ours)
         times = np.full(len(ours), now) if self.form.time == "processing" else batch.times[ours]
-        slots = self._slots_of(batch, ours)
         if not self._timed:
-            return self._one_by_one(batch, ours, slots, times)
-        self._add(batch, ours, slots, times)
+            return self._one_by_one(batch, ours, times)
+        self._add(batch, ours, self._slots_of(batch, ours), times)
         return self._pass(int(times.max()) - self._lateness)
 
     def advance(self, now: int) -> list[Row]:
@@ -154,8 +153,8 @@ class Stream:
         """Put events into their panes; what is too late is left out."""
         numbers = times // self.form.window.pane_ns
         good = slots >= 0
-        if self._ended is not None:
-            late = numbers <= self._ended
+        late = self._late(numbers, times)
+        if late is not None:
             self.late += int(late.sum())
             good &= ~late
         if numbers[0] == numbers[-1] and good.all() and (numbers == numbers[0]).all():
@@ -164,6 +163,14 @@ class Stream:
         for number in np.unique(numbers[good]).tolist():
             chosen = good & (numbers == number)
             self._into(self._pane(number), batch, ours[chosen], slots[chosen])
+
+    def _late(self, numbers: Integers, times: Integers) -> Booleans | None:
+        """Which events come after the end of their window, by the watermark that those before them made."""
+        ended = -(1 << 62) if self._ended is None else self._ended
+        if (numbers[1:] >= numbers[:-1]).all():  # in order, as they come from the mount
+            return None if numbers[0] > ended else np.asarray(numbers <= ended)
+        passed = np.concatenate([[-(1 << 62)], np.maximum.accumulate(times)[:-1] - self._lateness])
+        return np.asarray(numbers <= np.maximum(passed // self.form.window.pane_ns - 1, ended))
 
     def _into(self, pane: Pane, batch: Batch, ours: Slots, slots: Slots) -> None:
         pane.add(slots, [batch.numbers(source)[ours] for source in self._numbers])
@@ -276,16 +283,18 @@ class Stream:
 
     # Windows by key
 
-    def _one_by_one(self, batch: Batch, ours: Slots, slots: Slots, times: Integers) -> list[Row]:
+    def _one_by_one(self, batch: Batch, ours: Slots, times: Integers) -> list[Row]:
         rows: list[Row] = []
-        for at, (slot, ts) in enumerate(zip(slots.tolist(), times.tolist(), strict=True)):
+        names, codes = batch.keys(self._key)
+        for at, (i, ts) in enumerate(zip(ours.tolist(), times.tolist(), strict=True)):
             rows += self._pass(ts - self._lateness)
+            slot = self._slot(names[codes[i]])
             if slot < 0:
                 continue
             first, last = self._open.get(slot, (ts, ts))
             self._open[slot] = (min(first, ts), max(last, ts))
             pane = self._pane(0)
-            self._into(pane, batch, ours[at : at + 1], slots[at : at + 1])
+            self._into(pane, batch, ours[at : at + 1], np.array([slot], dtype=np.intp))
             if self.form.window.count is not None and pane.events[slot] >= self.form.window.count:
                 rows.append(self._finish(slot))
         return rows

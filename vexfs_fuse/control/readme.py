@@ -46,6 +46,12 @@ rules/         each rule and guard
   NAME/status      what it did, what kept it from firing, why it is disabled
   NAME/enabled     1 or 0; write it to change it
 
+analytics/     each stream of numbers, as DEFINITION.STREAM
+  NAME/value       its newest window for each key
+  NAME/history.csv its last windows
+  NAME/sparkline   the same to look at
+  NAME/status, NAME/enabled
+
 machines/      each statechart, and the state of the system
   NAME/state       its instances: which states, since when, variables, timers
   NAME/event       events it waits for; echo 'approve in/a.pdf' > NAME/event

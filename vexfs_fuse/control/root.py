@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from vexfs_fuse.control.analytics import analytics
 from vexfs_fuse.control.breakers import BreakersFile
 from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
@@ -61,6 +62,7 @@ class Root:
             "explain": Explanations(service.explainer),
             "patterns": patterns(service.patterns),
             "rules": rules(service.rules),
+            "analytics": analytics(service.analytics),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),
             "journal": JournalFile(service),

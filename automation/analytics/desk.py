@@ -1,0 +1,226 @@
+"""From the bus to findings: keeps the streams of all definitions, feeds them, owns their time, tells what they find.
+
+    bus ─► accept (by type) ─► queue ─► engines ─► anomaly.detected, prediction.made, analytics.window
+                        deadlines ─►┘
+
+The queue holds 65,536 events; a full one drops the oldest, which the bus counts and announces. An engine that raises is
+disabled with its reason; the others never notice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import trio
+
+from automation.analytics.engine import Engine, Node, Output, row_event
+from automation.analytics.findings import Finding, Trended
+from automation.analytics.forms import Analytics
+from automation.bus import Bus
+from automation.errors import CallerError
+from automation.events import SemanticEvent
+from automation.globs import compile_globs
+
+log: Final = logging.getLogger(__name__)
+
+QUEUE: Final = 65_536
+BATCH: Final = 1024
+SLICE_SECONDS: Final = 0.002
+RECHECK_SECONDS: Final = 300.0  # the wall clock may be set
+
+
+class _Kept:
+    """A definition; `engine` is None while it is disabled."""
+
+    def __init__(self, form: Analytics) -> None:
+        self.form: Final = form
+        self.engine: Engine | None = Engine(form)
+        self.fault = ""
+
+
+class AnalyticsDesk:
+    """`wall` is seconds since the epoch. Streams are named `DEFINITION.STREAM` here."""
+
+    def __init__(self, bus: Bus, *, wall: Callable[[], float]) -> None:
+        self.paused = False
+        self.shed = False
+        self._bus: Final = bus
+        self._wall: Final = wall
+        self._kept: Final[dict[str, _Kept]] = {}
+        self._types: Final[dict[str, bool]] = {}
+        self._imported: Final[set[str]] = set()
+        self._signal = trio.Event()
+        self.subscription: Final = bus.subscribe(
+            "analytics",
+            accept=lambda event: not (self.paused or self.shed),
+            wants=self._wants,
+            hears=self._hears,
+            takes=lambda type_name, path, dest: not (self.paused or self.shed),
+            capacity=QUEUE,
+        )
+
+    # What is kept
+
+    def install(self, form: Analytics) -> None:
+        """Keep the streams of a definition; those of an unchanged one keep what they hold."""
+        kept = self._kept.get(form.name)
+        if kept is None or kept.form != form:
+            self._kept[form.name] = _Kept(form)
+            self._changed()
+
+    def remove(self, name: str) -> None:
+        """Forget the streams of a definition."""
+        if self._kept.pop(name, None) is not None:
+            self._changed()
+
+    def enable(self, name: str, on: bool) -> None:
+        """Let the definition of a stream work (again), with nothing seen so far, or no more; CallerError for none."""
+        kept = self._find(name)[0]
+        kept.engine, kept.fault = (Engine(kept.form) if on else None), ""
+        self._changed()
+
+    def names(self) -> list[str]:
+        """Of every stream, join and correlation."""
+        return [f"{name}.{node}" for name, kept in self._kept.items() for node in kept.form.order or ()]
+
+    def knows(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return name in self.names()
+
+    def enabled(self, name: str) -> bool:
+        """Whether it works."""
+        return self._find(name)[0].engine is not None
+
+    def node(self, name: str) -> Node | None:
+        """What holds its rows; None while it is disabled."""
+        kept, node = self._find(name)
+        return None if kept.engine is None else kept.engine.nodes[node]
+
+    def nodes(self) -> dict[str, Node]:
+        """Everything that works, by name."""
+        return {
+            f"{name}.{node}": found
+            for name, kept in self._kept.items()
+            if kept.engine is not None
+            for node, found in kept.engine.nodes.items()
+        }
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Plain values about a stream."""
+        kept, node = self._find(name)
+        state = "faulty" if kept.fault else "enabled" if kept.engine is not None else "disabled"
+        out: dict[str, Any] = {"name": name, "definition": kept.form.name, "state": state}
+        out |= {"fault": kept.fault} if kept.fault else {}
+        return out | (kept.engine.status()[node] if kept.engine is not None else {})
+
+    def _find(self, name: str) -> tuple[_Kept, str]:
+        definition, _, node = name.rpartition(".")
+        kept = self._kept.get(definition)
+        if kept is None or node not in (kept.form.order or ()):
+            raise CallerError(f"there is no stream called {name!r}")
+        return kept, node
+
+    def _changed(self) -> None:
+        self._types.clear()
+        self._bus.reroute()
+        self._signal.set()
+
+    # Events and time
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        task_status.started()
+        while True:
+            await self._wait()
+            await self._import()
+            since = trio.current_time()
+            for _ in self.steps():
+                if trio.current_time() - since > SLICE_SECONDS:
+                    await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+                    since = trio.current_time()
+            await trio.lowlevel.checkpoint()
+
+    async def _import(self) -> None:
+        """What the definitions need and is slow to import, in a thread; events wait meanwhile."""
+        needed = {name for kept in self._kept.values() for name in kept.form.libraries} - self._imported
+        if needed:
+            await trio.to_thread.run_sync(lambda: [importlib.import_module(name) for name in sorted(needed)])
+            self._imported.update(needed)
+
+    def step(self) -> None:
+        """Take a batch of events and, once the queue is empty, let time pass."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[None]:
+        """The same bit by bit."""
+        events = [event for event in self.subscription.receive_nowait(BATCH) if event.type != "analytics.window"]
+        now = round(self._wall() * 1e9)
+        for kept in list(self._kept.values()):
+            try:
+                if events and kept.engine is not None:
+                    yield from self._go(kept, kept.engine.steps(events, now, advance=False))
+                if kept.engine is not None and not self.subscription.ready and not self.paused:
+                    yield from self._go(kept, kept.engine.steps((), now, advance=True))
+            except Exception as error:
+                log.exception("the analytics %s met a bug", kept.form.name)
+                kept.engine, kept.fault = None, f"it raised {error!r}"
+                attrs = {"name": kept.form.name, "kind": "analytics", "status": "failed", "reason": kept.fault}
+                self._bus.publish(SemanticEvent("system.definition", attrs=attrs))
+
+    def _go(self, kept: _Kept, steps: Iterator[Output]) -> Iterator[None]:
+        for output in steps:
+            self._tell(kept.form.name, output)
+            yield
+
+    def _tell(self, definition: str, output: Output) -> None:
+        if output.rows and self._bus.heard("analytics.window"):
+            for row in output.rows:
+                event = row_event(row)
+                attrs = {**event.attrs, "definition": definition}
+                self._bus.publish(SemanticEvent(event.type, ts=event.ts, attrs=attrs))
+        for finding in output.findings:
+            self._bus.publish(finding_event(definition, finding))
+
+    async def _wait(self) -> None:
+        if self.subscription.ready:
+            return
+        self._signal = trio.Event()
+        self.subscription.on_ready(self._signal.set)
+        deadlines = [kept.engine.deadline() for kept in self._kept.values() if kept.engine is not None]
+        due = min((one for one in deadlines if one is not None), default=None)
+        wait = float("inf")
+        if due is not None and not self.paused:
+            wait = min(RECHECK_SECONDS, max(0.0, due / 1e9 - self._wall()) + 0.001)
+        with trio.move_on_after(wait):
+            await self._signal.wait()
+
+    # What is asked of the bus
+
+    def _hears(self, type_name: str) -> bool:
+        known = self._types.get(type_name)
+        if known is None:
+            engines = [kept.engine for kept in self._kept.values() if kept.engine is not None]
+            known = self._types[type_name] = any(engine.wants(type_name) for engine in engines)
+        return known
+
+    def _wants(self, type_name: str, path: str) -> bool:
+        if not self._hears(type_name):
+            return False
+        for kept in self._kept.values():
+            for form in kept.form.streams.values() if kept.engine is not None else ():
+                if form.events is not None and (not form.path or compile_globs(tuple(form.path))(path)):
+                    return True
+        return False
+
+
+def finding_event(definition: str, finding: Finding) -> SemanticEvent:
+    """The event that tells of a finding; a trend is a prediction of nothing, but says where things go."""
+    if isinstance(finding, Trended):
+        attrs = {name: getattr(finding, name) for name in finding.__slots__}
+        return SemanticEvent("analytics.trend", ts=finding.end, attrs={**attrs, "definition": definition})
+    attrs = {**finding.attrs(), "definition": definition}
+    return SemanticEvent(finding.event_type, attrs=attrs)
