@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from automation import seals
 from automation.actions.commands import KEPT_OUTPUT
 from automation.errors import TimedOut, WorldError
+from automation.secrets import Secrets
 from tests.effects import CAUSE, acting_in
 
 
@@ -174,3 +176,35 @@ async def test_a_stopped_program_is_ended_too(act):
     """A process that is stopped (SIGSTOP) does not hold up its timeout for ever."""
     with pytest.raises(TimedOut):
         await act("command", shell=True, argv=f"kill -{signal.SIGSTOP.value} $$", timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "script", "says"),
+    [
+        ({"cpu": 1}, "while :; do :; done", r"used up its 1 s of CPU time"),
+        ({"memory": "64MiB"}, "python3 -c 'x = bytearray(1 << 30)'", "MemoryError|exit code"),
+        ({"files": 8}, "exec 3<. 4<. 5<. 6<. 7<. 8<. 9<.", "Bad file descriptor|Too many open files|exit code"),
+        ({"file_size": "1KiB"}, "head -c 100000 /dev/zero > big", "File (too large|size limit)"),
+    ],
+)
+async def test_a_process_is_kept_within_its_limits(act, limits, script, says):
+    """CPU time, memory, open files and the size of a file: beyond them the command fails, and only it."""
+    with pytest.raises(WorldError, match=says):
+        await act("command", argv=script, shell=True, limits=limits, timeout=20)
+
+
+async def test_how_much_output_is_kept_can_be_said(act):
+    """The first bytes of stdout, the last of stderr."""
+    done = await act("command", argv="printf 0123456789; printf 0123456789 >&2", shell=True, output_limit=4)
+    assert (done["stdout"], done["stderr"], done["truncated"]) == ("0123", "6789", True)
+
+
+async def test_a_variable_that_holds_a_secret_is_not_inherited(tmp_path, monkeypatch):
+    """Unless the definition gives it."""
+    monkeypatch.setenv("TOKEN_VARIABLE", "value-of-token")
+    async with acting_in(tmp_path, secrets=Secrets(None, {"token": "TOKEN_VARIABLE"})) as act:
+        script = "echo ${TOKEN_VARIABLE:-none} $GIVEN"
+        done = await act("command", argv=script, shell=True)
+        assert done["stdout"] == "none\n"
+        done = await act("command", argv=script, shell=True, env={"GIVEN": seals.seal("token")})
+        assert done["stdout"] == "none [secret token]\n"

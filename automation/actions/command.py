@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import resource
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from automation.actions.commands import KEPT_OUTPUT
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, also
 from automation.actions.write import as_bytes
 from automation.errors import WorldError
-from automation.quantities import Duration
+from automation.quantities import Duration, Size
 
 _TAIL = 2000  # characters of stderr in the error
+
+
+class Limits(BaseModel):
+    """Bounds of each process: seconds of CPU, bytes of address space, open files, its user's processes, bytes a file."""
+
+    model_config = STRICT
+    cpu: Annotated[int, Field(ge=1)] | None = None
+    memory: Annotated[Size, Field(ge=1)] | None = None
+    files: Annotated[int, Field(ge=3)] | None = None
+    processes: Annotated[int, Field(ge=0)] | None = None
+    file_size: Annotated[Size, Field(ge=0)] | None = None
+
+    @property
+    def given(self) -> dict[int, int]:
+        """By the kernel's numbers."""
+        return {_NUMBERS[name]: value for name, value in self if value is not None}
+
+
+_NUMBERS: Final = {
+    "cpu": resource.RLIMIT_CPU,
+    "memory": resource.RLIMIT_AS,
+    "files": resource.RLIMIT_NOFILE,
+    "processes": resource.RLIMIT_NPROC,
+    "file_size": resource.RLIMIT_FSIZE,
+}
 
 
 class Command(BaseModel):
@@ -34,6 +61,8 @@ class Command(BaseModel):
     stdin: str = ""
     timeout: Annotated[Duration, Field(gt=0)] | None = None
     exit_codes: list[int] = [0]
+    output_limit: Annotated[Size, Field(ge=1, le=16 << 20)] = KEPT_OUTPUT
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _words(self) -> Command:
@@ -48,12 +77,20 @@ class Command(BaseModel):
         words = [self.argv] if isinstance(self.argv, str) else self.argv
         argv = ["/bin/sh", "-c", words[0], "vexfs", *words[1:]] if self.shell else words
         done = await context.commands.run(
-            argv, cause=context.cause, cwd=self.cwd, env=self.env, stdin=as_bytes(self.stdin), timeout=self.timeout
+            argv,
+            cause=context.cause,
+            cwd=self.cwd,
+            env=self.env,
+            stdin=as_bytes(self.stdin),
+            timeout=self.timeout,
+            environment=context.secrets.environment(),
+            limits=self.limits.given,
+            output=self.output_limit,
         )
         stderr = done.stderr.decode("utf-8", "replace")
         if done.exit_code not in self.exit_codes:
             how = f"exit code {done.exit_code}" if done.exit_code >= 0 else f"signal {-done.exit_code}"
-            said = stderr.strip()[-_TAIL:]
+            said = str(context.secrets.redact(stderr)).strip()[-_TAIL:]
             raise WorldError(f"'{words[0]}' ended with {how}{': ' if said else ''}{said}")
         return {
             "exit_code": done.exit_code,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -23,6 +25,7 @@ from automation.errors import TimedOut, WorldError
 from automation.events import Cause
 
 KEPT_OUTPUT: Final = 64 << 10  # bytes of each of stdout and stderr
+NO_LIMITS: Final[Mapping[int, int]] = MappingProxyType({})
 AFTERGLOW: Final = 10.0  # seconds for which the mount still looks for effects of a finished command
 _REMEMBERED: Final = 256  # finished sessions
 _GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
@@ -34,8 +37,8 @@ _LAUNCH: Final = 'IFS= read -r _ || exit 125; umask 022; cd -- "$1" || exit 126;
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a command ended: `exit_code` is negative for a signal; of longer outputs the first 64 KiB of stdout and the
-    last 64 KiB of stderr are kept."""
+    """How a command ended: `exit_code` is negative for a signal; of longer outputs the first bytes of stdout and the
+    last ones of stderr are kept."""
 
     exit_code: int
     stdout: bytes
@@ -52,9 +55,10 @@ class _Session:
 
 
 class _Output:
-    """Reads a pipe to its end and keeps 64 KiB, the first or the last."""
+    """Reads a pipe to its end and keeps `most` bytes, the first or the last."""
 
-    def __init__(self, stream: trio.abc.ReceiveStream, *, tail: bool) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream, most: int, *, tail: bool) -> None:
+        self._most: Final = most
         self.total = 0
         self.kept = bytearray()
         self._stream: Final = stream
@@ -65,9 +69,9 @@ class _Output:
             self.total += len(chunk)
             if self._tail:
                 self.kept += chunk
-                del self.kept[:-KEPT_OUTPUT]
+                del self.kept[: -self._most]
             else:
-                self.kept += chunk[: KEPT_OUTPUT - len(self.kept)]
+                self.kept += chunk[: self._most - len(self.kept)]
 
 
 class Commands:
@@ -113,17 +117,27 @@ class Commands:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         timeout: float | None = None,  # noqa: ASYNC109 - it ends the process group, not only the wait
+        environment: Mapping[str, str] = os.environ,
+        limits: Mapping[int, int] = NO_LIMITS,
+        output: int = KEPT_OUTPUT,
     ) -> Finished:
-        """Run to the end. `cwd` is relative to the mount unless it begins with `/`.
+        """Run to the end. `cwd` is relative to the mount unless it begins with `/`. `env` is added to `environment`;
+        `limits` are resource limits (`resource.RLIMIT_…`); of each output `output` bytes are kept.
 
         TimedOut after `timeout` seconds, WorldError when it cannot be started.
         """
         started = trio.current_time()
-        process = await self._start(argv, cause, cwd, env)
-        stdout, stderr = _Output(_stream(process.stdout), tail=False), _Output(_stream(process.stderr), tail=True)
+        process = await self._start(argv, cause, cwd, {**environment, **(env or {})})
+        stdout = _Output(_stream(process.stdout), output, tail=False)
+        stderr = _Output(_stream(process.stderr), output, tail=True)
         try:
+            for limit, most in limits.items():  # it waits for its first line, and is still our shell
+                grace = 1 if limit == resource.RLIMIT_CPU else 0  # at the hard limit it is killed without a word
+                resource.prlimit(process.pid, limit, (most, most + grace))
             with trio.fail_after(timeout) if timeout is not None else trio.CancelScope():
                 await self._attend(process, b"\n" + stdin, stdout, stderr)
+        except (OSError, ValueError) as error:
+            raise WorldError(f"cannot limit '{argv[0]}': {error}") from error
         except trio.TooSlowError:
             raise TimedOut(f"'{argv[0]}' took longer than {timeout:g} s and was stopped") from None
         finally:
@@ -131,6 +145,8 @@ class Commands:
         exit_code = process.returncode
         assert exit_code is not None
         refusal = _REFUSAL.match(stderr.kept)
+        if exit_code == -signal.SIGXCPU:
+            raise TimedOut(f"'{argv[0]}' used up its {limits.get(resource.RLIMIT_CPU)} s of CPU time and was stopped")
         if exit_code in (125, 126, 127) and refusal:
             raise WorldError(f"cannot run '{argv[0]}': {_text(refusal[1]).strip()}")
         seconds = trio.current_time() - started
@@ -145,11 +161,10 @@ class Commands:
         self._survivors.clear()
         await trio.lowlevel.checkpoint()
 
-    async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str] | None) -> trio.Process:
+    async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str]) -> trio.Process:
         command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self._mountpoint, cwd), *argv]
         environment = {
-            **os.environ,
-            **(env or {}),
+            **env,
             "VEXFS_CAUSE": f"{cause.run}:{cause.workflow}:{cause.depth}",
             "VEXFS_MOUNT": self._mountpoint,
         }
