@@ -23,7 +23,7 @@ TESTS ?= tests
 RUNTIME := fusermount3=fuse3 pc:fuse3=libfuse3-dev+pkg-config cc=gcc+libc6-dev Python.h=python3-dev py:ensurepip=python3-venv
 TESTING := fio=fio rsync=rsync sqlite3=sqlite3 setfattr=attr setfacl=acl stress-ng=stress-ng mkfs.ext4=e2fsprogs \
 	bindfs=bindfs git=git make=make losetup=mount setpriv=util-linux flock=util-linux tar=tar \
-	pdftotext=poppler-utils unzip=unzip strings=binutils pgrep=procps
+	pdftotext=poppler-utils unzip=unzip zstd=zstd openssl=openssl strings=binutils pgrep=procps
 
 .PHONY: help
 help: ## this list

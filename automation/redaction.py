@@ -32,6 +32,8 @@ class Redactor:
             return
         self._names[value] = name
         self._forms |= dict.fromkeys(_forms(value), name)
+        if not self._forms:
+            return
         longest_first = sorted(self._forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 

@@ -19,6 +19,8 @@ import prometheus_client
 import trio
 
 from automation.actions import EFFECTS, Commands, Equipment, Executor, Hosts, Performer, Recorder, Web
+from automation.actions.databases import Databases
+from automation.actions.inference import Models
 from automation.analytics.desk import AnalyticsDesk
 from automation.analytics.forms import Analytics
 from automation.breakers import Breakers, Thresholds
@@ -122,7 +124,16 @@ class Service:
             bus.publish, Thresholds(permissions.breaker_failures, permissions.breaker_cooldown)
         )
         self.equipment: Final = Equipment(
-            workspace, self.state, bus.publish, self.scripts, self._web, commands, self.secrets, self.breakers
+            workspace,
+            self.state,
+            bus.publish,
+            self.scripts,
+            self._web,
+            commands,
+            self.secrets,
+            self.breakers,
+            Databases(permissions.databases or ((kept.file("databases"),) if kept else ())),
+            Models(permissions.models or (kept.file("models") if kept else None)),
         )
         self.executor: Final[Executor] = Recorder() if dry_run else Performer()
         self.runner: Final = Runner(
@@ -214,6 +225,7 @@ class Service:
             with trio.CancelScope(shield=True):
                 await self.memory.close()
                 await self._web.aclose()
+                await self.equipment.models.aclose()
                 self.workspace.trash.close()
                 await self.commands.aclose()
                 if self.journal is not None:

@@ -27,7 +27,9 @@ class Handler(BaseHTTPRequestHandler):
         """Any method."""
         path, _, query = self.path.partition("?")
         headers = {k.lower(): v for k, v in self.headers.items()}
-        self.server.seen.append({"path": path, "headers": headers})
+        content = self.rfile.read(int(headers.get("content-length", 0)))
+        told = json.loads(content) if headers.get("content-type") == "application/json" else None
+        self.server.seen.append({"path": path, "headers": headers, "json": told})
         body = json.dumps({"headers": headers}).encode()
         self.send_response(307 if path == "/to" else 200)
         if path == "/to":

@@ -19,7 +19,7 @@ _TAIL = 2000  # characters of stderr in the error
 
 
 class Limits(BaseModel):
-    """Bounds of each process: seconds of CPU, bytes of address space, open files, its user's processes, bytes a file."""
+    """Bounds of a process: seconds of CPU, address space in bytes, open files, its user's processes, bytes a file."""
 
     model_config = STRICT
     cpu: Annotated[int, Field(ge=1)] | None = None

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
 
 from automation.actions.commands import Commands
+from automation.actions.databases import Databases
+from automation.actions.inference import Models
 from automation.actions.web import Web
 from automation.breakers import Breakers
 from automation.events import Cause, SemanticEvent
@@ -18,6 +22,9 @@ from automation.workspace import Workspace
 if TYPE_CHECKING:
     from automation.actions.executor import Executor
     from automation.actions.form import Action
+
+
+_THREADS: Final = 16
 
 
 class Workflows(Protocol):
@@ -48,6 +55,9 @@ class Equipment:
     commands: Commands
     secrets: Secrets = field(default_factory=Secrets)
     breakers: Breakers = field(default_factory=Breakers)
+    databases: Databases = field(default_factory=Databases)
+    models: Models = field(default_factory=Models)
+    threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +123,18 @@ class ActionContext:
     def breakers(self) -> Breakers:
         """Which destinations are not to be bothered now."""
         return self.equipment.breakers
+
+    @property
+    def databases(self) -> Databases:
+        """Where SQLite files may be."""
+        return self.equipment.databases
+
+    @property
+    def models(self) -> Models:
+        """Trained models."""
+        return self.equipment.models
+
+    @property
+    def threads(self) -> trio.CapacityLimiter:
+        """Threads for what may be slow, so that it never takes those of the filesystem."""
+        return self.equipment.threads

@@ -24,9 +24,11 @@ from automation.actions.list import List
 from automation.actions.log import Log
 from automation.actions.lua import Lua
 from automation.actions.mkdir import Mkdir
+from automation.actions.ml_inference import MlInference
 from automation.actions.move import Move
 from automation.actions.read import Read
 from automation.actions.script import SCRIPTS, Script
+from automation.actions.send_notification import SendNotification
 from automation.actions.set_mode import SetMode
 from automation.actions.set_owner import SetOwner
 from automation.actions.set_xattr import SetXattr
@@ -34,6 +36,7 @@ from automation.actions.snapshot import Snapshot
 from automation.actions.stat import Stat
 from automation.actions.trigger_workflow import ExecuteRule, TriggerWorkflow
 from automation.actions.undo import Undo
+from automation.actions.update_database import UpdateDatabase
 from automation.actions.update_state import UpdateState
 from automation.actions.write import Write
 from automation.scripts.api import POSITIONAL, Effects
@@ -59,6 +62,9 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "checksum": Checksum,
         "command": Command,
         "http": Http,
+        "send_notification": SendNotification,
+        "update_database": UpdateDatabase,
+        "ml_inference": MlInference,
         "emit_event": EmitEvent,
         "update_state": UpdateState,
         "log": Log,
@@ -70,13 +76,18 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
 )
 """Every action by its name in a definition."""
 
-ALIASES: Final[Mapping[str, str]] = MappingProxyType({"call_api": "http", "execute_script": "script"})
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {"call_api": "http", "execute_script": "script", "notify": "send_notification"}
+)
 """The seed's names for some of them."""
 
 LITERAL: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {name: frozenset(("script", "script_content")) for name in SCRIPTS}
+    {
+        **{name: frozenset(("script", "script_content")) for name in SCRIPTS},
+        "update_database": frozenset(("sql",)),
+    }
 )
-"""Fields that are never templates: `{{` is the languages' own syntax."""
+"""Fields that are never templates: `{{` is the languages' own syntax, and in SQL a template would be an injection."""
 
 EFFECTS: Final[Effects] = MappingProxyType(
     {name: POSITIONAL.get(name, ()) for name in ACTIONS if name not in (*SCRIPTS, "log")}

@@ -25,6 +25,7 @@ POSITIONAL: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "set_xattr": ("path", "name", "value"),
         "checksum": ("path", "algorithm"),
         "http": ("url",),
+        "ml_inference": ("model", "input"),
         "emit_event": ("event", "data"),
         "update_state": ("path", "value"),
     }

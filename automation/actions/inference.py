@@ -1,0 +1,168 @@
+"""ONNX models in worker processes: one process a model, warm between calls, killed when it takes too long."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import trio
+
+from automation.breakers import Harmless
+from automation.errors import TimedOut, WorldError
+from automation.scripts import frames
+
+LARGEST: Final = 512 << 20  # bytes of a model
+MOST: Final = 1_000_000  # elements of an input or output
+_WARM: Final = 4  # processes; of more models, the one that was not used for longest loses its own
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
+_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class _Worker:
+    """A process with its model."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process: Final = process
+        self.turn: Final = trio.Lock()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin: Final = process.stdin
+        self._stdout: Final = process.stdout
+
+    async def ask(self, message: frames.Message) -> frames.Message:
+        try:
+            data = frames.encode(message)
+        except ValueError as error:
+            raise Harmless(WorldError(f"the input is {error}")) from None
+        with suppress(trio.BrokenResourceError):  # it ended; reading says how
+            await self._stdin.send_all(data)
+        header = await self._exactly(frames.HEADER.size)
+        return frames.decode(await self._exactly(frames.length(header)))
+
+    async def _exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            chunk = await self._stdout.receive_some(count - len(data))
+            if not chunk:
+                raise WorldError("the model's process ended; perhaps it ran out of memory")
+            data += chunk
+        return bytes(data)
+
+    async def kill(self) -> None:
+        with trio.CancelScope(shield=True):
+            self.process.kill()
+            await self.process.wait()
+            await self._stdin.aclose()
+            await self._stdout.aclose()
+
+
+class Models:
+    """The models of a directory, `NAME.onnx`. A file that changed is loaded anew. Call from the trio thread."""
+
+    def __init__(self, directory: str | None = None) -> None:
+        self.directory: Final = directory
+        self._workers: Final[OrderedDict[tuple[Any, ...], _Worker]] = OrderedDict()
+        self._starting: Final = trio.Lock()
+
+    @property
+    def warm(self) -> list[int]:
+        """The process ids of the workers."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    def file(self, name: str) -> str:
+        """The file of a model; WorldError when there is none, or it is too large."""
+        if self.directory is None:
+            raise WorldError("there is no directory of models: name one as `models` in the configuration")
+        if not _NAME.match(name):
+            raise WorldError(f"{name!r} is no name of a model: write letters, digits, '.', '_' and '-'")
+        path = os.path.join(self.directory, name if name.endswith(".onnx") else f"{name}.onnx")
+        if not os.path.isfile(path):
+            raise WorldError(f"there is no model '{name}' in {self.directory}")
+        if os.path.getsize(path) > LARGEST:
+            raise WorldError(f"the model '{name}' is larger than {LARGEST >> 20} MiB")
+        return path
+
+    async def infer(
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        *,
+        sha256: str = "",
+        memory: int = 4 << 30,
+        timeout: float = 30.0,  # noqa: ASYNC109 - it costs the worker too
+    ) -> dict[str, Any]:
+        """The outputs by their names, as nested lists. TimedOut, a crash or a cancelled call cost that worker only."""
+        path = self.file(name)
+        with trio.move_on_after(timeout):
+            async with self._worker(path, sha256, memory) as worker:
+                answer = await worker.ask({"inputs": inputs})
+            if "error" in answer:
+                raise Harmless(WorldError(f"the model '{name}' failed: {answer['error']}"))
+            return dict(answer["outputs"])
+        raise TimedOut(f"the model '{name}' took longer than {timeout:g} s")
+
+    async def aclose(self) -> None:
+        """Kill all workers."""
+        while self._workers:
+            await self._workers.popitem()[1].kill()
+
+    @asynccontextmanager
+    async def _worker(self, path: str, sha256: str, memory: int) -> AsyncIterator[_Worker]:
+        """A loaded worker in its turn; whoever leaves it in the middle of an exchange has it killed."""
+        info = os.stat(path)
+        key = (path, info.st_ino, info.st_mtime_ns, info.st_size, sha256, memory)
+        async with self._starting:
+            worker = self._workers.get(key)
+            if worker is None:
+                worker = await self._start(path, sha256, memory)
+                self._workers[key] = worker
+                await self._make_room()
+            self._workers.move_to_end(key)
+        async with worker.turn:
+            try:
+                yield worker
+            except Harmless:
+                raise
+            except BaseException:
+                if self._workers.get(key) is worker:
+                    del self._workers[key]
+                await worker.kill()
+                raise
+
+    async def _start(self, path: str, sha256: str, memory: int) -> _Worker:
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-s", "-m", "automation.actions.inference_worker"]
+        with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
+            process = await trio.lowlevel.open_process(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+            )
+        worker = _Worker(process)
+        settings = {"path": path, "sha256": sha256, "memory": memory, "most": MOST, "largest": LARGEST}
+        loaded = False
+        try:
+            answer = await worker.ask(settings)
+            loaded = "error" not in answer
+        finally:
+            if not loaded:
+                await worker.kill()
+        if not loaded:
+            raise Harmless(WorldError(answer["error"]))
+        return worker
+
+    async def _make_room(self) -> None:
+        idle = [key for key, worker in self._workers.items() if not worker.turn.locked()]
+        for key in idle[: max(0, len(self._workers) - _WARM)]:
+            if key != next(reversed(self._workers)):
+                await self._workers.pop(key).kill()
