@@ -43,6 +43,8 @@ EVERY = [
     {"type": "send_notification", "message": "x", "desktop": True},
     {"type": "update_database", "sqlite": "{top}/../x.db", "sql": "CREATE TABLE t (a)", "create": True},
     {"type": "ml_inference", "model": "m", "input": {"x": [1]}},
+    {"type": "trigger_workflow", "workflow": "w"},
+    {"type": "execute_rule", "rule": "r"},
     {"type": "emit_event", "event": "user.x"},
     {"type": "update_state", "path": "k", "value": 2},
     {"type": "log", "message": "hello"},
@@ -55,7 +57,7 @@ EVERY = [
 ]
 
 
-OUTSIDE = ("send_notification", "update_database", "ml_inference")
+OUTSIDE = ("trigger_workflow", "execute_rule", "send_notification", "update_database", "ml_inference")
 
 
 def snapshot(top: Path) -> list[tuple[Any, ...]]:
