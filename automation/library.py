@@ -277,7 +277,7 @@ class Library:
             elif len(text) > LARGE:
                 workflow, errors = await trio.to_thread.run_sync(_examined, file, text)
             else:
-                workflow, errors = _examined(file, text)
+                workflow, errors = examined(file, text)
         except DefinitionError as error:
             return None, error
         except Exception as error:
@@ -441,7 +441,7 @@ def is_definition(name: str) -> bool:
     return name.endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(EXPECTATIONS)
 
 
-def _examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
+def examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionError]]:
     """A file by what it holds: a machine, a book of rules, patterns alone, or a workflow."""
     if file.endswith(".scxml"):
         return machines.examine(file, text)
@@ -541,7 +541,7 @@ async def _check_file(file: str, declare: Declare) -> tuple[Definition | None, l
     try:
         text = await trio.Path(file).read_text(encoding="utf-8")
         if not file.endswith(DECLARING):
-            return _examined(file, text)
+            return examined(file, text)
         return examine_source(Source(file, await declare(file, text), {}))
     except DefinitionError as error:
         return None, [error]

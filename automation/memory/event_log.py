@@ -109,9 +109,12 @@ def read_segments(directory_fd: int) -> list[Segment]:
     for name in sorted(os.listdir(directory_fd)):
         if not (name.startswith(_PREFIX) and name.endswith(".log") and name[len(_PREFIX) : -4].isdecimal()):
             continue
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory_fd)
-        with open(fd, "rb") as file:
-            data = file.read()
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory_fd)
+            with open(fd, "rb") as file:
+                data = file.read()
+        except OSError:
+            data = b"\0"  # as damaged as can be
         found.append(_segment(int(name[len(_PREFIX) : -4]), data))
     for one, following in itertools.pairwise(found):
         if one.first < 0:  # its beginning is lost: nothing in it can be placed

@@ -77,6 +77,7 @@ class Memory:
         self._number = 0 if kept is None else max(numbers(self._fd), default=0)
         self._wanted = trio.Event()
         self._announced = True
+        self._recovered = False
         self._at = 0.0  # when the last snapshot was complete, and how long it took
         self._took = 0.0
         self._frames = 0
@@ -183,6 +184,7 @@ class Memory:
             self._announce("; ".join(earlier.problems))
         drop(self._fd, newer_than=earlier.snapshot.number if earlier.snapshot is not None else 0)
         self._earlier = Earlier(self.epoch)
+        self._recovered = True
         if self._logged:
             await self._renew()
         else:  # what is only true after a clean stop must not be found after a kill
@@ -254,9 +256,10 @@ class Memory:
             self._announce(f"the event log is off: {recorder.error}")
 
     async def close(self) -> None:
-        """The end, when nothing reacts any more: a last snapshot."""
+        """The end, when nothing reacts any more: a last snapshot, unless what there was has never been taken over."""
         if self.kept:
-            await self._snapshot(clean=True)
+            if self._recovered:
+                await self._snapshot(clean=True)
             self._bus.recorder = self.recorder.log = None
             self._log.close()
             os.close(self._fd)

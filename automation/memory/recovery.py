@@ -55,7 +55,10 @@ def read_earlier(directory_fd: int) -> Earlier:
     earlier = Earlier(time.time_ns())
     found = numbers(directory_fd)
     for number in reversed(found):
-        earlier.snapshot = read_snapshot(directory_fd, number)
+        try:
+            earlier.snapshot = read_snapshot(directory_fd, number)
+        except OSError as error:
+            earlier.problems.append(f"snapshot {number} of detection's state cannot be read: {error.strerror}")
         if earlier.snapshot is not None:
             break
         older = "the one before it is used" if number != found[0] else "there is no other one"

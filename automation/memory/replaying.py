@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -13,12 +14,16 @@ from automation.memory.recovery import Earlier
 from automation.state import State
 
 
+log: Final = logging.getLogger(__name__)
+
+
 class Replaying:
     """Repeats what lies after the parts of the snapshot. What detectors say meanwhile is for nobody: what came of it
     then is in the log too.
     """
 
     def __init__(self, earlier: Earlier, desks: Mapping[str, Desk], state: State | None) -> None:
+        self.failures = 0
         self._earlier: Final = earlier
         self._desks: Final = desks
         self._state: Final = state
@@ -33,13 +38,20 @@ class Replaying:
         state_position = self._earlier.part("state", "tree").position
         for number, records in self._earlier.frames():
             for kind, *fields in records:
-                if kind == "e":
-                    self._queue(*fields)
-                elif kind == "s" and fields[0] in self._desks:
-                    self._step(number, *fields)
-                elif kind == "t" and number >= state_position and self._state is not None:
-                    self._state.repeat(*fields)
+                try:
+                    self._record(number, state_position, kind, fields)
+                except Exception as error:  # of an older VexFS perhaps
+                    self.failures += 1
+                    log.warning("a record of the event log cannot be repeated: %r", error)
         return {name: list(events) for name, events in self._waiting.items()}
+
+    def _record(self, number: int, state_position: int, kind: str, fields: list[Any]) -> None:
+        if kind == "e":
+            self._queue(*fields)
+        elif kind == "s" and fields[0] in self._desks:
+            self._step(number, *fields)
+        elif kind == "t" and number >= state_position and self._state is not None:
+            self._state.repeat(*fields)
 
     def _queue(self, queues: int, row: Any) -> None:
         event = read_row(row)
