@@ -125,6 +125,10 @@ class Launcher:
         """The runs that go on, by identity."""
         return self._runner.active
 
+    def has_run(self, firing: Firing) -> bool:
+        """Whether the run of a firing is known already, as one that goes on or has ended."""
+        return self._runner.knows(firing)
+
     def waiting(self, name: str = "") -> int:
         """How many firings of a workflow wait, without a name those of all."""
         if name:

@@ -275,7 +275,7 @@ class Library:
             if file.endswith(DECLARING):
                 workflow, errors = examine_source(Source(file, await self._declare(file, text), {}))
             elif len(text) > LARGE:
-                workflow, errors = await trio.to_thread.run_sync(_examined, file, text)
+                workflow, errors = await trio.to_thread.run_sync(examined, file, text)
             else:
                 workflow, errors = examined(file, text)
         except DefinitionError as error:

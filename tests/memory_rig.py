@@ -35,7 +35,10 @@ class Runner:
     def __init__(self, ran, epoch):
         self.active, self.ran, self.epoch = {}, ran, epoch
         self.on_finished = lambda run: None
-        self.known = set()
+        self.calls, self.gate = SimpleNamespace(), None
+
+    def knows(self, firing):
+        return False
 
     def start(self, plan, firing):
         numbers = tuple(event.attrs.get("n") for event in firing.events)

@@ -1,7 +1,6 @@
 """Wherever detection is interrupted, what it finds is what it would have found."""
 
 import itertools
-import shutil
 import tempfile
 from pathlib import Path
 

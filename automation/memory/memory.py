@@ -215,11 +215,14 @@ class Memory:
             log.warning("a firing of the last mount cannot be read: %r", error)
             self._forget(run)
             return
+        if launcher is not None and launcher.has_run(firing):
+            self._forget(run)
+            return
         if launcher is None or not (launcher.knows(firing.workflow) or self.install_rule(firing.workflow)):
             log.warning("%s is gone: what fired it in the last mount starts nothing", firing.workflow)
             self._forget(run)
             return
-        launcher.admit(firing)
+        launcher.admit(firing, firing.event.ts / 1e9)
 
     # Serving
 

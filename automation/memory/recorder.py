@@ -11,7 +11,7 @@
 | `q` | number | events were numbered up to this |
 
 What a desk does in one step is one frame: after a kill, either all of it has happened, or its events are still to come.
-A step that nothing came of is written with the next frame, or within a second: to take its events again does no harm.
+A step without events that nothing came of is written with the next frame, or within a second.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Recorder:
             assert self._held is not None
             self._notes = []
             self._held.append(("s", desk, last, now, wall, self._notes))
+            self._urgent = bool(events)
             yield
 
     def note(self, value: Any, *, urgent: bool = False) -> None:

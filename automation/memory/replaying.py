@@ -13,7 +13,6 @@ from automation.memory.desk import Desk, Step
 from automation.memory.recovery import Earlier
 from automation.state import State
 
-
 log: Final = logging.getLogger(__name__)
 
 

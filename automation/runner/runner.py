@@ -142,6 +142,11 @@ class Runner:
         """
         return self._begin(plan, firing, firing.run_id(self._started_ns), None, by_hand)
 
+    def knows(self, firing: Firing) -> bool:
+        """Whether a firing has had its run, in this mount or an earlier one."""
+        run_id = firing.run_id(self._started_ns)
+        return run_id in self._runs or run_id in self.ledger.known
+
     def start_child(self, plan: Plan, firing: Firing, run_id: str, parent: tuple[str, str] | None) -> Run | None:
         """Begin the run that a step of another run asks for, or find it."""
         return self._begin(plan, firing, run_id, parent, False)
