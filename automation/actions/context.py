@@ -120,6 +120,11 @@ class ActionContext:
         return self.equipment.secrets
 
     @property
+    def references(self) -> Mapping[str, str]:
+        """What stands for each secret in the hands of a script."""
+        return self.equipment.secrets.references()
+
+    @property
     def breakers(self) -> Breakers:
         """Which destinations are not to be bothered now."""
         return self.equipment.breakers

@@ -69,6 +69,11 @@ class Scripting(Protocol):
         """On whose behalf."""
         ...
 
+    @property
+    def references(self) -> Mapping[str, str]:
+        """What stands for each secret."""
+        ...
+
     async def effect(self, action: Action) -> Any:
         """What another action results in."""
         ...
@@ -83,6 +88,7 @@ class Foresight:
         self.variables: Final = context.variables
         self.cause: Final = context.cause
         self.key: Final = context.key
+        self.references: Final[Mapping[str, str]] = context.references
         self._context: Final = context
         self._executor: Final = executor
 

@@ -50,7 +50,7 @@ class Script(BaseModel):
         language = self.language or of_file(str(self.file))
         pool = context.scripts
         text = self.script if self.script is not None else await pool.text(str(self.file))
-        arguments = {**context.variables, "parameters": self.parameters}
+        arguments = {**context.variables, "parameters": self.parameters, "secrets": dict(context.references)}
         if language == "sql":
             arguments = {"parameters": self.parameters, "tables": await pool.tables()}
         return await pool.run(

@@ -259,10 +259,11 @@ class Walk:
             progress=lambda done, total: setattr(record, "progress", (done, total)),
             workflows=self.means.calls.of(self, place, record.attempts),
         )
-        result = await executor.perform(action, context)
-        if context.undo:
-            self.undo[place] = context.undo
-        return result
+        try:
+            return await executor.perform(action, context)
+        finally:
+            if context.undo:  # also what an attempt had done before it failed
+                self.undo[place] = [*self.undo.get(place, ()), *context.undo]
 
     def mailbox(self, place: str) -> Mailbox:
         """The mailbox of a wait; without a place that of the whole run."""
@@ -356,4 +357,6 @@ class Walk:
         """An event about this run."""
         event = self.run.firing.event
         about = {"workflow": self.run.workflow, "run": self.run.id, **attrs}
+        if self.plan.dry_run or self.means.executor.dry:
+            about["dry_run"] = True
         self.means.publish(SemanticEvent(type_name, event.dest or event.path, cause=self.run.cause, attrs=about))
