@@ -53,6 +53,7 @@ from automation.rules.desk import RuleDesk
 from automation.runner import FINISHED, Plan, Runner
 from automation.scripts.declaration import declare
 from automation.scripts.files import ScriptFiles
+from automation.scripts.instances import Scale
 from automation.scripts.pool import ScriptPool
 from automation.secrets import Secrets
 from automation.state import State
@@ -65,6 +66,8 @@ from automation.workspace import Workspace
 
 TRASH_PACE: Final = 3600.0  # seconds between two looks for what is too old in the trash
 log: Final = logging.getLogger(__name__)
+
+NEVER: Final = 1 << 62  # failures
 
 
 class Service:
@@ -101,9 +104,10 @@ class Service:
         self.memory: Final = Memory(bus, kept, logged=event_log, wall=wall)
         records = self.memory.records
         self.state: Final = State(bus)
+        self.usage: Final = Usage(automation, lambda: bus.published)
         self.inbox: Final = Inbox(bus)
         self.endpoint: Final = Endpoint(listen[0], self.inbox, listen[1]) if listen is not None else None
-        self.scripts: Final = ScriptPool(EFFECTS)
+        self.scripts: Final = ScriptPool(EFFECTS, scale=_scale(automation), most=max(16, 2 * automation.max_instances))
         self.heartbeat: Final = Heartbeat()
         self.quit_requested: Final = trio.Event()
         self._own_fd = (
@@ -121,7 +125,11 @@ class Service:
             else Journal(bus, kept, self.secrets.redactor.text, keeping, audits=automation.enable_compliance_audit)
         )
         self.breakers: Final = Breakers(
-            bus.publish, Thresholds(permissions.breaker_failures, permissions.breaker_cooldown)
+            bus.publish,
+            Thresholds(
+                permissions.breaker_failures if automation.enable_fault_tolerance else NEVER,
+                permissions.breaker_cooldown,
+            ),
         )
         self.equipment: Final = Equipment(
             workspace,
@@ -143,7 +151,8 @@ class Service:
             started_ns=self.memory.epoch,
             history=history,
             clock=time.time_ns if wall is time.time else lambda: round(wall() * 1e9),
-            depth_limit=automation.max_chain_depth,
+            automation=automation,
+            begun=self.usage.note_begun,
         )
         self.dispatcher: Final = Dispatcher(
             bus,
@@ -170,7 +179,6 @@ class Service:
         self.library.on_change = self._changed
         self.policy: Final = Policy(automation, self._definitions)
         self.library.objection = self.policy.against
-        self.usage: Final = Usage(automation, lambda: bus.published)
         self.guards: Final = Guards(bus, self.state.view, wall=wall)
         self.rules: Final = RuleDesk(
             bus,
@@ -295,7 +303,7 @@ class Service:
             waiting=self.dispatcher.launcher.waiting,
             lag=lambda: self.heartbeat.p99,
             runs=lambda: self.runner.counts,
-            usage=self.usage.sample,
+            usage=lambda: {**self.usage.sample(), "scripts": self.scripts.instances.busy},
             root_fd=self.workspace.root_fd,
         )
 
@@ -425,6 +433,12 @@ class Service:
         entry = self.library.entry(name)
         runs = {status: count for (workflow, status), count in self.runner.counts.items() if workflow == name}
         return {**entry.as_dict(), **self.dispatcher.status(name), "runs": runs}
+
+
+def _scale(automation: Automation) -> Scale:
+    least = automation.min_instances
+    most = automation.max_instances if automation.enable_horizontal_scaling else least
+    return Scale(least, most, automation.auto_scaling_threshold)
 
 
 async def _pause(service: Service, rest: str) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from automation.runner.record import Run
 from automation.targets import Automation
 
 WINDOW: Final = 60  # samples of a second each
@@ -49,6 +50,12 @@ class Usage:
             "resident": self.memory_mb / self.targets.max_memory_usage_mb,
             "processor": self.cpu_percent / self.targets.max_cpu_usage_percent,
         }
+
+    def note_begun(self, run: Run) -> None:
+        """A run is about to perform its first action."""
+        firing = run.firing
+        if not firing.waited and firing.kind != "manual" and firing.event.seq:
+            self.latencies.append((time.time_ns() - firing.event.ts) / 1e9)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, the seed's ReactiveAutomationMetrics among them."""

@@ -5,9 +5,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import trio
 
 from automation import configuration
 from automation.errors import CallerError, DefinitionError
+from automation.scripts.instances import Instances, Scale
 from automation.targets import Automation
 from automation.usage import Usage
 from tests.automation_rig import rig
@@ -98,3 +100,73 @@ def test_usage_is_a_share_of_what_is_allowed():
     assert usage.events_per_second == usage.most_per_second == 250
     assert shares["resident"] == pytest.approx(usage.memory_mb / 64) and usage.memory_mb > 10
     assert shares["processor"] >= 0
+
+
+FAILS = """
+triggers: {types: user.go}
+steps:
+- mkdir: {path: made}
+  compensate: {type: delete, path: made}
+- move: {source: absent, target: x}
+  retry: {attempts: 3, backoff: 1ms}
+"""
+
+
+@pytest.mark.parametrize(
+    ("on", "attempts", "status", "left"), [(True, 3, "compensated", []), (False, 1, "failed", ["made"])]
+)
+async def test_tolerance_and_compensation_can_be_switched_off(tmp_path, autojump_clock, on, attempts, status, left):
+    """Without, a step is tried once and what was done stays."""
+    switches = Automation(enable_fault_tolerance=on, enable_rollback_compensation=on)
+    async with rig(tmp_path, switches, w=FAILS) as one:
+        one.publish("user.go")
+        (run,) = await one.settled()
+        assert run.status == status and run.steps[1].attempts == attempts
+        assert [path.name for path in one.root.iterdir() if not path.name.startswith(".")] == left
+
+
+async def test_time_limits_are_for_those_that_name_none(tmp_path):
+    """`automation_timeout` of a step, `workflow_timeout` of a run; an own one stands."""
+    sleep = "{command: {argv: [sleep, '5']}}"
+    own = "{command: {argv: [sleep, '0.2']}, timeout: 10s}"
+    workflows = {"a": f"triggers: []\nsteps: [{sleep}]", "b": f"triggers: []\nsteps: [{own}]"}
+    async with rig(tmp_path, Automation(automation_timeout=0.05), **workflows) as one:
+        for name in workflows:
+            await one.service.command(f"run {name}", 0)
+        first, second = await one.settled()
+        assert first.status == "failed" and "took longer than 0.05 s" in first.error
+        assert second.status == "succeeded"
+    async with rig(tmp_path, Automation(workflow_timeout=0.05), **workflows) as one:
+        await one.service.command("run b", 0)
+        (run,) = await one.settled()
+        assert run.status == "failed" and "the workflow took longer than 0.05 s" in run.error
+
+
+async def test_latency_is_measured_from_the_event_to_the_first_step(tmp_path, autojump_clock):
+    """Of runs that had nothing to wait for; a settling file does not count."""
+    waits = "triggers: {types: user.go, debounce: 1s}\nsteps: [{log: {message: x}}]"
+    async with rig(tmp_path, a=LOG, b=waits) as one:
+        one.publish("user.go")
+        await trio.sleep(2)
+        await one.settled()
+        assert len(one.runs) == 2 and len(one.service.usage.latencies) == 1
+        assert 0 <= one.service.usage.latency(0.99) < 5
+
+
+async def test_workers_come_and_go_with_the_load(autojump_clock):
+    """One more while more than the threshold are busy, one less after half a minute of quiet, within the bounds."""
+    instances = Instances(Scale(1, 3, 0.8))
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(compute, instances)
+        await trio.sleep(0.5)
+        assert instances.count == 3 and instances.busy == 1.0
+    for _ in range(5):
+        await trio.sleep(31)
+        await compute(instances)
+    assert instances.count == 1
+
+
+async def compute(instances):
+    async with instances:
+        await trio.sleep(1)

@@ -29,6 +29,7 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
         "memory": "share of the last ten seconds in which some task waited for memory, 0 to 1",
         "resident": "memory of this process as a share of max_memory_usage_mb, which is 1",
         "processor": "processor time of this process as a share of max_cpu_usage_percent, which is 1",
+        "scripts": "script workers at work or wanted, as a share of max_instances",
         "memory_stalled": "share of the last ten seconds in which all tasks waited for memory, 0 to 1",
     }
 )
@@ -44,7 +45,9 @@ class Threshold(Form):
     is how many samples in a row may contradict without ending a hold.
     """
 
-    measure: Literal["queues", "waiting", "lag", "errors", "disk", "memory", "memory_stalled", "resident", "processor"]
+    measure: Literal[
+        "queues", "waiting", "lag", "errors", "disk", "memory", "memory_stalled", "resident", "processor", "scripts"
+    ]
     state: Literal["Scaling", "HighLoad", "Degraded", "Emergency"]
     enter: float = Field(gt=0)
     leave: float = Field(default=-1.0, ge=0)
@@ -98,6 +101,7 @@ DEFAULTS: Final = (
     _threshold("memory", "HighLoad", 0.2, 0.1, 10, 2),
     _threshold("resident", "HighLoad", 1, 0.9, 5),
     _threshold("processor", "HighLoad", 1, 0.8, 30, 2),
+    _threshold("scripts", "Scaling", 0.8, 0.5, 2),
     _threshold("memory_stalled", "Degraded", 0.2, 0.1, 10, 2),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from automation.errors import TimedOut
-from automation.runner.plan import ActionBody, PlannedStep, SetBody
+from automation.runner.plan import ENDLESS, ActionBody, PlannedStep, SetBody
 from automation.runner.record import StepRecord
 from automation.runner.retry import Interrupted, class_of, delay_before, is_worth
 from automation.runner.scope import Scope
@@ -30,6 +30,7 @@ async def perform_action(walk: Walk, step: PlannedStep, place: str, scope: Scope
         raise walk.note_failure(step, place, Interrupted("it was under way when VexFS ended, and is done at most once"))
     if began is not None and began.kind == "timer":
         await _pause(walk, began.data["wake"], record)
+    most = step.retry.attempts if walk.means.automation.enable_fault_tolerance else 1
     while True:
         record.attempts += 1
         try:
@@ -38,7 +39,7 @@ async def perform_action(walk: Walk, step: PlannedStep, place: str, scope: Scope
         except CONTROL:
             raise
         except Exception as error:
-            if record.attempts >= step.retry.attempts or not is_worth(step.retry, class_of(error)):
+            if record.attempts >= most or not is_worth(step.retry, class_of(error)):
                 raise walk.note_failure(step, place, error, record.attempts) from error
             record.error = f"attempt {record.attempts}: {sentence(error)}"
             await _try_later(walk, step, place, record)
@@ -54,7 +55,13 @@ async def _attempt(walk: Walk, step: PlannedStep, place: str, scope: Scope, reco
     data = {"action": step.kind, "attempt": record.attempts, "key": f"{walk.run.id}:{place}"}
     walk.history.note("started", place, data)
     await walk.history.flush()
-    return await within(step.timeout, walk, step.body.template, place, scope, record)
+    if walk.fresh:
+        walk.fresh = False
+        walk.means.begun(walk.run)
+    seconds = step.timeout
+    if seconds is None and step.kind not in ENDLESS:
+        seconds = walk.means.automation.automation_timeout
+    return await within(seconds, walk, step.body.template, place, scope, record)
 
 
 async def within(

@@ -44,7 +44,7 @@ async def carry_out(walk: Walk, stop: Stop) -> None:
         run.status, run.error = "failed", "VexFS ended meanwhile, and it is not resumed"
     else:
         await _forward(walk, stop)
-    if run.status != "succeeded":
+    if run.status != "succeeded" and walk.means.automation.enable_rollback_compensation:
         await _backward(walk)
     end = {"status": run.status, "output": run.output, "error": run.error, "left": run.left}
     history.note("finished", "", {name: value for name, value in end.items() if value or name == "status"})
@@ -53,9 +53,10 @@ async def carry_out(walk: Walk, stop: Stop) -> None:
 
 async def _forward(walk: Walk, stop: Stop) -> None:
     run, plan = walk.run, walk.plan
-    if plan.timeout is not None:
+    timeout = plan.timeout if plan.timeout is not None else walk.means.automation.workflow_timeout
+    if timeout is not None:
         passed = (walk.means.clock() - run.created_ns) / 1e9
-        stop.scope.deadline = trio.current_time() + max(0.0, plan.timeout - passed)
+        stop.scope.deadline = trio.current_time() + max(0.0, timeout - passed)
     with stop.scope:
         try:
             await _steps(walk)
@@ -68,7 +69,7 @@ async def _forward(walk: Walk, stop: Stop) -> None:
             if run.error.startswith("internal error"):
                 log.exception("run %s of %s met a bug", run.id, run.workflow)
     if stop.scope.cancelled_caught:
-        run.error = stop.reason or f"the workflow took longer than {plan.timeout:g} s"
+        run.error = stop.reason or f"the workflow took longer than {timeout:g} s"
         run.status = "cancelled" if stop.reason else "failed"
         for record in run.steps:
             if record.status in ("running", "waiting"):

@@ -25,9 +25,8 @@ from automation.step_forms import (
 )
 from automation.templates import Template
 
-ACTION_SECONDS: Final = 300.0
 _ONCE: Final = Retry(attempts=1)
-_ENDLESS: Final = frozenset({"trigger_workflow", "execute_rule"})  # bounded by what they start
+ENDLESS: Final = frozenset({"trigger_workflow", "execute_rule"})  # bounded by what they start
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +282,6 @@ def _step(name: str, step: Step) -> PlannedStep:
     body = _body(name, step)
     handler = step.on_error
     kind = str(step.action.get("type", "")) if step.action is not None else step.kind or "state"
-    timeout = step.timeout
-    if timeout is None and step.action is not None and kind not in _ENDLESS:
-        timeout = ACTION_SECONDS
     return PlannedStep(
         name=name,
         segment=segment(name),
@@ -294,7 +290,7 @@ def _step(name: str, step: Step) -> PlannedStep:
         when=_expression(step.when),
         pre=_expression(step.pre),
         post=_expression(step.post),
-        timeout=timeout,
+        timeout=step.timeout,
         retry=step.retry,
         compensate=tuple(_undo(one) for one in step.compensate if one.action is not None),
         undoes_itself=any(one.auto for one in step.compensate),
@@ -335,7 +331,7 @@ def _decision(name: str, form: Decision) -> DecisionBody:
         subject = compile_expression(form.condition or form.switch or "")
         return DecisionBody(subject, tuple(branches.values()), otherwise)
     kind = str(form.model.get("type", ""))
-    model = PlannedStep(f"{name}_model", "model", kind, ActionBody(action_template(form.model)), timeout=ACTION_SECONDS)
+    model = PlannedStep(f"{name}_model", "model", kind, ActionBody(action_template(form.model)))
     label, sureness = compile_expression(form.label), compile_expression(form.sureness)
     return DecisionBody(label, tuple(branches.values()), otherwise, model, sureness, form.confidence)
 
@@ -383,4 +379,4 @@ def _move(form: Transition) -> PlannedMove:
 def _literal(number: int, action: Mapping[str, Any]) -> PlannedStep:
     kind = str(action.get("type", ""))
     body = ActionBody(Template(dict(action), tuple(action)))
-    return PlannedStep(f"{kind}{number}", f"{segment(kind)}{number}", kind, body, timeout=ACTION_SECONDS)
+    return PlannedStep(f"{kind}{number}", f"{segment(kind)}{number}", kind, body)

@@ -27,6 +27,7 @@ from automation.runner.plan import Plan
 from automation.runner.record import Run, StepRecord
 from automation.runner.subworkflow import Calls
 from automation.runner.walk import Means, Walk
+from automation.targets import DEFAULTS, Automation
 from automation.triggers.firing import Firing
 from automation.triggers.firing_records import firing_record, read_firing
 from automation.triggers.on_pattern import match_facts
@@ -41,7 +42,8 @@ class Runner:
     """Every run is a task of one nursery. Keeps the last `history` finished runs for reading.
 
     A firing starts exactly one run: the same identity again gives the run that is there. A cancelled or failed run is
-    compensated. What is recorded in the ledger outlives the mount if the ledger does; `clock` gives ns since the epoch.
+    compensated. What is recorded in the ledger outlives the mount if the ledger does; `clock` gives ns since the epoch;
+    `begun` is told of a run whose first action is about to be performed.
     """
 
     def __init__(
@@ -55,15 +57,18 @@ class Runner:
         dice: random.Random | None = None,
         ledger: Ledger | None = None,
         clock: Callable[[], int] = time.time_ns,
-        depth_limit: int = 8,
+        automation: Automation = DEFAULTS,
+        begun: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self.counts: Final[Counter[tuple[str, str]]] = Counter()  # (workflow, status) of finished runs
         self.active: Final[dict[str, Run]] = {}
         self.on_finished: Callable[[Run], None] = lambda run: None
         self.on_dropped: Callable[[Run], None] = lambda run: None
         self.on_resumed: Callable[[Run], None] = lambda run: None
-        self.calls: Final = Calls(self, depth_limit)
+        self.calls: Final = Calls(self, automation.max_chain_depth)
         self.ledger: Final[Ledger] = ledger or MemoryLedger(history)
+        self._automation: Final = automation
+        self._begun: Final = begun
         self._bus: Final = bus
         self._started_ns: Final = started_ns
         self._history: Final = history
@@ -114,6 +119,8 @@ class Runner:
             calls=self.calls,
             perform=perform,
             mailed=self._note_mail,
+            automation=self._automation,
+            begun=self._begun,
         )
 
     @property

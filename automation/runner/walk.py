@@ -27,6 +27,7 @@ from automation.runner.record import Run, StepRecord
 from automation.runner.retry import ConditionFailed, class_of
 from automation.runner.scope import SKIPPED, Frontier, Scope, StepFailed
 from automation.runner.sentences import sentence
+from automation.targets import Automation
 
 if TYPE_CHECKING:
     from automation.expressions import Expression
@@ -56,6 +57,8 @@ class Means:
     dice: random.Random
     calls: Calls
     mailed: Callable[[History], None]
+    automation: Automation
+    begun: Callable[[Run], None]  # the first action of a run is about to be performed
     perform: Callable[[Walk, PlannedStep, str, Scope, StepRecord], Awaitable[Any]]
 
 
@@ -73,7 +76,7 @@ class Completed:
 class Walk:
     """One run under way. `busy` counts its branches that are not waiting; when none is, others may have its room."""
 
-    __slots__ = ("busy", "completed", "history", "mailboxes", "means", "plan", "run", "ticket", "undo", "vars")
+    __slots__ = ("busy", "completed", "fresh", "history", "mailboxes", "means", "plan", "run", "ticket", "undo", "vars")
 
     def __init__(self, means: Means, plan: Plan, run: Run, history: History, ticket: Ticket | None) -> None:
         self.means: Final = means
@@ -82,6 +85,7 @@ class Walk:
         self.history: Final = history
         self.ticket: Final = ticket
         self.vars: dict[str, Any] = plan.vars
+        self.fresh = not history.resumed
         self.completed: list[Completed] = []
         self.undo: Final[dict[str, Any]] = {}
         self.mailboxes: Final[dict[str, Mailbox]] = {}

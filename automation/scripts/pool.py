@@ -15,6 +15,7 @@ import trio
 from automation.errors import TimedOut, VexError, WorldError
 from automation.scripts.api import Effects
 from automation.scripts.frames import Message
+from automation.scripts.instances import PLAIN, Instances, Scale
 from automation.scripts.process import Worker
 
 Perform = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -28,21 +29,20 @@ _LONGEST: Final = 10 * 365 * 86_400  # seconds
 class ScriptPool:
     """Runs scripts, one per worker at a time.
 
-    At most `size` scripts compute at once, further ones queue; a script that waits for an effect does not count, but
-    at most `most` are under way in all. `size` idle workers of each language are kept warm. Each script has a fresh
-    interpreter of at most `memory` bytes, and may ask for the `effects`. `text` gives the script of a file, `tables`
-    what SQL sees. Call from the trio thread; `aclose` when done.
+    As many scripts compute at once as `scale` says, further ones queue; a script that waits for an effect does not
+    count, but at most `most` are under way in all. As many idle workers of each language are kept warm. Each script
+    has a fresh interpreter of at most `memory` bytes, and may ask for the `effects`. `text` gives the script of a file,
+    `tables` what SQL sees. Call from the trio thread; `aclose` when done.
     """
 
     def __init__(
-        self, effects: Effects = MappingProxyType({}), *, size: int = 2, most: int = 16, memory: int = MEMORY
+        self, effects: Effects = MappingProxyType({}), *, scale: Scale = PLAIN, most: int = 16, memory: int = MEMORY
     ) -> None:
         self.text: Callable[[str], Awaitable[str]] = _no_files
         self.tables: Callable[[], Awaitable[dict[str, Any]]] = _no_tables
         self._effects: Final = effects
-        self._size: Final = size
         self._memory: Final = memory
-        self._computing: Final = trio.Semaphore(size)
+        self.instances: Final = Instances(scale)
         self._under_way: Final = trio.Semaphore(most)
         self._idle: Final[dict[str, list[Worker]]] = defaultdict(list)  # by language
         self._all: Final[set[Worker]] = set()
@@ -79,7 +79,7 @@ class ScriptPool:
         call: Message = {"op": "call", "source": source, "name": name, "entry": entry, "timeout": timeout}
         call |= {"arguments": dict(arguments), "effects": dict(self._effects)}
         async with self._under_way, self._worker(language) as worker:
-            return await _Conversation(worker, self._computing, perform, timeout).hold(call)
+            return await _Conversation(worker, self.instances, perform, timeout).hold(call)
 
     async def aclose(self) -> None:
         """Kill all workers; scripts under way fail."""
@@ -134,7 +134,7 @@ class ScriptPool:
 
     async def _hand_back(self, worker: Worker) -> None:
         idle = self._idle[worker.language]
-        if worker in self._all and len(idle) < self._size:
+        if worker in self._all and len(idle) < self.instances.count:
             idle.append(worker)
         else:
             await self._discard(worker)
@@ -162,7 +162,7 @@ class _Failed(Exception):  # noqa: N818 - not an error of ours: it carries one p
 class _Conversation:
     """One call of one script."""
 
-    def __init__(self, worker: Worker, computing: trio.Semaphore, perform: Perform, timeout: float) -> None:
+    def __init__(self, worker: Worker, computing: Instances, perform: Perform, timeout: float) -> None:
         self._worker: Final = worker
         self._computing: Final = computing
         self._perform: Final = perform

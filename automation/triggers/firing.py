@@ -19,7 +19,8 @@ class Firing:
 
     `events` holds at most `MOST_EVENTS`; `count` is how many there were. `depth` is the longest chain of automations
     behind them, 0 when people and programs did it all. `actions`, rendered, stand in for the workflow's steps.
-    `match` is what a pattern found; then its identity is that of the firing.
+    `match` is what a pattern found; then its identity is that of the firing. `waited` says that the trigger held it
+    back for a while on purpose.
     """
 
     workflow: str
@@ -31,6 +32,7 @@ class Firing:
     input: Mapping[str, Any] = field(default_factory=dict)
     actions: tuple[Mapping[str, Any], ...] = ()
     match: Match | None = None
+    waited: bool = False
 
     @property
     def event(self) -> SemanticEvent:

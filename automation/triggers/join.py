@@ -88,4 +88,5 @@ def _joined(firings: list[Firing], key: str) -> Firing:
         sum(firing.count for firing in firings),
         merged,
         match=next((firing.match for firing in reversed(firings) if firing.match is not None), None),
+        waited=True,
     )

@@ -69,6 +69,7 @@ class OnEvent:
         self.fired = 0
         self.suppressed: Final[Counter[str]] = Counter()
         self.notes: Final[deque[tuple[tuple[SemanticEvent, ...], str]]] = deque(maxlen=MOST_NOTES)
+        self._waits: Final = form.settle is not None or form.debounce is not None
         self._busy: Final = busy
         self._settling: Final[Pending[_Held]] = Pending()
         self._open: Final[dict[int, dict[str, _Held]]] = {}  # quiet, but somebody may still write
@@ -230,7 +231,7 @@ class OnEvent:
         self.notes.append(
             (held.events[-MOST_NOTED:], "fired" if held.count == 1 else f"{held.count} events fired at once")
         )
-        return [Firing(self.workflow, self.number, self.kind, key, held.events, held.count)]
+        return [Firing(self.workflow, self.number, self.kind, key, held.events, held.count, waited=self._waits)]
 
     def _cool(self, key: str, now: float, cooldown: float) -> None:
         if len(self._cool_until) >= MOST_COOLING:

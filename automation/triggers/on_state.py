@@ -150,7 +150,16 @@ class OnState:
         self._cool_until = now + (self.form.cooldown or 0.0)
         self.fired += 1
         self.notes.append(((event,), "fired"))
-        return [Firing(self.workflow, self.number, "state_change", self.form.state_path, (event,))]
+        return [
+            Firing(
+                self.workflow,
+                self.number,
+                "state_change",
+                self.form.state_path,
+                (event,),
+                waited=bool(self.form.held),
+            )
+        ]
 
     def _concerns(self, path: str) -> bool:
         own = self.form.state_path
