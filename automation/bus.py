@@ -163,6 +163,7 @@ class Bus:
         self.failed: Final[list[str]] = []
         self._subscriptions: Final[list[Subscription]] = []
         self._routes: Final[dict[str, tuple[Subscription, ...]]] = {}
+        self._on_reroute: Callable[[], None] | None = None
 
     def begin(self, seq: int) -> None:
         """Go on with the numbers after `seq`, before the first event."""
@@ -223,7 +224,7 @@ class Bus:
         """
         subscription = Subscription(self, name, tuple(types), accept, wants, hears, takes, capacity, overflow)
         self._subscriptions.append(subscription)
-        self._routes.clear()
+        self.reroute()
         return subscription
 
     def heard(self, type: str) -> bool:
@@ -239,15 +240,22 @@ class Bus:
                 return True
         return False
 
-    def skip(self, type: str) -> None:
-        """Accept an event that nobody hears: numbered and counted, but never made."""
+    def skip(self, type: str, count: int = 1) -> None:
+        """Accept events that nobody hears: numbered and counted, but never made."""
         if not self.muted:
-            self.seq += 1
-            self.counts[type] += 1
+            self.seq += count
+            self.counts[type] += count
 
     def reroute(self) -> None:
-        """A subscription's `hears` answers otherwise now."""
+        """Who hears what has changed: a subscription came or went, or its `hears` answers otherwise now."""
         self._routes.clear()
+        if self._on_reroute is not None:
+            self._on_reroute()
+
+    def on_reroute(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now, and whenever who hears what has changed."""
+        self._on_reroute = callback
+        callback()
 
     def wanted(self, type: str, path: str) -> bool:
         """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost."""
@@ -260,7 +268,7 @@ class Bus:
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription off the bus (`Subscription.close` is the public way)."""
         self._subscriptions.remove(subscription)
-        self._routes.clear()
+        self.reroute()
 
     def _route(self, type: str) -> tuple[Subscription, ...]:
         wanted = tuple(

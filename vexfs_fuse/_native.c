@@ -11,7 +11,7 @@
  * Everything runs in the one thread that holds the GIL and reads the session, so plain globals are enough. No private
  * structure of libfuse is touched; the kernel's own wire structures (linux/fuse.h) are.
  */
-#include "_native.h"
+#include "_serve.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -70,29 +70,9 @@ EXPORT uint64_t vex_offered;
 EXPORT uint64_t vex_agreed;
 EXPORT int vex_session_fd = -1;
 
-/* Directories by inode number, so that a lookup of a name that is not there (every creation begins with one) is answered
- * here. A direct-mapped cache: a later directory takes an earlier one's place, which then asks Python again. */
-#define DIRECTORIES 4096
-static struct {
-	uint64_t ino;
-	int fd;
-} directories[DIRECTORIES];
-EXPORT uint64_t vex_absent; /* how many lookups were answered so */
-EXPORT double vex_absent_timeout; /* seconds for which the kernel may believe it, 0 to ask each time */
-
-/* Releases and forgets: nobody waits for what they do, so they are answered at once and done by Python when no request
- * waits, or before the next event is published. Full, the next ones go to Python directly. */
-#define DEFERRED 1024
-EXPORT struct {
-	uint64_t id;    /* a file handle, or an inode number */
-	uint64_t count; /* lookups to forget; 0 for a release */
-} vex_deferred[DEFERRED];
-EXPORT int vex_deferred_count;
-
 /* Called with the file handle when a process that waits in `read` on a handle at or above `vex_interruptible` is
  * interrupted by a signal. */
 EXPORT void (*vex_interrupted)(uint64_t fh);
-EXPORT uint64_t vex_interruptible = UINT64_MAX;
 
 struct fuse_lowlevel_ops theirs;
 
@@ -111,36 +91,6 @@ static void our_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	if (vex_extra.readdir)
 		conn->want |= conn->capable & FUSE_CAP_READDIRPLUS_AUTO;
-}
-
-/* Remember (fd ≥ 0) or forget (fd < 0) the descriptor of a directory. */
-EXPORT void vex_directory(uint64_t ino, int fd)
-{
-	if (fd >= 0) {
-		directories[ino % DIRECTORIES].ino = ino;
-		directories[ino % DIRECTORIES].fd = fd;
-	} else if (directories[ino % DIRECTORIES].ino == ino) {
-		directories[ino % DIRECTORIES].ino = 0;
-	}
-}
-
-static void our_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	struct stat st;
-
-	if (directories[parent % DIRECTORIES].ino == parent &&
-	    fstatat(directories[parent % DIRECTORIES].fd, name, &st, AT_SYMLINK_NOFOLLOW) && errno == ENOENT &&
-	    !(parent == FUSE_ROOT_ID && strcmp(name, ".vexfs") == 0)) {
-		const struct fuse_entry_param absent = {.entry_timeout = vex_absent_timeout};
-
-		vex_absent++;
-		if (vex_absent_timeout > 0)
-			fuse_reply_entry(req, &absent);
-		else
-			fuse_reply_err(req, ENOENT);
-		return;
-	}
-	theirs.lookup(req, parent, name);
 }
 
 static void our_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -164,6 +114,7 @@ static void our_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, str
 	theirs.read(req, ino, size, off, fi);
 }
 
+static uint32_t last_opcode;
 static int kill_suid; /* of the WRITE request just read; libfuse does not pass it on */
 
 static void our_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
@@ -208,31 +159,6 @@ static void our_statfs(fuse_req_t req, fuse_ino_t ino)
 	theirs.statfs(req, ino);
 }
 
-static int defer(uint64_t id, uint64_t count)
-{
-	if (id >= vex_interruptible || vex_deferred_count == DEFERRED)
-		return 0;
-	vex_deferred[vex_deferred_count].id = id;
-	vex_deferred[vex_deferred_count++].count = count;
-	return 1;
-}
-
-static void our_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	if (defer(fi->fh, 0))
-		fuse_reply_err(req, 0);
-	else
-		theirs.release(req, ino, fi);
-}
-
-static void our_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
-{
-	if (defer(ino, count))
-		fuse_reply_none(req);
-	else
-		theirs.forget(req, ino, count);
-}
-
 static void our_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	note(req, ino, 0);
@@ -260,7 +186,6 @@ static struct fuse_lowlevel_ops extended(const struct fuse_lowlevel_ops *op, siz
 	memcpy(&theirs, op, op_size < sizeof(theirs) ? op_size : sizeof(theirs));
 	ours = theirs;
 	ours.init = our_init;
-	ours.lookup = our_lookup;
 	ours.setattr = our_setattr;
 	ours.read = our_read;
 	ours.write = our_write;
@@ -270,8 +195,6 @@ static struct fuse_lowlevel_ops extended(const struct fuse_lowlevel_ops *op, siz
 	ours.fsyncdir = our_fsyncdir;
 	ours.readdirplus = our_readdirplus;
 	ours.statfs = our_statfs;
-	ours.release = our_release;
-	ours.forget = our_forget;
 	ours.readdir = vex_extra.readdir ? our_readdir : NULL;
 	add_extra(&ours);
 	vex_active = 1;
@@ -300,14 +223,15 @@ EXPORT struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, c
 	return real(args, &ours, sizeof(ours), version, userdata);
 }
 
-static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
-{
-	ssize_t got = read(fd, buf, len);
-	struct fuse_in_header *in = buf;
-	(void)userdata;
+/* A request that was read before libfuse asked for it, since the library may answer it by itself. */
+static struct {
+	size_t size, length;
+	char *data;
+} waiting;
 
-	if (got < (ssize_t)sizeof(*in))
-		return got;
+static void look_at(struct fuse_in_header *in, size_t length)
+{
+	last_opcode = in->opcode;
 	translate(in);
 	if (in->opcode == FUSE_WRITE) {
 		const struct fuse_write_in *w = (const void *)(in + 1);
@@ -315,9 +239,32 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 	} else if (in->opcode == FUSE_INIT) {
 		const uint32_t *arg = (const void *)(in + 1); /* major, minor, max_readahead, flags, flags2 */
 		vex_offered = arg[3];
-		if (got >= (ssize_t)(sizeof(*in) + 20) && (vex_offered & VEX_INIT_EXT))
+		if (length >= sizeof(*in) + 20 && (vex_offered & VEX_INIT_EXT))
 			vex_offered |= (uint64_t)arg[4] << 32;
 	}
+}
+
+/* libfuse wants a request. EINTR sends it back to waiting: the one that was there is answered. */
+static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
+{
+	ssize_t got = (ssize_t)waiting.length;
+	(void)userdata;
+
+	waiting.size = len;
+	if (got) {
+		memcpy(buf, waiting.data, waiting.length);
+		waiting.length = 0;
+	} else {
+		got = read(fd, buf, len);
+		if (got < 0 && errno == EAGAIN)
+			errno = EINTR; /* whoever asked is gone */
+		if (got >= (ssize_t)sizeof(struct fuse_in_header) && vex_answer(buf)) {
+			errno = EINTR;
+			return -1;
+		}
+	}
+	if (got >= (ssize_t)sizeof(struct fuse_in_header))
+		look_at(buf, (size_t)got);
 	return got;
 }
 
@@ -389,12 +336,6 @@ EXPORT int fuse_reply_open(fuse_req_t req, const struct fuse_file_info *fi)
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
-static void split(double timeout, uint64_t *seconds, uint32_t *nanoseconds)
-{
-	*seconds = timeout <= 0 ? 0 : (uint64_t)timeout;
-	*nanoseconds = timeout <= 0 ? 0 : (uint32_t)((timeout - (double)*seconds) * 1e9);
-}
-
 EXPORT int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e, const struct fuse_file_info *fi)
 {
 	struct {
@@ -402,28 +343,12 @@ EXPORT int fuse_reply_create(fuse_req_t req, const struct fuse_entry_param *e, c
 		struct vex_open_out open;
 	} out = {.open = open_out(fi)};
 	struct fuse_entry_out *entry = &out.entry;
-	struct fuse_attr *attr = &entry->attr;
-	const struct stat *st = &e->attr;
 
 	entry->nodeid = e->ino;
 	entry->generation = e->generation;
-	split(e->entry_timeout, &entry->entry_valid, &entry->entry_valid_nsec);
-	split(e->attr_timeout, &entry->attr_valid, &entry->attr_valid_nsec);
-	attr->ino = st->st_ino;
-	attr->size = st->st_size;
-	attr->blocks = st->st_blocks;
-	attr->atime = st->st_atim.tv_sec;
-	attr->mtime = st->st_mtim.tv_sec;
-	attr->ctime = st->st_ctim.tv_sec;
-	attr->atimensec = st->st_atim.tv_nsec;
-	attr->mtimensec = st->st_mtim.tv_nsec;
-	attr->ctimensec = st->st_ctim.tv_nsec;
-	attr->mode = st->st_mode;
-	attr->nlink = st->st_nlink;
-	attr->uid = st->st_uid;
-	attr->gid = st->st_gid;
-	attr->rdev = st->st_rdev;
-	attr->blksize = st->st_blksize;
+	vex_split(e->entry_timeout, &entry->entry_valid, &entry->entry_valid_nsec);
+	vex_split(e->attr_timeout, &entry->attr_valid, &entry->attr_valid_nsec);
+	vex_fill(&entry->attr, e->attr.st_ino, &e->attr);
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
@@ -464,60 +389,6 @@ EXPORT int vex_backing_close(uint32_t id)
 	return ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0 ? -errno : 0;
 }
 
-/* All entries of a directory as struct fuse_dirent, one after the other, each with the position behind it as its offset:
- * `*out` is malloc'ed, for vex_free. Its length, or -errno. `hide` is left out. */
-EXPORT ssize_t vex_list(int fd, const char *hide, char **out)
-{
-	struct entry {
-		uint64_t ino;
-		int64_t off;
-		uint16_t length;
-		uint8_t type;
-		char name[];
-	};
-	size_t used = 0, room = 1 << 16;
-	char *list = malloc(room), raw[32768] __attribute__((aligned(8)));
-	ssize_t got = -1;
-
-	if (list && lseek(fd, 0, SEEK_SET) == 0)
-		while ((got = syscall(SYS_getdents64, fd, raw, sizeof(raw))) > 0)
-			for (ssize_t at = 0; at < got;) {
-				const struct entry *from = (const void *)(raw + at);
-				size_t length = strlen(from->name), size = FUSE_DIRENT_ALIGN(offsetof(struct fuse_dirent, name) + length);
-
-				at += from->length;
-				if (hide && strcmp(from->name, hide) == 0)
-					continue;
-				if (used + size > room) {
-					char *grown = realloc(list, room *= 2);
-					if (!grown) {
-						free(list);
-						return -ENOMEM;
-					}
-					list = grown;
-				}
-				struct fuse_dirent *to = (void *)(list + used);
-				memset(to, 0, size);
-				to->ino = from->ino;
-				to->off = (int64_t)(used += size);
-				to->namelen = (uint32_t)length;
-				to->type = from->type;
-				memcpy(to->name, from->name, length);
-			}
-	if (got < 0) {
-		int code = list ? errno : ENOMEM;
-		free(list);
-		return -code;
-	}
-	*out = list;
-	return (ssize_t)used;
-}
-
-EXPORT void vex_free(char *list)
-{
-	free(list);
-}
-
 static int64_t now(void)
 {
 	struct timespec t;
@@ -526,19 +397,40 @@ static int64_t now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Wait at most `nanoseconds` for the session to become readable, without sleeping: 1 if it is, 0 if not, 2 if not yet
- * and there is deferred work to do meanwhile. A sleep and the wake-up from it cost more than the wait of a caller that
- * does one call after another. */
-EXPORT int vex_wait(int fd, long nanoseconds)
+/* Read a request ahead of libfuse and answer it: 1, or 0 if it waits for libfuse. What is not read ahead: data that is
+ * written, which would be copied once more, and anything before libfuse has shown how much room a request needs. */
+static int serve(int fd)
+{
+	ssize_t got;
+
+	if (last_opcode == FUSE_WRITE || !waiting.size || !(waiting.data || (waiting.data = malloc(waiting.size))))
+		return 0;
+	got = read(fd, waiting.data, waiting.size);
+	if (got < (ssize_t)sizeof(struct fuse_in_header))
+		return 0;
+	if (vex_answer((const void *)waiting.data))
+		return 1;
+	waiting.length = (size_t)got;
+	return 0;
+}
+
+/* Answer requests until one is Python's (1), there is work put off and nothing else to do (2), or nothing has come for so
+ * many nanoseconds, or others want their turn (0). It does not sleep: a sleep and the wake-up from it cost more than the
+ * wait of a caller that does one call after another. */
+EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int64_t end = now() + nanoseconds;
+	int64_t start = now(), end = start + nanoseconds, at = start;
 
 	do {
-		if (poll(&p, 1, 0) > 0)
-			return 1;
-		if (vex_deferred_count)
+		if (poll(&p, 1, 0) > 0) {
+			if (!serve(fd))
+				return 1;
+			end = now() + nanoseconds;
+		} else if (vex_deferred_count || vex_fresh) {
 			return 2;
-	} while (now() < end);
+		}
+		at = now();
+	} while (at < end && at < start + turn);
 	return 0;
 }

@@ -28,12 +28,14 @@ CONTROL_NAME: Final = b".vexfs"
 class Timeouts:
     """For how many seconds the kernel may believe names and attributes; shortened when a watch fails.
 
-    `file` is for regular files, which others may be writing to without closing them.
+    `file` is for regular files, which others may be writing to without closing them. `listings` says whether it may
+    keep a listing until the directory changes.
     """
 
     entry: float = 1.0
     attr: float = 1.0
     file: float = 1.0
+    listings: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,8 +108,7 @@ class Backing:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         inode = self.inodes.find(status.st_dev, status.st_ino)
         if inode is not None and inode.fd >= 0 and inode is not self.inodes.root:
-            inode.add_name(parent, name)
-            inode.lookups += 1
+            self.inodes.meet(inode, parent, name)
             return inode, status
         path_fd, status = passthrough.open_path(fd, name)
         return self.inodes.enter(parent, name, path_fd, status), status

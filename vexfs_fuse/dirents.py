@@ -21,7 +21,7 @@ _HEAD: Final = struct.Struct("=QQII")  # ino, off, namelen, type
 def scan(fd: int, hide: bytes) -> bytes:
     """All entries of the directory `fd`, `.` and `..` among them, without `hide`. Raises OSError; may be slow."""
     if NATIVE is not None:
-        return NATIVE.list(fd, hide)
+        return NATIVE.listings.scan(fd, hide)
     os.lseek(fd, 0, os.SEEK_SET)
     with os.scandir(fd) as entries:
         found = [(os.fsencode(entry.name), entry.inode(), _kind(entry)) for entry in entries]

@@ -56,13 +56,9 @@ class Extra:
             if fh >= CONTROL_BASE:
                 answer(self._control(fh, start), 0)
                 return None
-            listing = self._backing.handles.listing(fh)
-            if start != 0 and listing.entries is not None:
-                answer(listing.entries)
-                return None
 
             async def later() -> None:
-                answer(await self._directories.entries(listing, start))
+                answer(await self._directories.entries(fh, start))
 
             return later
 

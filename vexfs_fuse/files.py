@@ -148,8 +148,9 @@ class Files:
         inode = file.inode
         status = os.fstat(file.fd)
         self._closed(file, status)
+        inode.data = (status.st_size, status.st_mtime_ns)
         if file.mappable:
-            inode.mappable -= 1
+            self._inodes.mapped(inode, -1)
         if file.changed:
             _expire(inode)
         if file.writable and self._handles.closed_writers is not None:
@@ -186,7 +187,7 @@ class Files:
         self._handles.files[fd] = file
         inode.opens += 1
         if file.mappable:
-            inode.mappable += 1
+            self._inodes.mapped(inode, 1)
             if not created:
                 _expire(inode)
         mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"

@@ -17,6 +17,7 @@ from typing import Final
 from vexfs_fuse import file_handles
 from vexfs_fuse.errors import ESTALE
 from vexfs_fuse.pace import close_last
+from vexfs_fuse.table import Table
 
 ROOT_INO: Final = 1
 _FOREIGN: Final = 1 << 61  # numbers from here on are ours, for objects whose own number is taken
@@ -113,11 +114,13 @@ class Inode:
 
 
 class Inodes:
-    """The table. `budget` bounds the descriptors held for inodes, open files not counted."""
+    """The table. `budget` bounds the descriptors held for inodes, open files not counted. The `mirror` is the
+    native library's table; what that has made is adopted before anybody could miss it.
+    """
 
-    def __init__(self, root_fd: int, budget: int, on_directory: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, root_fd: int, budget: int, mirror: Table | None = None) -> None:
         status = os.fstat(root_fd)
-        self._on_directory: Final = on_directory  # told of each directory's descriptor, -1 when it is closed
+        self._mirror: Final = mirror
         self.on_directory: Callable[[Inode], None] | None = None  # told of each directory that gets a descriptor
         self.on_filesystem: Callable[[Inode], None] | None = None  # told of the first inode of each further one
         self.budget: Final = max(budget, 16)
@@ -136,12 +139,17 @@ class Inodes:
         self._devices[status.st_dev] = 0
         self._by_ino[ROOT_INO] = self.root
         self._by_key[status.st_dev, status.st_ino] = self.root
-        self._tell(self.root)
+        if mirror is not None:
+            mirror.clear()
+            mirror.device(status.st_dev, 0)
+        self._reflect(self.root)
 
     def __len__(self) -> int:
+        self.adopt()
         return len(self._by_ino)
 
     def __iter__(self) -> Iterator[Inode]:
+        self.adopt()
         return iter(self._by_ino.values())
 
     @property
@@ -150,10 +158,13 @@ class Inodes:
         return self._descriptors
 
     def __getitem__(self, ino: int) -> Inode:
-        try:
-            return self._by_ino[ino]
-        except KeyError:
-            raise OSError(ESTALE, f"inode {ino} is not known") from None
+        inode = self._by_ino.get(ino)
+        if inode is None:
+            self.adopt()
+            inode = self._by_ino.get(ino)
+            if inode is None:
+                raise OSError(ESTALE, f"inode {ino} is not known")
+        return inode
 
     def knows(self, inode: Inode) -> bool:
         """Whether the kernel knows this inode still."""
@@ -161,7 +172,21 @@ class Inodes:
 
     def find(self, dev: int, backing_ino: int) -> Inode | None:
         """The inode of a backing object, if the kernel knows it."""
-        return self._by_key.get((dev, backing_ino))
+        inode = self._by_key.get((dev, backing_ino))
+        if inode is None and self._mirror is not None and self._mirror.fresh:
+            self.adopt()
+            inode = self._by_key.get((dev, backing_ino))
+        return inode
+
+    def adopt(self) -> None:
+        """Take over what the mirror has made since."""
+        if self._mirror is None or not self._mirror.fresh:
+            return
+        for made in self._mirror.adopt():
+            inode = Inode(made.ino, made.generation, os.fstat(made.fd), self._by_ino[made.parent], made.name)
+            self._by_ino[inode.ino] = inode
+            self._by_key[inode.dev, inode.backing_ino] = inode
+            self._hold(inode, made.fd)
 
     def fd(self, inode: Inode) -> int:
         """A descriptor of the inode, valid until the next await; raises OSError ESTALE if the object is gone."""
@@ -169,11 +194,13 @@ class Inodes:
         if inode.fd < 0:
             self._hold(inode, self._reopen(inode))
             self.reopened += 1
+            if self._mirror is not None:
+                self._mirror.hold(inode.ino, inode.fd)
         return inode.fd
 
     def enter(self, parent: Inode, name: bytes, fd: int, status: os.stat_result) -> Inode:
         """The inode of `name` in `parent`; its fresh O_PATH descriptor is given away. Counts a lookup."""
-        inode = self._by_key.get((status.st_dev, status.st_ino))
+        inode = self.find(status.st_dev, status.st_ino)
         if inode is not None and inode.fd < 0 and not self._same(inode, fd):
             inode = None  # the number was reused while we held only a handle
         if inode is None:
@@ -187,21 +214,30 @@ class Inodes:
         else:
             os.close(fd)
         if inode is not self.root:
-            inode.add_name(parent, name)
-        inode.lookups += 1
+            self.meet(inode, parent, name)
         return inode
+
+    def meet(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """The kernel looked it up by this name."""
+        inode.add_name(parent, name)
+        inode.lookups += 1
+        self._reflect(inode)
 
     def forget(self, inode: Inode, count: int) -> None:
         """The kernel gave back `count` lookups; at none the inode goes."""
         inode.lookups -= count
-        if inode.lookups <= 0 and inode.opens == 0 and inode is not self.root:
-            self._drop(inode)
+        self._drop_unused(inode)
 
     def closed(self, inode: Inode) -> None:
         """An open file of the inode was closed for good."""
         inode.opens -= 1
-        if inode.lookups <= 0 and inode.opens == 0 and inode is not self.root:
-            self._drop(inode)
+        self._drop_unused(inode)
+
+    def mapped(self, inode: Inode, change: int) -> None:
+        """So many more native opens (or fewer) may map it for writing."""
+        inode.mappable += change
+        if self._mirror is not None:
+            self._mirror.mappable(inode.ino, inode.mappable > 0)
 
     def close(self) -> None:
         """Close every descriptor but the root's, which belongs to the caller."""
@@ -214,9 +250,15 @@ class Inodes:
                 os.close(fd)
         self._by_ino.clear()
         self._by_key.clear()
+        if self._mirror is not None:
+            self._mirror.clear()
 
     def _new(self, status: os.stat_result, parent: Inode, name: bytes) -> Inode:
-        device = self._devices.setdefault(status.st_dev, len(self._devices))
+        device = self._devices.get(status.st_dev)
+        if device is None:
+            device = self._devices[status.st_dev] = len(self._devices)
+            if self._mirror is not None:
+                self._mirror.device(status.st_dev, device)
         ino = status.st_ino | device << 48
         if ino in self._by_ino or not ROOT_INO < ino < _FOREIGN or status.st_ino >> 48:
             ino = self._next_foreign
@@ -230,7 +272,8 @@ class Inodes:
     def _hold(self, inode: Inode, fd: int) -> None:
         inode.fd = fd
         inode.used = True
-        self._tell(inode)
+        if self.on_directory is not None and inode.is_dir:
+            self.on_directory(inode)
         self._held.append(inode)
         self._descriptors += 1
         if self._descriptors > self.budget:
@@ -300,24 +343,39 @@ class Inodes:
             raise OSError(ESTALE, "another object has taken the name")
         return fd
 
+    def _drop_unused(self, inode: Inode) -> None:
+        if inode.lookups > 0 or inode.opens or inode is self.root:
+            return
+        if self._mirror is not None:
+            self.adopt()  # what lies in it may be new, and must find it
+            inode.lookups += self._mirror.taken(inode.ino)
+        if inode.lookups <= 0:
+            self._drop(inode)
+
     def _drop(self, inode: Inode) -> None:
         self._by_ino.pop(inode.ino, None)
         if self._by_key.get((inode.dev, inode.backing_ino)) is inode:
             del self._by_key[inode.dev, inode.backing_ino]
+        if self._mirror is not None:
+            self._mirror.drop(inode.ino)
         if inode.fd >= 0:
             self._release(inode)
 
     def _release(self, inode: Inode) -> None:
         fd, inode.fd = inode.fd, -1
         self._descriptors -= 1
-        self._tell(inode)
+        if self._mirror is not None:
+            self._mirror.hold(inode.ino, -1)
         if inode.removed and inode.kind == stat.S_IFREG:
             close_last(fd)
         else:
             os.close(fd)
 
-    def _tell(self, inode: Inode) -> None:
-        if self._on_directory is not None and inode.is_dir:
-            self._on_directory(inode.ino, inode.fd)
-        if self.on_directory is not None and inode.is_dir and inode.fd >= 0:
-            self.on_directory(inode)
+    def _reflect(self, inode: Inode) -> None:
+        """Tell the mirror of the inode and its name."""
+        if self._mirror is None:
+            return
+        parent = 0 if inode.parent is None else inode.parent.ino
+        self._mirror.enter(
+            inode.ino, inode.generation, inode.dev, inode.backing_ino, inode.kind, inode.fd, parent, inode.name
+        )

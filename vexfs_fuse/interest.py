@@ -54,6 +54,10 @@ class Interest:
         """Whether a guard may have to judge each write: then all of them must come through us, mapped ones too."""
         return self._guards is not None and self._guards.concerns("write", path)
 
+    def in_listings(self, path: str) -> bool:
+        """Whether each listing of the directory must be seen, not only those that the kernel does not remember."""
+        return self._bus.wanted("dir.listed", path)
+
     def in_flush(self, path: str) -> bool:
         """Whether the close of each descriptor must be seen, not only that of the last."""
         return self._bus.wanted("sync.flush", path)

@@ -2,7 +2,8 @@
 
 pyfuse3's workers hand a lock around, so that each request costs a task switch and a turn of trio's loop, about 60 µs.
 Here the worker that answered a request looks for the next one itself, first without waiting, then up to `LINGER_NS` in
-the kernel: a caller that does one call after another is back within that time. Every `BURST` requests, and whenever
+the kernel: a caller that does one call after another is back within that time. What the native library can answer by
+itself it answers there, and Python never sees it. Every `BURST` requests, and whenever
 nothing comes, the other tasks of the nursery have their turn. Measured by `bench/metadata.py`.
 """
 
@@ -19,6 +20,7 @@ from vexfs_fuse.native import NATIVE
 
 BURST: Final = 32  # requests in a row: at some 40 µs each, the other tasks wait little more than 1 ms
 LINGER_NS: Final = 50_000
+TURN_NS: Final = 1_000_000  # in which the native library may answer requests without a look at other tasks
 
 
 class _Done:
@@ -78,7 +80,7 @@ class _Lowlevel:
 
     def _ready(self, fd: int) -> bool:
         if NATIVE is not None:
-            while (found := NATIVE.wait(fd, LINGER_NS)) == 2:
+            while (found := NATIVE.wait(fd, LINGER_NS, TURN_NS)) == 2:
                 self._idle()
             return bool(found)
         if fd not in self._polled:

@@ -11,9 +11,11 @@ import ctypes.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from vexfs_fuse.table import Listings, Table
 
 log: Final = logging.getLogger(__name__)
 
@@ -21,10 +23,14 @@ log: Final = logging.getLogger(__name__)
 HANDLE_KILLPRIV_V2: Final = 1 << 28
 DIRECT_IO_ALLOW_MMAP: Final = 1 << 36
 PASSTHROUGH: Final = 1 << 37
+FOPEN_KEEP_CACHE: Final = 1 << 1
 FOPEN_CACHE_DIR: Final = 1 << 3
 FOPEN_NOFLUSH: Final = 1 << 5
 FOPEN_PARALLEL_DIRECT_WRITES: Final = 1 << 6
 FOPEN_PASSTHROUGH: Final = 1 << 7
+
+# Types of the events that requests are which the library can answer by itself, in the order of its own enumeration.
+ANSWERED: Final = ("meta.lookup", "meta.getattr", "dir.listed")
 
 SET_ATIME_NOW: Final = 1 << 7
 SET_MTIME_NOW: Final = 1 << 8
@@ -50,6 +56,12 @@ class Extra(ctypes.Structure):
     )
 
 
+class Timeouts(ctypes.Structure):
+    """For how many seconds the kernel may believe what the library answers; `absent` is of names that are not there."""
+
+    _fields_ = tuple((name, ctypes.c_double) for name in ("entry", "attr", "file", "absent"))
+
+
 class Deferred(ctypes.Structure):
     """A release (count 0) of a file handle, or lookups of an inode to forget."""
 
@@ -72,11 +84,14 @@ class Native:
         self._deferred: Final = (Deferred * 1024).in_dll(self._library, "vex_deferred")
         self._deferred_count: Final = ctypes.c_int.in_dll(self._library, "vex_deferred_count")
         self._session_fd: Final = ctypes.c_int.in_dll(self._library, "vex_session_fd")
-        self._absent_timeout: Final = ctypes.c_double.in_dll(self._library, "vex_absent_timeout")
+        self.timeouts: Final = Timeouts.in_dll(self._library, "vex_timeouts")
+        self._silent: Final = ctypes.c_uint32.in_dll(self._library, "vex_silent")
+        self._unheard: Final = (ctypes.c_uint64 * len(ANSWERED)).in_dll(self._library, "vex_unheard")
+        self.table: Final = Table(self._library)
+        self.listings: Final = Listings(self._library, self._blocking)
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
-        self._list: Final = self._blocking.vex_list
-        self._list.restype = ctypes.c_ssize_t
+        self.wait.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_long)
 
     def want(self, flags: int) -> None:
         """Ask for these INIT bits at the next mount."""
@@ -102,9 +117,19 @@ class Native:
         """The descriptor that the kernel's requests come by, for notifications."""
         return int(self._session_fd.value)
 
-    def remember_absent(self, seconds: float) -> None:
-        """Let the kernel believe for so long that a name is absent."""
-        self._absent_timeout.value = seconds
+    def answer(self, types: Collection[str], *, absent: bool) -> None:
+        """Answer by itself the requests whose events are of these types (of `ANSWERED`), since nobody hears them, and
+        lookups of names that are not there.
+        """
+        bits = sum(1 << bit for bit, name in enumerate(ANSWERED) if name in types)
+        self._silent.value = bits | absent << len(ANSWERED)
+
+    def unheard(self) -> list[tuple[str, int]]:
+        """Take the numbers of events that were none, since nobody hears them, by type."""
+        counts = [(name, count) for name, count in zip(ANSWERED, self._unheard, strict=True) if count]
+        if counts:
+            ctypes.memset(self._unheard, 0, ctypes.sizeof(self._unheard))
+        return counts
 
     def deferred(self) -> list[tuple[int, int]]:
         """Take what the library answered and left to do: (handle, 0) to release, (inode number, lookups) to forget."""
@@ -114,20 +139,6 @@ class Native:
         work = [(item.id, item.count) for item in self._deferred[:count]]
         self._deferred_count.value = 0
         return work
-
-    def directory(self, ino: int, fd: int) -> None:
-        """Answer lookups of absent names in this directory without asking Python; -1 ends it."""
-        self._library.vex_directory(ctypes.c_uint64(ino), fd)
-
-    def list(self, fd: int, hide: bytes) -> bytes:
-        """A directory's entries in the form of `dirents`. Raises OSError; may block, and lets other threads run."""
-        records = ctypes.c_char_p()
-        length = self._list(fd, hide, ctypes.byref(records))
-        if length < 0:
-            raise OSError(-length, os.strerror(-length))
-        found = ctypes.string_at(records, length)
-        self._library.vex_free(records)
-        return found
 
     def register(self, name: str, types: Sequence[Any], function: Callable[..., None]) -> None:
         """Serve the operation `name` by `function(request, …)`, whose further arguments are of the C `types`."""

@@ -135,7 +135,7 @@ class Operations(pyfuse3.Operations):
         async def inline(key: int, *args: Any) -> Any:
             try:
                 if key >= CONTROL_BASE:
-                    return await _control(control, key, args)
+                    return await self._control(control, key, args)
                 return data(key, *args)
             except Exception as error:
                 raise failed(name, error, (key, *args)) from None
@@ -143,7 +143,7 @@ class Operations(pyfuse3.Operations):
         async def waiting(key: int, *args: Any) -> Any:
             try:
                 if key >= CONTROL_BASE:
-                    return await _control(control, key, args)
+                    return await self._control(control, key, args)
                 return await data(key, *args)
             except Exception as error:
                 raise failed(name, error, (key, *args)) from None
@@ -160,7 +160,7 @@ class Operations(pyfuse3.Operations):
         async def handler(key: int, *args: Any) -> Any:
             try:
                 if key >= CONTROL_BASE:
-                    return await _control(control, key, args)
+                    return await self._control(control, key, args)
                 if guards.active:
                     return await guarded(key, *args)
                 return await data(key, *args) if awaited else data(key, *args)
@@ -168,6 +168,13 @@ class Operations(pyfuse3.Operations):
                 raise failed(name, error, (key, *args)) from None
 
         return handler
+
+    async def _control(self, handler: Callable[..., Any] | None, key: int, args: tuple[Any, ...]) -> Any:
+        if handler is None:
+            raise PermissionError(1, "not in the control tree")
+        if self._backing.observer.before is not None:
+            self._backing.observer.before()  # what is shown there counts it
+        return await _maybe(handler(key, *args))
 
     def _failed(self, operation: str, error: Exception, args: tuple[Any, ...]) -> FUSEError:
         code = code_of(error)
@@ -187,12 +194,6 @@ class Operations(pyfuse3.Operations):
             backing.observer.emit(_MEANT[operation], path, who, inode=inode.ino, errno=name_of(code))
         except OSError:
             return  # an inode or handle that we do not know has no path to tell
-
-
-async def _control(handler: Callable[..., Any] | None, key: int, args: tuple[Any, ...]) -> Any:
-    if handler is None:
-        raise PermissionError(1, "not in the control tree")
-    return await _maybe(handler(key, *args))
 
 
 async def _maybe(result: Any) -> Any:

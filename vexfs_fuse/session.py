@@ -29,10 +29,11 @@ from vexfs_fuse.extra import Extra
 from vexfs_fuse.extra_attributes import ExtraAttributes
 from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import Guarding, Guards
+from vexfs_fuse.handles import DIRECTORIES
 from vexfs_fuse.inodes import Inodes
 from vexfs_fuse.interest import Interest, Policies
 from vexfs_fuse.namespace import Namespace
-from vexfs_fuse.native import DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, NATIVE, PASSTHROUGH
+from vexfs_fuse.native import ANSWERED, DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, NATIVE, PASSTHROUGH, Native
 from vexfs_fuse.observer import Observer
 from vexfs_fuse.operations import Operations
 from vexfs_fuse.watch import Watch
@@ -79,7 +80,7 @@ class Session:
         self.options: Final = options
         self._bus: Final = bus
         self._tree: Final = tree
-        self.inodes: Final = Inodes(root_fd, _descriptor_budget(), self._absent_names())
+        self.inodes: Final = Inodes(root_fd, _descriptor_budget(), None if NATIVE is None else NATIVE.table)
         self.cache: Final = KernelCache(self.inodes, NATIVE)
         self._guards: Final = guards
         self._callers: Final = Callers(commands)
@@ -91,6 +92,7 @@ class Session:
         self._scope: Final = trio.CancelScope()
         self._answers: Answers | None = None
         self._files: Files | None = None
+        self._directories: Directories | None = None
 
     @property
     def mode(self) -> str:
@@ -142,6 +144,7 @@ class Session:
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
         loop.install(self._catch_up)
+        self._bus.on_reroute(self._answer)
         self._start_watch()
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
@@ -171,7 +174,7 @@ class Session:
     async def _first_answer(self, task_status: trio.TaskStatus[None]) -> None:
         """The first answer through the kernel, asked for by a thread since this one has to give it."""
         await trio.to_thread.run_sync(os.stat, self.mountpoint, abandon_on_cancel=True)
-        self._remember_absent()
+        self._tell_library(absent=True)
         self._bus.publish(SemanticEvent("system.mounted", attrs={"mountpoint": self.mountpoint, "io": self.mode}))
         log.info("mounted on %s: %s", self.mountpoint, self.mode)
         gc.freeze()  # what start-up made stays; a collection need not look at it again
@@ -189,6 +192,7 @@ class Session:
         self.watch = Watch(self.backing, self.cache, source)
         if not source.writes and self.options.attr_timeout is None:
             self.backing.timeouts.file = SHORT
+        self._tell_library(absent=False)
 
     def _unwatched(self, reason: str) -> None:
         """Not every change behind our back is noticed (any more): let the kernel ask often, from now on."""
@@ -201,17 +205,22 @@ class Session:
         options, timeouts = self.options, self.backing.timeouts
         timeouts.entry = seconds if options.entry_timeout is None else options.entry_timeout
         timeouts.attr = timeouts.file = seconds if options.attr_timeout is None else options.attr_timeout
+        timeouts.listings = seconds == LONG
         self._believed = seconds
-        if NATIVE is not None and seconds == SHORT:
-            NATIVE.remember_absent(0)
+        self._tell_library(absent=False)
 
-    def _remember_absent(self) -> None:
-        """Only where the kernel can be told to forget all that it takes to be absent."""
-        if NATIVE is not None and self._believed == LONG and self.cache.drops_names():
-            NATIVE.remember_absent(self.backing.timeouts.entry)
+    def _tell_library(self, *, absent: bool) -> None:
+        """What the kernel may believe; of names that are absent only where it can be told to forget them all."""
+        if NATIVE is None:
+            return
+        told, timeouts = NATIVE.timeouts, self.backing.timeouts
+        told.entry, told.attr, told.file = timeouts.entry, timeouts.attr, timeouts.file
+        told.absent = timeouts.entry if absent and self._believed == LONG and self.cache.drops_names() else 0.0
 
     def _operations(self) -> Operations:
-        directories = Directories(self.backing, self._tree.entry if self.options.show_control else None)
+        directories = self._directories = Directories(
+            self.backing, self.interest, self._tree.entry if self.options.show_control else None
+        )
         self._files = Files(self.backing, self.interest)
         guarding = None if self._guards is None else Guarding(self._guards, self.backing)
         families: Sequence[object] = (
@@ -229,20 +238,35 @@ class Session:
 
     def _catch_up(self) -> None:
         """Do the releases and forgets that the native library has answered already."""
-        if NATIVE is None or self._files is None:
+        if NATIVE is None or self._files is None or self._directories is None:
             return
+        self.inodes.adopt()
+        self._count_unheard(NATIVE)
         for number, lookups in NATIVE.deferred():
             try:
                 if lookups:
                     self.inodes.forget(self.inodes[number], lookups)
+                elif number > DIRECTORIES:
+                    self._directories.close(number)
                 else:
                     self._files.close(number)
             except Exception as error:  # nobody waits for an answer
                 code_of(error)
 
-    def _absent_names(self) -> Callable[[int, int], None] | None:
-        """Lookups that fail are answered by the native library, unless they are to be events."""
-        return None if NATIVE is None or self.options.failed_events else NATIVE.directory
+    def _count_unheard(self, native: Native) -> None:
+        for name, count in native.unheard():
+            self._bus.skip(name, count)
+
+    def _answer(self) -> None:
+        """Let the native library answer what nobody hears of; asked whenever somebody begins to listen, or ceases."""
+        if NATIVE is None:
+            return
+        self._count_unheard(NATIVE)
+        if self.backing.observer.noted is not None:  # each lookup and listing is of interest
+            NATIVE.answer((), absent=not self.options.failed_events)
+            return
+        unheard = [name for name in ANSWERED if not self._bus.heard(name)]
+        NATIVE.answer(unheard, absent=not self.options.failed_events)
 
     def _fuse_options(self) -> frozenset[str]:
         given = self.options.fuse

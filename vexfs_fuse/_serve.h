@@ -1,0 +1,43 @@
+/* What the requests that the library answers have in common; see _serve.c. */
+#ifndef VEX_SERVE_H
+#define VEX_SERVE_H
+
+#include "_table.h"
+
+/* Events that the library's answers would be, as indices of `vex_unheard` and bits of `vex_silent`: set where nobody
+ * hears them. */
+enum { VEX_LOOKUP, VEX_GETATTR, VEX_LISTED, VEX_KINDS };
+#define VEX_ABSENT (1 << VEX_KINDS) /* nor the failure of a lookup */
+extern uint32_t vex_silent;
+extern uint64_t vex_unheard[VEX_KINDS];
+
+/* Seconds for which the kernel may believe names, attributes, those of regular files, and that a name is absent. */
+struct vex_timeouts {
+	double entry, attr, file, absent;
+};
+extern struct vex_timeouts vex_timeouts;
+
+extern uint64_t vex_interruptible; /* numbers and handles from here on are of /.vexfs */
+extern int vex_deferred_count;
+extern int vex_fresh; /* inodes made here that Python has yet to adopt */
+extern int vex_session_fd;
+
+/* Answer a request: 1, or 0 if it is Python's. */
+INTERNAL int vex_answer(const struct fuse_in_header *in);
+INTERNAL int vex_readdir(const struct fuse_in_header *in, const struct fuse_read_in *arg, int with_attributes);
+
+/* Send a reply; false if the kernel does not want it any more. */
+INTERNAL int vex_reply(const struct fuse_in_header *in, int error, const void *body, size_t length);
+
+INTERNAL void vex_split(double timeout, uint64_t *seconds, uint32_t *nanoseconds);
+INTERNAL void vex_fill(struct fuse_attr *attr, uint64_t ino, const struct stat *st);
+INTERNAL void vex_fill_entry(struct fuse_entry_out *entry, const struct vex_inode *inode, const struct stat *st);
+
+/* The inode of `name` in a directory, whose status is `st`, made where it is new; NULL where that is Python's to say:
+ * the file has another name, or is held without a descriptor. Its lookups are the caller's to count. */
+INTERNAL struct vex_inode *vex_meet(const struct vex_inode *parent, const char *name, struct stat *st);
+
+/* Whether it is the entry to the control tree, which hides one of the backing tree. */
+INTERNAL int vex_is_control(uint64_t parent, const char *name);
+
+#endif

@@ -1,0 +1,217 @@
+/* The inode table: what the library must know of the objects of the backing tree to answer for them by itself.
+ *
+ * Python's table (inodes.py) is the whole truth; it enters here what it makes, and takes over (`vex_adopt`) what is made
+ * here for names that the kernel sees for the first time. Lookups that the library gives are counted here until Python
+ * asks for them (`vex_taken`), which it does before it drops an inode.
+ */
+#include "_table.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define FRESH 256 /* made here and not yet adopted; with more, Python makes the next ones */
+#define DEVICES 16
+#define FOREIGN (1ULL << 61) /* numbers from here on are Python's to give */
+
+static struct vex_inode **by_number, **by_key;
+static size_t buckets, inodes;
+static struct vex_inode *fresh[FRESH];
+EXPORT int vex_fresh;
+
+static struct {
+	uint64_t dev, index;
+} devices[DEVICES];
+static int known_devices;
+static uint64_t generation = 1ULL << 32; /* Python's own ones are below */
+
+static size_t bucket(uint64_t a, uint64_t b)
+{
+	return ((a ^ b << 40 ^ b >> 24) * 0x9E3779B97F4A7C15ULL >> 32) & (buckets - 1);
+}
+
+static void link_in(struct vex_inode *inode)
+{
+	size_t number = bucket(inode->ino, 0), key = bucket(inode->backing_ino, inode->dev);
+
+	inode->next_number = by_number[number];
+	by_number[number] = inode;
+	inode->next_key = by_key[key];
+	by_key[key] = inode;
+}
+
+/* Twice the buckets; false when there is no memory, and the chains get longer. */
+static int grow(void)
+{
+	size_t before = buckets, now = before ? before * 2 : 1024;
+	struct vex_inode **numbers = calloc(now, sizeof(*numbers)), **keys = calloc(now, sizeof(*keys)), **old = by_number;
+
+	if (!numbers || !keys) {
+		free(numbers);
+		free(keys);
+		return before != 0;
+	}
+	free(by_key);
+	by_number = numbers;
+	by_key = keys;
+	buckets = now;
+	for (size_t i = 0; i < before; i++)
+		for (struct vex_inode *inode = old[i], *next; inode; inode = next) {
+			next = inode->next_number;
+			link_in(inode);
+		}
+	free(old);
+	return 1;
+}
+
+struct vex_inode *vex_find(uint64_t ino)
+{
+	struct vex_inode *inode = buckets ? by_number[bucket(ino, 0)] : NULL;
+
+	while (inode && inode->ino != ino)
+		inode = inode->next_number;
+	return inode;
+}
+
+struct vex_inode *vex_find_object(const struct stat *st)
+{
+	struct vex_inode *inode = buckets ? by_key[bucket(st->st_ino, st->st_dev)] : NULL;
+
+	while (inode && (inode->backing_ino != st->st_ino || inode->dev != st->st_dev))
+		inode = inode->next_key;
+	return inode;
+}
+
+static int set_name(struct vex_inode *inode, uint64_t parent, const char *name)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		return 0;
+	free(inode->name);
+	inode->name = copy;
+	inode->parent = parent;
+	return 1;
+}
+
+/* Python has a new inode, or an inode has a new name, or a new descriptor (-1: none for now). */
+EXPORT void vex_enter(uint64_t ino, uint64_t number, uint64_t dev, uint64_t backing_ino, uint32_t kind, int fd,
+		      uint64_t parent, const char *name)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (!inode) {
+		if (inodes >= buckets && !grow())
+			return;
+		inode = calloc(1, sizeof(*inode));
+		if (!inode)
+			return;
+		*inode = (struct vex_inode){.ino = ino, .generation = number, .dev = dev, .backing_ino = backing_ino, .kind = kind};
+		link_in(inode);
+		inodes++;
+	}
+	inode->fd = fd;
+	if (!inode->name || inode->parent != parent || strcmp(inode->name, name) != 0)
+		set_name(inode, parent, name);
+}
+
+/* The inode's descriptor is another one now; -1 if it has none, and the library leaves it to Python. */
+EXPORT void vex_hold(uint64_t ino, int fd)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (inode)
+		inode->fd = fd;
+}
+
+/* Whether a mapping may change the file's attributes without anybody's knowledge. */
+EXPORT void vex_mappable(uint64_t ino, int mappable)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (inode)
+		inode->mappable = mappable;
+}
+
+/* The lookups that the library gave since this was last asked. */
+EXPORT uint64_t vex_taken(uint64_t ino)
+{
+	struct vex_inode *inode = vex_find(ino);
+	uint64_t lookups = inode ? inode->lookups : 0;
+
+	if (inode)
+		inode->lookups = 0;
+	return lookups;
+}
+
+EXPORT void vex_drop(uint64_t ino)
+{
+	struct vex_inode *inode = vex_find(ino), **at;
+
+	if (!inode)
+		return;
+	for (at = &by_number[bucket(inode->ino, 0)]; *at != inode; at = &(*at)->next_number)
+		;
+	*at = inode->next_number;
+	for (at = &by_key[bucket(inode->backing_ino, inode->dev)]; *at != inode; at = &(*at)->next_key)
+		;
+	*at = inode->next_key;
+	inodes--;
+	free(inode->name);
+	free(inode);
+}
+
+/* All of a mount that has ended. */
+EXPORT void vex_clear(void)
+{
+	for (size_t i = 0; i < buckets; i++)
+		while (by_number[i])
+			vex_drop(by_number[i]->ino);
+	vex_fresh = known_devices = 0;
+}
+
+/* Numbers on this filesystem carry `index` in their upper bits. */
+EXPORT void vex_device(uint64_t dev, uint64_t index)
+{
+	if (known_devices < DEVICES) {
+		devices[known_devices].dev = dev;
+		devices[known_devices++].index = index;
+	}
+}
+
+static uint64_t number_of(const struct stat *st)
+{
+	for (int i = 0; i < known_devices; i++)
+		if (devices[i].dev == st->st_dev && st->st_ino >> 48 == 0) {
+			uint64_t ino = st->st_ino | devices[i].index << 48;
+
+			return ino > FUSE_ROOT_ID && ino < FOREIGN && !vex_find(ino) ? ino : 0;
+		}
+	return 0;
+}
+
+struct vex_inode *vex_make(const struct stat *st, int fd, uint64_t parent, const char *name)
+{
+	uint64_t ino = vex_fresh < FRESH ? number_of(st) : 0;
+	struct vex_inode *inode;
+
+	if (!ino)
+		return NULL;
+	vex_enter(ino, ++generation, st->st_dev, st->st_ino, st->st_mode & S_IFMT, fd, parent, name);
+	inode = vex_find(ino);
+	if (inode)
+		fresh[vex_fresh++] = inode;
+	return inode;
+}
+
+/* The inodes that were made here since the last call, oldest first, for Python to take over: the number of them. */
+EXPORT int vex_adopt(struct vex_adopted *out)
+{
+	int count = vex_fresh;
+
+	for (int i = 0; i < count; i++) {
+		out[i] = (struct vex_adopted){
+			.ino = fresh[i]->ino, .generation = fresh[i]->generation, .parent = fresh[i]->parent, .fd = fresh[i]->fd};
+		strncpy(out[i].name, fresh[i]->name, sizeof(out[i].name) - 1);
+	}
+	vex_fresh = 0;
+	return count;
+}
