@@ -20,8 +20,9 @@ static struct listing {
 	struct listing *next;
 	uint64_t fh, ino;
 	int fd;
-	char *entries; /* NULL: Python has them, or nobody yet */
+	char *entries; /* NULL: nobody has read it yet, or Python alone has */
 	size_t length;
+	int shown; /* Python has this snapshot too */
 } *listings[HANDLES];
 
 static struct listing *find(uint64_t fh)
@@ -131,31 +132,33 @@ static size_t portion(const struct listing *listing, size_t start, size_t size)
 	return end - start;
 }
 
-/* One entry with its attributes; with none, which the kernel asks for when it needs them, for `.` and `..`, for names that
- * are gone meanwhile, and for what only Python can answer for. */
-static void describe(struct fuse_direntplus *to, const struct vex_inode *parent, const struct fuse_dirent *from)
+/* One entry with its attributes; without them for `.` and `..`, and for a name that is gone meanwhile. False if only Python
+ * can answer for it. */
+static int describe(struct fuse_direntplus *to, const struct vex_inode *parent, const struct fuse_dirent *from)
 {
-	struct vex_inode *inode = NULL;
+	struct vex_inode *inode;
 	char name[NAME_MAX + 1];
 	struct stat st;
 
 	memset(to, 0, sizeof(*to));
 	memcpy(&to->dirent, from, size_of(from));
 	if (from->namelen > NAME_MAX)
-		return;
+		return 0;
 	memcpy(name, from->name, from->namelen);
 	name[from->namelen] = 0;
-	if (strcmp(name, ".") == 0)
+	if (strcmp(name, ".") == 0) {
 		to->dirent.ino = parent->ino;
-	else if (strcmp(name, "..") == 0)
+	} else if (strcmp(name, "..") == 0) {
 		to->dirent.ino = parent->parent ? parent->parent : parent->ino;
-	else if (fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	} else if (fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		inode = vex_meet(parent, name, &st);
-	if (inode) {
+		if (!inode)
+			return 0;
 		vex_fill_entry(&to->entry_out, inode, &st);
 		to->dirent.ino = inode->ino;
 		inode->lookups++;
 	}
+	return 1;
 }
 
 static size_t portion_with_attributes(const struct listing *listing, const struct vex_inode *parent, size_t start,
@@ -167,9 +170,8 @@ static size_t portion_with_attributes(const struct listing *listing, const struc
 		const struct fuse_dirent *from = (const void *)(listing->entries + at);
 		size_t plain = size_of(from), needed = plain + offsetof(struct fuse_direntplus, dirent);
 
-		if (used + needed > size)
+		if (used + needed > size || !describe((void *)(out + used), parent, from))
 			break;
-		describe((void *)(out + used), parent, from);
 		used += needed;
 		at += plain;
 	}
@@ -194,6 +196,7 @@ static void keep(struct listing *listing, char *entries, size_t length)
 	free(listing->entries);
 	listing->entries = entries;
 	listing->length = length;
+	listing->shown = 0;
 }
 
 /* Python has taken a snapshot of its own: to be served from here as well. */
@@ -206,15 +209,19 @@ EXPORT void vex_snapshot(uint64_t fh, const char *entries, size_t length)
 		return;
 	memcpy(copy, entries, length);
 	keep(listing, copy, length);
+	listing->shown = 1;
 }
 
-/* The snapshot that is served from here, or NULL; to be copied at once. */
+/* The snapshot that is served from here, to be copied at once; NULL if there is none that Python does not have. */
 EXPORT const char *vex_entries(uint64_t fh, size_t *length)
 {
-	const struct listing *listing = find(fh);
+	struct listing *listing = find(fh);
 
-	*length = listing ? listing->length : 0;
-	return listing ? listing->entries : NULL;
+	if (!listing || listing->shown)
+		return NULL;
+	*length = listing->length;
+	listing->shown = 1;
+	return listing->entries;
 }
 
 /* A new snapshot; false where it is Python's to take. */
@@ -253,6 +260,8 @@ int vex_readdir(const struct fuse_in_header *in, const struct fuse_read_in *arg,
 		return 1;
 	}
 	length = portion_with_attributes(listing, parent, arg->offset, size, reply);
+	if (!length && arg->offset < listing->length)
+		return 0;
 	if (!vex_reply(in, 0, reply, length))
 		take_back(reply, length);
 	return 1;
