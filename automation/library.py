@@ -13,8 +13,6 @@ import hashlib
 import logging
 import os
 import time
-import zlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -39,6 +37,7 @@ from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
 from automation.sources import MOST_BYTES, Source, read_source
 from automation.switches import Switches
+from automation.versions import Versions
 
 log: Final = logging.getLogger(__name__)
 
@@ -47,8 +46,6 @@ SUFFIXES: Final = (".yaml", ".yml", ".json", *DECLARING, ".scxml")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
 EXPECTATIONS: Final = (".test.yaml", ".test.yml", ".test.json")  # for `vexfs test`
-VERSIONS: Final = 10
-MOST_KEPT: Final = 10_000  # names whose versions are kept
 Definition = Workflow | Book | Machine | Collection | ThresholdsForm | Analytics
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
@@ -100,6 +97,7 @@ class Library:
         *,
         hot: bool = True,
         switches: Switches | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
         self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
@@ -114,7 +112,7 @@ class Library:
         self._by_file: dict[str, str] = {}
         self._digests: Final[dict[str, bytes]] = {}
         self._enabled: Final = switches or Switches("definition")
-        self._versions: Final[dict[str, deque[_Version]]] = {}
+        self._versions: Final = versions or Versions()
         self._lock: Final = trio.Lock()
 
     @property
@@ -159,8 +157,9 @@ class Library:
                     news[i] = (file, text, definition, await self._ready(definition, books))
             for file in texts.gone:
                 self._drop(file)
-            for one in news:
-                self._take(*one)
+            with self._versions.together():
+                for one in news:
+                    self._take(*one)
         return [entry.error for entry in self._entries.values() if entry.error is not None]
 
     async def install(self, filename: str, text: str) -> Entry:
@@ -192,21 +191,21 @@ class Library:
         refused as it is, or gone, gets its last good version. It becomes a new version. CallerError when it is not
         kept.
         """
-        kept = self._versions.get(name, deque())
+        kept = self.versions(name)
         present = self._entries.get(name)
         good = present is not None and present.error is None
         below = present.version if present is not None and good else 1 << 62
-        earlier = [v for v in kept if (v.number < below if version is None else v.number == version)]
-        if not earlier:
-            shown = ", ".join(str(v.number) for v in kept) or "none"
+        earlier = [number for number in kept if (number < below if version is None else number == version)]
+        chosen = self._versions.text(name, earlier[-1]) if earlier else None
+        if chosen is None:
+            shown = ", ".join(map(str, kept)) or "none"
             wanted = "an earlier version" if version is None else f"version {version}"
             raise CallerError(f"{wanted} of {name!r} is not kept; the versions are: {shown}")
-        chosen = earlier[-1]
-        return await self.install(chosen.file, zlib.decompress(chosen.text).decode("utf-8", "surrogateescape"))
+        return await self.install(*chosen)
 
     def versions(self, name: str) -> dict[int, int]:
-        """The versions that can be rolled back to, and when each was loaded (ns): the last 10 of this mount."""
-        return {version.number: version.loaded_ns for version in self._versions.get(name, ())}
+        """The versions that can be rolled back to, and when each was loaded (ns): the last 10, over all mounts."""
+        return self._versions.of(name)
 
     async def uninstall(self, name: str) -> None:
         """Remove the file of a workflow; CallerError when there is none of that name."""
@@ -298,27 +297,19 @@ class Library:
         if old is not None and old.name != workflow.name:
             self._drop(file)
             old = None
+        loaded_ns = time.time_ns()
         new = Entry(
             name=workflow.name,
             file=file,
             text=text,
             definition=workflow,
             error=None,
-            version=max([old.version if old else 0, *self.versions(workflow.name)]) + 1,
-            loaded_ns=time.time_ns(),
+            version=self._versions.keep(workflow.name, file, text, loaded_ns, old.version if old else 0),
+            loaded_ns=loaded_ns,
             enabled=self._enabled.get(workflow.name, workflow.enabled),
         )
         self._by_file[file] = new.name
-        self._keep(new)
         self._swap(old, new, "loaded" if old is None or old.definition is None else "changed")
-
-    def _keep(self, entry: Entry) -> None:
-        """Remember a version; a file that was away takes its numbers up where they were."""
-        kept = self._versions.setdefault(entry.name, deque(maxlen=VERSIONS))
-        text = zlib.compress(entry.text.encode("utf-8", "surrogateescape"))
-        kept.append(_Version(entry.version, entry.file, text, entry.loaded_ns))
-        while len(self._versions) > MOST_KEPT:
-            del self._versions[next(iter(self._versions))]
 
     def _note_error(self, file: str, text: str, old: Entry | None, error: DefinitionError) -> None:
         log.warning("%s", error)
@@ -420,14 +411,6 @@ class Library:
             stream.flush()
             os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    number: int
-    file: str
-    text: bytes
-    loaded_ns: int
 
 
 @dataclass(frozen=True, slots=True)

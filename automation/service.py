@@ -61,6 +61,8 @@ from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
 from automation.triggers.pattern_desk import PatternDesk
 from automation.usage import Usage
+from automation.versions import FILE as VERSIONS
+from automation.versions import Versions
 from automation.view import View
 from automation.workspace import Workspace
 
@@ -168,6 +170,7 @@ class Service:
         shown = shown or (workflows if isinstance(workflows, str) else "workflows")
         self.scripts.text = ScriptFiles(directory_fd, shown).text
         self.scripts.tables = self.view.tables
+        self._versions: Final = Versions(None if kept is None else kept.file(VERSIONS))
         self.library: Final = Library(
             bus,
             directory_fd,
@@ -175,6 +178,7 @@ class Service:
             shown,
             hot=automation.enable_hot_reload,
             switches=records.switches("definition"),
+            versions=self._versions,
         )
         self.library.on_change = self._changed
         self.policy: Final = Policy(automation, self._definitions)
@@ -232,6 +236,7 @@ class Service:
         finally:
             with trio.CancelScope(shield=True):
                 await self.memory.close()
+                self._versions.close()
                 await self._web.aclose()
                 await self.equipment.models.aclose()
                 self.workspace.trash.close()

@@ -1,7 +1,9 @@
-"""Detection and its memory without a service: desks that are stepped by hand, runs that are only counted."""
+"""Detection and its memory: lives of a service, and without one desks that are stepped by hand."""
 
 import os
 import shutil
+import time
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import trio
@@ -20,6 +22,7 @@ from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.state import State
 from automation.state_directory import StateDirectory
+from tests.automation_rig import Rig
 
 EPOCH = 1_700_000_000.0
 
@@ -118,3 +121,36 @@ class Detection:
         await self.memory.close()
         shutil.copytree(self.kept.path, following)
         self.kept.close()
+
+
+class Lives:
+    """One source and its lives: `clean` ends well, `killed` leaves what a kill would leave."""
+
+    def __init__(self, tmp_path, **definitions):
+        self.path, self.number, self.later = tmp_path, 0, 0.0
+        self.definitions = {f"{name}.yaml": text for name, text in definitions.items()}
+        (tmp_path / "state0").mkdir()
+
+    def wall(self):
+        return time.time() + self.later
+
+    @asynccontextmanager
+    async def life(self, *, kill=False, **options):
+        kept = StateDirectory(str(self.path / f"state{self.number}"))
+        rig = Rig(self.path, self.definitions, kept=kept, wall=self.wall, **options)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(rig.service.run)
+                began = trio.current_time()
+                yield rig
+                self.later += trio.current_time() - began
+                self.number += 1
+                following = self.path / f"state{self.number}"
+                if kill:
+                    shutil.copytree(kept.path, following)
+                await rig.service.shutdown(0.5)
+                if not kill:
+                    shutil.copytree(kept.path, following)
+        finally:
+            kept.close()
+            os.close(rig.root_fd)

@@ -1,14 +1,8 @@
 """Detection's state outlives a clean stop and a kill: what had begun goes on, and nothing happens twice."""
 
-import os
-import shutil
-import time
-from contextlib import asynccontextmanager
-
 import trio
 
-from automation.state_directory import StateDirectory
-from tests.automation_rig import Rig
+from tests.memory_rig import Lives
 
 NOTE = "{write: {path: 'out/{{ run.id }}', content: '{{ run.count }}'}}"
 COPY = f"steps: [{NOTE}]"
@@ -17,39 +11,6 @@ patterns: {{pair: 'a(user.a) -> b(user.b) within 1h'}}
 triggers: [{{type: pattern, pattern: pair}}]
 {COPY}
 """
-
-
-class Lives:
-    """One source and its lives: `clean` ends well, `killed` leaves what a kill would leave."""
-
-    def __init__(self, tmp_path, **definitions):
-        self.path, self.number, self.later = tmp_path, 0, 0.0
-        self.definitions = {f"{name}.yaml": text for name, text in definitions.items()}
-        (tmp_path / "state0").mkdir()
-
-    def wall(self):
-        return time.time() + self.later
-
-    @asynccontextmanager
-    async def life(self, *, kill=False, **options):
-        kept = StateDirectory(str(self.path / f"state{self.number}"))
-        rig = Rig(self.path, self.definitions, kept=kept, wall=self.wall, **options)
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(rig.service.run)
-                began = trio.current_time()
-                yield rig
-                self.later += trio.current_time() - began
-                self.number += 1
-                following = self.path / f"state{self.number}"
-                if kill:
-                    shutil.copytree(kept.path, following)
-                await rig.service.shutdown(0.5)
-                if not kill:
-                    shutil.copytree(kept.path, following)
-        finally:
-            kept.close()
-            os.close(rig.root_fd)
 
 
 async def quiet(rig):

@@ -131,9 +131,7 @@ class PatternDesk:
             self._triggers.pop(trigger.pattern, None)
 
     def enable(self, name: str, enabled: bool) -> None:
-        """Let a pattern look (again), with nothing seen so far, or no more, until the mount ends. CallerError when
-        there is none.
-        """
+        """Let a pattern look (again), with nothing seen so far, or no more. CallerError when there is none."""
         kept = self._find(name)
         self._switched[name] = enabled
         if not enabled:
