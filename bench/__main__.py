@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import resource
@@ -10,29 +11,32 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from bench import metadata, publish, report, route, throughput
+from bench import documents, interest, metadata, publish, report, route, throughput, workloads
+from bench.commands import REPOSITORY, UnavailableError
 from bench.machine import facts
 from bench.samples import Failure, Results, Sample
-from bench.systems import REPOSITORY, SYSTEMS, Running, UnavailableError, scratch, serving
+from bench.systems import SYSTEMS, Running, scratch, serving
 
-GROUPS: Final = ("metadata", "io", "engine")
+GROUPS: Final = ("metadata", "io", "workloads", "disk", "engine")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How long and what: `seconds` for each cell, times `rounds`; fio takes longest, so it has rounds of its own.
+    """How long and what: `seconds` for each cell, times `rounds`; what takes longer has rounds of its own.
 
     Many short rounds, since where the scheduler puts client and server decides a factor of two (docs/benchmarks.md).
     """
 
     rounds: int
     io_rounds: int
+    work_rounds: int
     seconds: float
     io_seconds: float
+    files: int
     only: tuple[str, ...]
     systems: tuple[str, ...]
     backing: str
@@ -40,15 +44,16 @@ class Settings:
     seed: int
 
 
-QUICK: Final = (5, 2, 0.3, 0.3)  # about 3 minutes
-FULL: Final = (25, 5, 0.3, 0.5)  # about 15
+QUICK: Final = (3, 1, 1, 0.2, 0.3, workloads.QUICK_FILES)  # about 3 minutes
+FULL: Final = (7, 3, 2, 0.25, 0.4, workloads.FILES)  # about 15
 
 Task = tuple[str, Callable[[Running], list[Sample]]]
+Prepare = Callable[[str], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 when it was measured, 1 when nothing could be."""
-    chosen, out = _settings(arguments)
+    chosen, out, write = _settings(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that everything is unmounted
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # some servers hold a descriptor for each name they know
@@ -58,10 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = facts(chosen.backing)
     begin = time.monotonic()
     try:
-        if "engine" in chosen.only:
-            _engine(results, chosen)
-        if set(chosen.only) - {"engine"}:
-            _mounts(results, chosen)
+        _measure(results, chosen)
     except KeyboardInterrupt:
         results.failures.append(Failure("the rest", "all systems", "interrupted"))
     settings = {**asdict(chosen), "took_seconds": round(time.monotonic() - begin)}
@@ -73,58 +75,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         with open(os.path.join(out, f"latest.{suffix}"), "w", encoding="utf-8") as file:
             file.write(content)
+    if write:
+        documents.write(results, started)
     _say(f"took {settings['took_seconds']} s; {out}/latest.md, .txt and .json have the results")
     print(report.text(results, started))
     return 0 if results.groups else 1
 
 
-def _engine(results: Results, chosen: Settings) -> None:
-    for number in range(chosen.rounds):
-        _say(f"engine, round {number + 1} of {chosen.rounds}")
-        results.add(publish.measure(), number)
-    results.add(route.measure(), 0)
+def _measure(results: Results, chosen: Settings) -> None:
+    if "engine" in chosen.only:
+        for number in range(chosen.rounds):
+            _say(f"engine, round {number + 1} of {chosen.rounds}")
+            results.add(publish.measure(), number)
+        results.add(route.measure(), 0)
+        results.add(interest.measure(), 0)
+    dice = random.Random(chosen.seed)
+    groups = [group for group in ("metadata", "io", "workloads") if group in chosen.only]
+    if groups:
+        with _tasks(chosen, groups) as (prepare, rounds), _serving(results, chosen, chosen.backing, groups) as running:
+            _prepare(prepare, running)
+            _alternate(results, rounds, running, dice)
+    if "disk" in chosen.only:
+        rounds = [[_io(load, chosen.io_seconds, "disk") for load in throughput.LOADS]] * chosen.io_rounds
+        with _serving(results, chosen, "ext4", ["disk"]) as running:
+            _prepare([throughput.prepare], running)
+            _alternate(results, rounds, running, dice)
 
 
-def _mounts(results: Results, chosen: Settings) -> None:
+@contextlib.contextmanager
+def _serving(results: Results, chosen: Settings, backing: str, groups: Sequence[str]) -> Iterator[list[Running]]:
     def missing(name: str, reason: str) -> None:
         results.failures.append(Failure("everything", name, reason))
         _say(f"without {name}: {reason}")
 
-    with scratch(chosen.backing) as source, scratch(tempfile.gettempdir()) as built:
-        tasks = _tasks(chosen, source, built)
-        with serving(list(chosen.systems), source, tempfile.gettempdir(), missing) as running:
-            _say(f"measuring {', '.join(one.name for one in running)}")
-            _alternate(results, tasks, running, random.Random(chosen.seed))
+    names = [one.name for one in SYSTEMS if one.name in chosen.systems and set(groups) & set(one.groups)]
+    with serving(names, backing, missing) as running:
+        _say(f"measuring {', '.join(one.name for one in running)}")
+        yield running
 
 
-def _tasks(chosen: Settings, source: str, built: str) -> list[list[Task]]:
-    """The rounds, each a list of what every system does in turn."""
-    rounds: list[list[Task]] = [[] for _ in range(max(chosen.rounds, chosen.io_rounds))]
-    if "metadata" in chosen.only:
-        client = metadata.build(built)
-        for tasks in rounds[: chosen.rounds]:
-            tasks += [_metadata(client, source, count, chosen.seconds) for count in metadata.CLIENTS]
-    if "io" in chosen.only:
-        throughput.prepare(source)
-        for tasks in rounds[: chosen.io_rounds]:
-            tasks += [_io(load, chosen.io_seconds) for load in throughput.LOADS]
-    return rounds
+@contextlib.contextmanager
+def _tasks(chosen: Settings, groups: Sequence[str]) -> Iterator[tuple[list[Prepare], list[list[Task]]]]:
+    """What makes a backing directory ready, and the rounds, each a list of what every system does in turn."""
+    rounds: list[list[Task]] = [[] for _ in range(max(chosen.rounds, chosen.io_rounds, chosen.work_rounds))]
+    prepare: list[Prepare] = []
+    with scratch(tempfile.gettempdir()) as aside:
+        if "metadata" in groups:
+            client = metadata.build(aside)
+            for tasks in rounds[: chosen.rounds]:
+                tasks += [_metadata(client, count, chosen.seconds) for count in metadata.CLIENTS]
+        if "io" in groups:
+            prepare.append(throughput.prepare)
+            for tasks in rounds[: chosen.io_rounds]:
+                tasks += [_io(load, chosen.io_seconds, "io") for load in throughput.LOADS]
+        if "workloads" in groups:
+            work = workloads.Workloads(aside, chosen.files)
+            prepare.append(work.prepare)
+            for tasks in rounds[: chosen.work_rounds]:
+                tasks.append(("workloads", work.measure))
+        yield prepare, rounds
 
 
-def _metadata(client: str, source: str, clients: int, seconds: float) -> Task:
-    return f"metadata x{clients}", lambda one: metadata.measure(client, one, source, clients, seconds)
+def _prepare(prepare: list[Prepare], running: list[Running]) -> None:
+    """Nobody has looked there yet, so what appears behind a system's back is not missed."""
+    for one in running:
+        for ready in prepare:
+            ready(one.source)
 
 
-def _io(load: throughput.Load, seconds: float) -> Task:
-    return load.cell.name, lambda one: throughput.measure(load, one, seconds)
+def _metadata(client: str, clients: int, seconds: float) -> Task:
+    return f"metadata x{clients}", lambda one: metadata.measure(client, one, clients, seconds)
+
+
+def _io(load: throughput.Load, seconds: float, group: str) -> Task:
+    return f"{group} {load.name}", lambda one: throughput.measure(load, one, seconds, group)
 
 
 def _alternate(results: Results, rounds: list[list[Task]], running: list[Running], dice: random.Random) -> None:
     """Every system does a task before the next one begins, in an order that chance gives anew each time."""
     for number, tasks in enumerate(rounds, 1):
         for at, (name, measure) in enumerate(tasks, 1):
+            group = name.split()[0]
+            able = [one for one in running if group in one.system.groups]
             _say(f"round {number} of {len(rounds)}, {at} of {len(tasks)}: {name}")
-            for one in dice.sample(running, len(running)):
+            for one in dice.sample(able, len(able)):
                 try:
                     results.add(measure(one), number)
                 except UnavailableError as error:
@@ -132,7 +166,7 @@ def _alternate(results: Results, rounds: list[list[Task]], running: list[Running
                     _say(f"{name} on {one.name}: {error}")
 
 
-def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str]:
+def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str, bool]:
     parser = argparse.ArgumentParser(prog="python -m bench", description=sys.modules["bench"].__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = [system.name for system in SYSTEMS]
@@ -141,7 +175,9 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str]:
     parser.add_argument("--systems", type=_some(names), default=tuple(names), metavar="NAME,…", help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--seconds", type=float, help="for each measurement")
-    parser.add_argument("--backing", default=_backing(), help="where the files lie (default: a tmpfs, %(default)s)")
+    parser.add_argument(
+        "--backing", default="tmpfs", help="where the files lie: tmpfs, ext4 or a directory (%(default)s)"
+    )
     parser.add_argument(
         "--one-cpu",
         action="store_true",
@@ -149,8 +185,9 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str]:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the order in which systems take turns")
     parser.add_argument("--out", default=os.path.join(REPOSITORY, "bench", "results"), help="directory of the report")
+    parser.add_argument("--write", action="store_true", help="write the figures into README.md and docs/")
     chosen = parser.parse_args(arguments)
-    rounds, io_rounds, seconds, io_seconds = QUICK if chosen.quick else FULL
+    rounds, io_rounds, work_rounds, seconds, io_seconds, files = QUICK if chosen.quick else FULL
     if chosen.rounds is not None and chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
     if chosen.seconds is not None and not 0 < chosen.seconds <= 60:
@@ -158,15 +195,17 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str]:
     settings = Settings(
         rounds=chosen.rounds or rounds,
         io_rounds=chosen.rounds or io_rounds,
+        work_rounds=chosen.rounds or work_rounds,
         seconds=chosen.seconds or seconds,
         io_seconds=chosen.seconds or io_seconds,
+        files=files,
         only=chosen.only,
         systems=chosen.systems,
         backing=chosen.backing,
         one_cpu=chosen.one_cpu,
         seed=chosen.seed,
     )
-    return settings, chosen.out
+    return settings, chosen.out, chosen.write
 
 
 def _some(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
@@ -178,10 +217,6 @@ def _some(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
         return names
 
     return parse
-
-
-def _backing() -> str:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
 
 
 def _say(line: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import yaml
 
+_BOOK = 300
 _SUFFIXES = ("csv", "json", "pdf", "jpg", "log")
 
 
@@ -35,8 +37,23 @@ def rule(number: int) -> dict[str, object]:
     }
 
 
+def book(first: int, count: int) -> dict[str, object]:
+    """`count` rules of one file, by directory or by extension and size, in turn."""
+    rules = []
+    for number in range(first, first + count):
+        suffix = _SUFFIXES[number % len(_SUFFIXES)]
+        wanted: dict[str, object] = {"on": "file.closed", "paths": f"archive/r{number}/**/*.{suffix}"}
+        if number % 2:
+            wanted = {"on": ["file.created", "file.deleted"], "paths": f"**/*.{suffix}{number}", "size": "> 1MB"}
+        rules.append({"name": f"book-{number}", **wanted, "actions": [{"log": {"message": "{{ event.path }}"}}]})
+    return {"rules": rules}
+
+
 def write_rules(directory: str, count: int) -> None:
-    """One YAML file a rule."""
-    for number in range(count):
+    """A tenth of them workflows with a file each, as people write them; the rest in books, as programs do."""
+    for number in range(count // 10):
         with open(os.path.join(directory, f"rule-{number}.yaml"), "w", encoding="utf-8") as file:
             yaml.safe_dump(rule(number), file, sort_keys=False)
+    for first in range(count // 10, count, _BOOK):
+        with open(os.path.join(directory, f"book-{first}.json"), "w", encoding="utf-8") as file:
+            json.dump(book(first, min(_BOOK, count - first)), file)

@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 from typing import Final
 
+from bench.commands import UnavailableError, compile_c
 from bench.samples import Cell, Sample
-from bench.systems import Running, UnavailableError, compile_c
+from bench.systems import Running
 
 CLIENTS: Final = (1, 4)
 FILES: Final = 200  # of each client in a repetition, which is over before the kernel forgets names (1 s)
@@ -37,9 +38,9 @@ def build(scratch: str) -> str:
     return compile_c(source, os.path.join(scratch, "metadata"), ["-Wall", "-Wextra", "-pthread"])
 
 
-def measure(client: str, system: Running, source: str, clients: int, seconds: float) -> list[Sample]:
+def measure(client: str, system: Running, clients: int, seconds: float) -> list[Sample]:
     """Operations a second of each phase; raises UnavailableError when the system fails."""
-    inside = tempfile.mkdtemp(prefix="metadata-", dir=source)  # a name that no mount remembers from before
+    inside = tempfile.mkdtemp(prefix="metadata-", dir=system.source)  # a name that no mount remembers from before
     command = [client, os.path.join(system.directory, os.path.basename(inside)), inside]
     try:
         done = subprocess.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,32 +14,50 @@ _RATIOS: Final = (
     ("vexfs", "native"),
     ("vexfs", "minimal"),
     ("vexfs", "bindfs"),
+    ("vexfs", "mergerfs"),
     ("vexfs", "passthrough_ll"),
+    ("vexfs", "passthrough_hp"),
     ("vexfs+rules", "vexfs"),
+    ("vexfs+rules", "native"),
+    ("vexfs traced", "passthrough_ll"),
 )
+_WARM: Final = ("stat ", "open ", "list ")
+_CHANGES: Final = ("create ", "rename ", "unlink ")
+PEERS: Final = ("bindfs", "mergerfs", "passthrough_ll", "passthrough_hp")
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What must hold: `ours` is at least `least` times `peer` over the cells of a group."""
+    """What must hold: `ours` is at least `least` times `peer`, in each cell of a group, or in those whose name begins
+    with one of `cells`; with `mean`, in their geometric mean.
+    """
 
     meaning: str
     group: str
     ours: str
     peer: str
     least: float
+    cells: tuple[str, ...] = ("",)
+    mean: bool = False
 
 
 BARS: Final = (
-    Bar("data throughput at least that of bindfs", "io", "vexfs", "bindfs", 1.0),
-    Bar("metadata at least 0.8 of passthrough_ll", "metadata", "vexfs", "passthrough_ll", 0.8),
-    Bar("automations that do not match cost metadata under 5 %", "metadata", "vexfs+rules", "vexfs", 0.95),
-    Bar("automations that do not match cost data under 5 %", "io", "vexfs+rules", "vexfs", 0.95),
+    Bar("data at least that of bindfs", "io", "vexfs", "bindfs", 1.0, mean=True),
+    Bar("metadata at least 0.8 of passthrough_ll", "metadata", "vexfs", "passthrough_ll", 0.8, mean=True),
+    Bar("automations cost metadata under 5 %", "metadata", "vexfs+rules", "vexfs", 0.95, mean=True),
+    Bar("automations cost data under 5 %", "io", "vexfs+rules", "vexfs", 0.95, mean=True),
+    Bar("data on ext4 at least 0.95 of the directory's", "disk", "vexfs+rules", "native", 0.95),
+    Bar("data on tmpfs at least 0.90 of the directory's", "io", "vexfs+rules", "native", 0.90),
+    Bar("4 KiB random writes ten times bindfs's", "io", "vexfs+rules", "bindfs", 10.0, ("randwrite 4k",)),
+    Bar("warm stat, open and listing within 1.2 of native", "metadata", "vexfs+rules", "native", 1 / 1.2, _WARM),
+    Bar("create, rename, unlink like passthrough_ll", "metadata", "vexfs+rules", "passthrough_ll", 1.0, _CHANGES),
+    *(Bar(f"workloads like {peer}", "workloads", "vexfs+rules", peer, 1.0) for peer in PEERS),
+    Bar("traced data at least 0.8 of passthrough_ll's", "io", "vexfs traced", "passthrough_ll", 0.8),
 )
 
 
 def verdicts(results: Results) -> list[dict[str, Any]]:
-    """Each bar with the geometric mean of its ratios, and the cells that alone would miss it."""
+    """Each bar with the geometric mean of its ratios, and the cells that are below it."""
     return [verdict for bar in BARS if (verdict := _verdict(results, bar)) is not None]
 
 
@@ -47,13 +65,20 @@ def _verdict(results: Results, bar: Bar) -> dict[str, Any] | None:
     ratios = {
         cell.name: ratio
         for cell in results.cells(bar.group)
-        if (ratio := results.ratio(cell, bar.ours, bar.peer)) is not None
+        if cell.name.startswith(bar.cells) and (ratio := results.ratio(cell, bar.ours, bar.peer)) is not None
     }
     if not ratios:
         return None
-    mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+    mean = geometric(ratios.values())
     below = {name: round(ratio, 2) for name, ratio in ratios.items() if ratio < bar.least}
-    return {"bar": bar.meaning, "least": bar.least, "mean": round(mean, 3), "met": mean >= bar.least, "below": below}
+    met = mean >= bar.least if bar.mean else not below
+    return {"bar": bar.meaning, "least": round(bar.least, 2), "mean": round(mean, 3), "met": met, "below": below}
+
+
+def geometric(ratios: Iterable[float]) -> float:
+    """Their mean."""
+    logarithms = [math.log(ratio) for ratio in ratios]
+    return math.exp(sum(logarithms) / len(logarithms))
 
 
 def _rows(results: Results, group: str) -> list[list[str]]:
@@ -77,7 +102,7 @@ def _number(value: float | None) -> str:
 
 def markdown(results: Results, facts: Mapping[str, Any]) -> str:
     """The tables for docs/benchmarks.md."""
-    lines = [_setting(facts), ""]
+    lines = [setting(facts), ""]
     for group in results.groups:
         head, *rows = _rows(results, group)
         lines += [_pipes(head), _pipes(["---", "---", *["---:"] * (len(head) - 2)]), *map(_pipes, rows), ""]
@@ -87,7 +112,7 @@ def markdown(results: Results, facts: Mapping[str, Any]) -> str:
 
 def text(results: Results, facts: Mapping[str, Any]) -> str:
     """The same for a terminal."""
-    lines = [_setting(facts), ""]
+    lines = [setting(facts), ""]
     for group in results.groups:
         rows = _rows(results, group)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -125,7 +150,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _setting(facts: Mapping[str, Any]) -> str:
+def setting(facts: Mapping[str, Any]) -> str:
+    """When, where and on what it was measured, in one paragraph."""
     kind = "virtual CPUs" if facts["virtual"] else "CPUs"
     return (
         f"{facts['taken'][:10]}, commit {facts['commit']}: {facts['cpus']} {kind} ({facts['cpu']}), "
@@ -141,8 +167,7 @@ def _sentences(results: Results) -> list[str]:
         below = ", ".join(f"{name} {ratio}" for name, ratio in verdict["below"].items())
         state = "met" if verdict["met"] else "MISSED"
         out.append(
-            f"{state}: {verdict['bar']}: mean ratio {verdict['mean']:.2f}"
-            + (f"; below it alone: {below}" if below else "")
+            f"{state}: {verdict['bar']}: mean ratio {verdict['mean']:.2f}" + (f"; below: {below}" if below else "")
         )
     return out + [f"not measured: {f.what} on {f.system}: {f.reason}" for f in results.failures]
 

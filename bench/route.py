@@ -6,9 +6,11 @@ must not grow with the number of rules.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import trio
@@ -16,6 +18,7 @@ import trio
 from automation.actions import Commands
 from automation.bus import Bus
 from automation.definitions import Workflow
+from automation.dispatcher import Dispatcher
 from automation.events import SemanticEvent
 from automation.service import Service
 from automation.workspace import Workspace
@@ -41,22 +44,29 @@ class _Uncached:
         """Nothing to forget."""
 
 
-async def _measure() -> list[Sample]:
+@contextlib.contextmanager
+def service() -> Iterator[tuple[Bus, Dispatcher]]:
+    """A bus with a dispatcher that takes definitions and runs nothing; to be made within trio."""
     with tempfile.TemporaryDirectory() as directory:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             bus = Bus()
             workspace = Workspace(fd, bus.publish, _Uncached())
-            service = Service(bus, workspace=workspace, commands=Commands(directory), workflows=directory)
-            samples, loaded = [], 0
-            for count in COUNTS:
-                for number in range(loaded, count):
-                    service.dispatcher.install(Workflow.model_validate(rule(number)))
-                loaded = count
-                samples += [_case(bus, name, count) for name in CASES]
-            return samples
+            made = Service(bus, workspace=workspace, commands=Commands(directory), workflows=directory)
+            yield bus, made.dispatcher
         finally:
             os.close(fd)
+
+
+async def _measure() -> list[Sample]:
+    samples, loaded = [], 0
+    with service() as (bus, dispatcher):
+        for count in COUNTS:
+            for number in range(loaded, count):
+                dispatcher.install(Workflow.model_validate(rule(number)))
+            loaded = count
+            samples += [_case(bus, name, count) for name in CASES]
+    return samples
 
 
 def _case(bus: Bus, name: str, count: int) -> Sample:

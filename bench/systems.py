@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,125 +13,46 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
-from bench.definitions import write_rules
+from bench import commands
+from bench.commands import Place, UnavailableError
 
-REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EXAMPLES: Final = "/usr/share/doc/libfuse3-dev/examples"
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 180.0  # 10,000 rules take a while on a busy machine
 STOP_SECONDS: Final = 15.0
-RULES: Final = 1000
-
-
-class UnavailableError(Exception):
-    """A system cannot be measured here; the text says what is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a system works: the shared backing directory, its mountpoint, and a directory for what it builds."""
-
-    source: str
-    mountpoint: str
-    scratch: str
+DISK_BYTES: Final = 3 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """One system under test. `command` builds and names the server's command line; None is the bare directory.
-    `answers` is a path below the mountpoint that can be read once it serves.
+    `answers` is a path below the mountpoint that can be read once it serves; `groups` is what it takes part in.
     """
 
     name: str
     meaning: str
     command: Callable[[Place], list[str]] | None
     answers: str = ""
-
-
-def _vexfs(place: Place, workflows: str) -> list[str]:
-    mount = os.path.join(REPOSITORY, "mount.py")
-    if not os.path.exists(mount):
-        raise UnavailableError("there is no mount.py yet")
-    return [sys.executable, mount, "--foreground", place.source, place.mountpoint, "--workflows", workflows]
-
-
-def _vexfs_idle(place: Place) -> list[str]:
-    workflows = os.path.join(place.scratch, "none")
-    os.mkdir(workflows)
-    return _vexfs(place, workflows)
-
-
-def _vexfs_rules(place: Place) -> list[str]:
-    workflows = os.path.join(place.scratch, "rules")
-    os.mkdir(workflows)
-    write_rules(workflows, RULES)
-    return _vexfs(place, workflows)
-
-
-def _minimal(place: Place) -> list[str]:
-    return [sys.executable, os.path.join(REPOSITORY, "bench", "minimal.py"), place.source, place.mountpoint]
-
-
-def _bindfs(place: Place) -> list[str]:
-    return [_found("bindfs"), "-f", place.source, place.mountpoint]
-
-
-def _passthrough_ll(place: Place) -> list[str]:
-    source = os.path.join(EXAMPLES, "passthrough_ll.c")
-    if not os.path.exists(source) and os.path.exists(source + ".gz"):
-        source = os.path.join(place.scratch, "passthrough_ll.c")
-        for name in ("passthrough_ll.c", "passthrough_helpers.h"):
-            _unpack(os.path.join(EXAMPLES, name), os.path.join(place.scratch, name))
-    if not os.path.exists(source):
-        raise UnavailableError(f"{source} is missing: install libfuse3-dev")
-    flags = shlex.split(_output(["pkg-config", "--cflags", "--libs", "fuse3"]))
-    binary = compile_c(source, os.path.join(place.scratch, "passthrough_ll"), flags)
-    return [binary, "-f", "-o", f"source={place.source},cache=auto", place.mountpoint]
-
-
-def _unpack(path: str, to: str) -> None:
-    with open(to, "wb") as out:
-        if os.path.exists(path):
-            shutil.copyfile(path, to)
-        else:
-            subprocess.run(["gzip", "-dc", path + ".gz"], stdout=out, check=True)
+    groups: tuple[str, ...] = ("metadata", "io", "workloads")
 
 
 SYSTEMS: Final = (
-    System("native", "the backing directory itself", None),
-    System("minimal", "pyfuse3's own way of passthrough (bench/minimal.py)", _minimal),
-    System("bindfs", "bindfs, as packaged", _bindfs),
-    System("passthrough_ll", "libfuse's low-level C example, multi-threaded, cache=auto", _passthrough_ll),
-    System("vexfs", "VexFS without automations", _vexfs_idle, ".vexfs/status"),
-    System("vexfs+rules", f"VexFS with {RULES:,} rules that do not match", _vexfs_rules, ".vexfs/status"),
+    System("native", "the backing directory itself", None, groups=("metadata", "io", "workloads", "disk")),
+    System(
+        "minimal", "pyfuse3's own way of passthrough (bench/minimal.py)", commands.minimal, groups=("metadata", "io")
+    ),
+    System("bindfs", "bindfs, as packaged", commands.bindfs),
+    System("mergerfs", "mergerfs over one branch, as packaged", commands.mergerfs),
+    System("passthrough_ll", "libfuse's low-level C example, multi-threaded, cache=auto", commands.passthrough_ll),
+    System("passthrough_hp", "libfuse's newest example, C++, built from the source package", commands.passthrough_hp),
+    System("vexfs", "VexFS without automations", commands.vexfs, ".vexfs/status"),
+    System(
+        "vexfs+rules",
+        f"VexFS with {commands.RULES:,} rules that do not match",
+        commands.vexfs_rules,
+        ".vexfs/status",
+        groups=("metadata", "io", "workloads", "disk"),
+    ),
+    System("vexfs traced", "VexFS with each read and write an event", commands.vexfs_traced, ".vexfs/status", ("io",)),
 )
-
-
-def compile_c(source: str, binary: str, flags: list[str]) -> str:
-    """Compile one C file; returns `binary`."""
-    compiler = os.environ.get("CC") or _found("cc")
-    done = subprocess.run(
-        [compiler, "-O2", "-o", binary, source, *flags], capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode:
-        raise UnavailableError(f"{source} does not compile: {done.stderr.strip()}")
-    return binary
-
-
-def _found(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        raise UnavailableError(f"{program} is not installed")
-    return path
-
-
-def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except OSError as error:
-        raise UnavailableError(f"{command[0]}: {error.strerror}") from None
-    if done.returncode:
-        raise UnavailableError(done.stderr.strip())
-    return done.stdout
 
 
 class Running:
@@ -150,6 +69,11 @@ class Running:
     def directory(self) -> str:
         """Where the backing directory appears."""
         return self._place.source if self.system.command is None else self._place.mountpoint
+
+    @property
+    def source(self) -> str:
+        """The backing directory, which is this system's alone."""
+        return self._place.source
 
     @property
     def alive(self) -> bool:
@@ -239,15 +163,46 @@ def scratch(parent: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(names: list[str], source: str, parent: str, missing: Callable[[str, str], None]) -> Iterator[list[Running]]:
-    """Start the named systems on one backing directory; `missing(name, reason)` is told of those that cannot be."""
+def filesystem(backing: str) -> Iterator[str]:
+    """A directory to serve: the root of a new "tmpfs" or "ext4" of its own, else one in the directory `backing`.
+
+    With one filesystem for all, VexFS would be told of what the others do there, and act on it while they are measured.
+    """
+    if os.geteuid() != 0 and backing in ("tmpfs", "ext4"):
+        backing = "/dev/shm" if backing == "tmpfs" and os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+    if backing not in ("tmpfs", "ext4"):
+        with scratch(backing) as path:
+            yield path
+        return
+    with scratch(tempfile.gettempdir()) as inside:
+        root, image = os.path.join(inside, "root"), os.path.join(inside, "image")
+        os.mkdir(root)
+        if backing == "ext4":
+            with open(image, "wb") as file:
+                file.truncate(DISK_BYTES)
+            commands.output([commands.found("mkfs.ext4"), "-q", "-F", image])
+            commands.output(["mount", "-o", "loop,noatime", image, root])
+        else:
+            commands.output(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "vexfs-bench", root])
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", root], check=False)
+
+
+@contextlib.contextmanager
+def serving(names: list[str], backing: str, missing: Callable[[str, str], None]) -> Iterator[list[Running]]:
+    """Start the named systems, each on a filesystem of its own; `missing(name, reason)` is told of those that cannot
+    be.
+    """
     with contextlib.ExitStack() as stack:
         running = []
         for system in SYSTEMS:
             if system.name not in names:
                 continue
-            one = Running(system, source, stack.enter_context(scratch(parent)))
             try:
+                source = stack.enter_context(filesystem(backing))
+                one = Running(system, source, stack.enter_context(scratch(tempfile.gettempdir())))
                 running.append(stack.enter_context(one))
             except UnavailableError as error:
                 missing(system.name, str(error))

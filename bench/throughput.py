@@ -8,12 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final
 
+from bench.commands import UnavailableError
 from bench.samples import Cell, Sample
-from bench.systems import Running, UnavailableError
+from bench.systems import Running
 
-FILE_MIB: Final = (
-    128  # more than a FUSE server serves in 4 KiB pieces within a second or two, so caches do not end the run
-)
+FILE_MIB: Final = 64
 JOBS: Final = 4
 
 
@@ -26,9 +25,9 @@ class Load:
     jobs: int
 
     @property
-    def cell(self) -> Cell:
-        """What the load measures."""
-        return Cell("io", f"{self.pattern} {self.block_kib}k x{self.jobs}", "MiB/s")
+    def name(self) -> str:
+        """What the load is."""
+        return f"{self.pattern} {self.block_kib}k x{self.jobs}"
 
 
 LOADS: Final = tuple(
@@ -49,8 +48,8 @@ def prepare(source: str) -> None:
                 file.write(block)
 
 
-def measure(load: Load, system: Running, seconds: float) -> list[Sample]:
-    """MiB/s over all jobs of the load; raises UnavailableError when fio or the system fails."""
+def measure(load: Load, system: Running, seconds: float, group: str) -> list[Sample]:
+    """MiB/s over all jobs of the load, for a cell of `group`; raises UnavailableError when fio or the system fails."""
     command = [
         "fio",
         "--name=load",
@@ -80,4 +79,4 @@ def measure(load: Load, system: Running, seconds: float) -> list[Sample]:
         raise UnavailableError(f"fio: {done.stderr.strip()[-300:]} {system.last_words()}")
     job = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
     direction = "read" if "read" in load.pattern else "write"
-    return [Sample(load.cell, system.name, job[direction]["bw_bytes"] / 2**20)]
+    return [Sample(Cell(group, load.name, "MiB/s"), system.name, job[direction]["bw_bytes"] / 2**20)]
