@@ -66,8 +66,9 @@ check: install ## ruff, formatting and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: install test-packages ## the benchmarks; results go to bench/
-	@$(BIN)/python -m bench
+bench: install test-packages ## the benchmarks, a quarter of an hour; writes bench/results/, docs/benchmarks.* and the README's table
+	@PYTHON=$(PYTHON) .ci/packages mergerfs=mergerfs c++=g++
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m bench --write
 
 .PHONY: schema
 schema: install ## write the JSON Schema of all definitions, for editors, to docs/definition.schema.json

@@ -21,7 +21,7 @@ from bench.machine import facts
 from bench.samples import Failure, Results, Sample
 from bench.systems import SYSTEMS, Running, scratch, serving
 
-GROUPS: Final = ("metadata", "io", "workloads", "disk", "engine")
+GROUPS: Final = ("metadata", "io", "traced", "workloads", "disk", "engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _measure(results: Results, chosen: Settings) -> None:
         results.add(route.measure(), 0)
         results.add(interest.measure(), 0)
     dice = random.Random(chosen.seed)
-    groups = [group for group in ("metadata", "io", "workloads") if group in chosen.only]
+    groups = [group for group in ("metadata", "io", "traced", "workloads") if group in chosen.only]
     if groups:
         with _tasks(chosen, groups) as (prepare, rounds), _serving(results, chosen, chosen.backing, groups) as running:
             _prepare(prepare, running)
@@ -124,10 +124,11 @@ def _tasks(chosen: Settings, groups: Sequence[str]) -> Iterator[tuple[list[Prepa
             client = metadata.build(aside)
             for tasks in rounds[: chosen.rounds]:
                 tasks += [_metadata(client, count, chosen.seconds) for count in metadata.CLIENTS]
-        if "io" in groups:
+        if {"io", "traced"} & set(groups):
             prepare.append(throughput.prepare)
-            for tasks in rounds[: chosen.io_rounds]:
-                tasks += [_io(load, chosen.io_seconds, "io") for load in throughput.LOADS]
+        for group, loads in (("io", throughput.LOADS), ("traced", throughput.DIRECT)):
+            for tasks in rounds[: chosen.io_rounds] if group in groups else ():
+                tasks += [_io(load, chosen.io_seconds, group) for load in loads]
         if "workloads" in groups:
             work = workloads.Workloads(aside, chosen.files)
             prepare.append(work.prepare)

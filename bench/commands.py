@@ -16,7 +16,11 @@ REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXAMPLES: Final = "/usr/share/doc/libfuse3-dev/examples"
 BUILT: Final = os.path.join(REPOSITORY, "bench", "built")  # what takes long to build is kept here
 RULES: Final = 10_000
-_CONFIGURED: Final = ("-DHAVE_UTIMENSAT", "-DHAVE_SETXATTR", "-DHAVE_POSIX_FALLOCATE")  # as libfuse's own build finds them
+_CONFIGURED: Final = (
+    "-DHAVE_UTIMENSAT",
+    "-DHAVE_SETXATTR",
+    "-DHAVE_POSIX_FALLOCATE",
+)  # as libfuse's own build finds them
 SOURCES: Final = "/etc/apt/sources.list.d/debian.sources"
 
 

@@ -31,7 +31,7 @@ class System:
     meaning: str
     command: Callable[[Place], list[str]] | None
     answers: str = ""
-    groups: tuple[str, ...] = ("metadata", "io", "workloads")
+    groups: tuple[str, ...] = ("metadata", "io", "traced", "workloads")
 
 
 SYSTEMS: Final = (
@@ -43,7 +43,7 @@ SYSTEMS: Final = (
     System("mergerfs", "mergerfs over one branch, as packaged", commands.mergerfs),
     System("passthrough_ll", "libfuse's low-level C example, multi-threaded, cache=auto", commands.passthrough_ll),
     System("passthrough_hp", "libfuse's newest example, C++, built from the source package", commands.passthrough_hp),
-    System("vexfs", "VexFS without automations", commands.vexfs, ".vexfs/status"),
+    System("vexfs", "VexFS without automations", commands.vexfs, ".vexfs/status", ("metadata", "io", "workloads")),
     System(
         "vexfs+rules",
         f"VexFS with {commands.RULES:,} rules that do not match",
@@ -51,7 +51,9 @@ SYSTEMS: Final = (
         ".vexfs/status",
         groups=("metadata", "io", "workloads", "disk"),
     ),
-    System("vexfs traced", "VexFS with each read and write an event", commands.vexfs_traced, ".vexfs/status", ("io",)),
+    System(
+        "vexfs traced", "VexFS with each read and write an event", commands.vexfs_traced, ".vexfs/status", ("traced",)
+    ),
 )
 
 
@@ -174,10 +176,10 @@ def filesystem(backing: str) -> Iterator[str]:
         with scratch(backing) as path:
             yield path
         return
-    with scratch(tempfile.gettempdir()) as inside:
-        root, image = os.path.join(inside, "root"), os.path.join(inside, "image")
+    with scratch(tempfile.gettempdir()) as inside, scratch("/dev/shm") as memory:
+        root, image = os.path.join(inside, "root"), os.path.join(memory, "image")
         os.mkdir(root)
-        if backing == "ext4":
+        if backing == "ext4":  # in memory too: what the disk does meanwhile for others is not what is measured
             with open(image, "wb") as file:
                 file.truncate(DISK_BYTES)
             commands.output([commands.found("mkfs.ext4"), "-q", "-F", image])

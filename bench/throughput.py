@@ -18,11 +18,12 @@ JOBS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One kind of fio job; buffered, since that is what programs do."""
+    """One kind of fio job: buffered, as programs do it, or `direct`, which asks the server each time."""
 
     pattern: str
     block_kib: int
     jobs: int
+    direct: bool = False
 
     @property
     def name(self) -> str:
@@ -35,6 +36,10 @@ LOADS: Final = tuple(
     for pattern in ("read", "randread", "write", "randwrite")
     for block in (4, 128)
     for jobs in (1, JOBS)
+)
+
+DIRECT: Final = tuple(
+    Load(pattern, 4, jobs, direct=True) for pattern in ("read", "randread", "write", "randwrite") for jobs in (1, JOBS)
 )
 
 
@@ -59,6 +64,7 @@ def measure(load: Load, system: Running, seconds: float, group: str) -> list[Sam
         f"--rw={load.pattern}",
         f"--bs={load.block_kib}k",
         f"--numjobs={load.jobs}",
+        f"--direct={int(load.direct)}",
         "--time_based",
         f"--runtime={round(seconds * 1000)}ms",
         "--ioengine=psync",

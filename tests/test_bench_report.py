@@ -1,12 +1,15 @@
 """The benchmarks' own rules: what a ratio is, when a bar is met, and that the generated rules are real ones."""
 
 import json
+import xml.etree.ElementTree
+from pathlib import Path
 
 import pytest
 
+import mount
 from automation.definitions import Workflow
-from bench import report
-from bench.definitions import rule
+from bench import documents, report
+from bench.definitions import rule, write_rules
 from bench.samples import Cell, Failure, Results, Sample
 
 SPEED = Cell("metadata", "open x1", "op/s")
@@ -85,3 +88,52 @@ def test_generated_rules_are_definitions():
         workflow = Workflow.model_validate(rule(number))
         types = {name for trigger in workflow.triggers for name in trigger.types}
         assert not types & {"file", "file.read", "file.written", "*"}
+
+
+def test_a_bar_on_each_cell_is_missed_by_one():
+    """Where every cell counts, a good mean does not make up for a bad cell; other cells do not count."""
+    stat, lookup = Cell("metadata", "stat x1", "op/s"), Cell("metadata", "lookup x1", "op/s")
+    results = Results(["native", "vexfs+rules"])
+    values = (
+        (stat, "vexfs+rules", 80.0),
+        (stat, "native", 100.0),
+        (lookup, "vexfs+rules", 1.0),
+        (lookup, "native", 9.0),
+    )
+    results.add([Sample(cell, system, value) for cell, system, value in values], 0)
+    (verdict,) = report.verdicts(results)
+    assert (verdict["met"], verdict["below"]) == (False, {"stat x1": 0.8})
+
+
+def test_figures_go_between_their_marks(tmp_path, monkeypatch):
+    """README and documentation get the figures where they say, and nothing else of them changes."""
+    monkeypatch.setattr(documents, "REPOSITORY", str(tmp_path))
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/benchmarks.md"):
+        (tmp_path / name).write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
+    cell = Cell("workloads", "untar", "s", higher=False)
+    results = Results(["native", "bindfs", "vexfs+rules"])
+    for system, seconds in (("native", 1.0), ("vexfs+rules", 2.0), ("bindfs", 4.0)):
+        results.add([Sample(cell, system, seconds)], 0)
+    documents.write(results, FACTS)
+    documents.write(results, FACTS)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n<!-- figures -->\n| speed")
+    assert text.endswith("<!-- /figures -->\nafter\n")
+    assert "| unpack 20,000 files | 0.50 | 0.25 | - | - | - |" in text
+    drawing = xml.etree.ElementTree.parse(tmp_path / "docs" / "benchmarks.svg").getroot()
+    assert [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")].count("0.50") == 1
+
+
+def test_the_repository_has_places_for_figures():
+    """README.md and docs/benchmarks.md each have one."""
+    root = Path(__file__).parent.parent
+    for name in ("README.md", "docs/benchmarks.md"):
+        assert (root / name).read_text().count("<!-- figures -->") == 1
+
+
+def test_generated_books_are_definitions(tmp_path):
+    """Workflows and books as the benchmark writes them pass `vexfs check`."""
+    write_rules(str(tmp_path), 40)
+    assert mount.main(["check", "--quiet", str(tmp_path)]) == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".yaml", ".json"}
