@@ -55,6 +55,9 @@ other commands:
   replay, test          try patterns, triggers and rules on recorded events, without mounting
   record MOUNTPOINT     write events down, for replay
   explain MOUNTPOINT    why something did or did not fire
+  runs MOUNTPOINT       the newest runs of workflows
+  run MOUNTPOINT NAME   start a run by hand, or a dry run
+  trace MOUNTPOINT [ID] a run, step by step
   journal MOUNTPOINT    the audit trail: who did what, and why
   verify MOUNTPOINT     check that nobody changed the audit trail
 
@@ -436,6 +439,9 @@ TOOLS: Final[Mapping[str, str]] = {
     "record": "automation.recording",
     "test": "automation.expectations",
     "explain": "automation.explain",
+    "runs": "automation.terminal.runs",
+    "run": "automation.terminal.run",
+    "trace": "automation.terminal.trace",
     "journal": "automation.journal.extract",
     "verify": "automation.journal.inspection",
 }

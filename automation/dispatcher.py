@@ -14,7 +14,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -226,8 +226,10 @@ class Dispatcher:
         self.patterns.resume()
         self._signal.set()
 
-    async def run_by_hand(self, name: str, input: Mapping[str, Any]) -> Run:
-        """Start a run now, past triggers and queues. `path` in the input makes that file the event's."""
+    async def run_by_hand(self, name: str, input: Mapping[str, Any], *, dry: bool = False) -> Run:
+        """Start a run now, past triggers and queues. `path` in the input makes that file the event's; `dry` only says
+        what it would do.
+        """
         installed = self._installed.get(name)
         if installed is None:
             raise CallerError(f"no workflow called {name!r} is active")
@@ -235,7 +237,15 @@ class Dispatcher:
         merged = {**defaults, **input}
         event = await self._manual_event(merged)
         self._bus.publish(event)
-        return self.launcher.start_by_hand(Firing(name, MANUAL, "manual", f"manual {event.seq}", (event,), 1, merged))
+        firing = Firing(name, MANUAL, "manual", f"manual {event.seq}", (event,), 1, merged)
+        return self.launcher.start_by_hand(firing, dry=dry)
+
+    def run_again(self, run: Run) -> Run:
+        """Start a run with the events and input of one that failed, past all queues, on the present version."""
+        if not self.launcher.knows(run.workflow):
+            raise CallerError(f"no workflow called {run.workflow!r} is active")
+        again = f"{run.id}@{time.time_ns()}"
+        return self.launcher.start_by_hand(replace(run.firing, again=again, trigger=MANUAL), dry=False)
 
     async def _manual_event(self, input: Mapping[str, Any]) -> SemanticEvent:
         path = input.get("path", "")

@@ -203,14 +203,15 @@ class Launcher:
             attrs = {"reason": "queue", "workflow": firing.workflow, "waiting": admission.waiting}
             self._announcements.overload(f"queue {firing.workflow}", firing.event.path, attrs)
 
-    def start_by_hand(self, firing: Firing) -> Run:
+    def start_by_hand(self, firing: Firing, *, dry: bool = False) -> Run:
         """Start a run past all queues; CallerError when its input is not what the workflow asks for."""
         plan = self._plans[firing.workflow]
         try:
             settle_input(plan.inputs, firing.input)
         except ValueError as error:
             raise CallerError(str(error)) from None
-        run = self._runner.start(plan, firing, by_hand=True)
+        plan = plan.on_paper() if dry else plan
+        run = self._runner.start(plan.doing(firing.actions) if firing.actions else plan, firing, by_hand=True)
         assert run is not None  # the number of its event is new
         return run
 

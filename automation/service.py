@@ -34,9 +34,13 @@ from automation.explain import Explainer
 from automation.guards.guards import Guards
 from automation.heartbeat import Heartbeat
 from automation.inbox import Inbox
+from automation.journal.archive import Archive
 from automation.journal.journal import Journal
 from automation.journal.keeping import DEFAULTS as KEEPING
 from automation.journal.keeping import Keeping
+from automation.journal.ledger import SqliteLedger
+from automation.journal.recovery import recover
+from automation.journal.retention import Housekeeper
 from automation.library import Entry, Library
 from automation.machines.host import Machines
 from automation.machines.load import Load, Sampler
@@ -51,6 +55,7 @@ from automation.policy import Policy
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import FINISHED, Plan, Runner
+from automation.runner.ledger import MemoryLedger
 from automation.scripts.declaration import declare
 from automation.scripts.files import ScriptFiles
 from automation.scripts.instances import Scale
@@ -100,6 +105,7 @@ class Service:
     ) -> None:
         self.bus: Final = bus
         self.kept: Final = kept
+        self._keeping: Final = keeping
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
@@ -146,6 +152,7 @@ class Service:
             Models(permissions.models or (kept.file("models") if kept else None)),
         )
         self.executor: Final[Executor] = Recorder() if dry_run else Performer()
+        self.ledger: Final = MemoryLedger(history) if self.journal is None else SqliteLedger(self.journal)
         self.runner: Final = Runner(
             bus,
             equipment=self.equipment,
@@ -155,7 +162,9 @@ class Service:
             clock=time.time_ns if wall is time.time else lambda: round(wall() * 1e9),
             automation=automation,
             begun=self.usage.note_begun,
+            ledger=self.ledger,
         )
+        self.archive: Final = Archive(self.runner)
         self.dispatcher: Final = Dispatcher(
             bus,
             self.runner,
@@ -225,6 +234,8 @@ class Service:
                 if self.journal is not None:
                     await nursery.start(self.journal.run)
                 await nursery.start(self.runner.run)
+                if self.journal is not None and isinstance(self.ledger, SqliteLedger):
+                    nursery.start_soon(Housekeeper(self.journal, self.ledger, self._keeping).run)
                 await nursery.start(Sampler(self.system, self._load().sample).run)
                 reacting = trio.CancelScope()
                 await nursery.start(self._react, reacting)
@@ -265,6 +276,8 @@ class Service:
             self.system.restore(memory.values["system"], time.time_ns())
 
     async def _recover(self) -> None:
+        if isinstance(self.ledger, SqliteLedger):
+            await recover(self.ledger, self.runner)
         await self.memory.recover()
         self.system.restore(self.system.snapshot(), time.time_ns())  # shows it anew
         self.system.keep = partial(self.memory.keep, "system")
@@ -484,7 +497,8 @@ async def _disable(service: Service, rest: str) -> str:
 
 
 async def _run(service: Service, rest: str) -> str:
-    name, _, text = rest.partition(" {")
+    dry = rest.startswith("--dry-run ")
+    name, _, text = rest.removeprefix("--dry-run ").partition(" {")
     try:
         given = json.loads("{" + text) if text else {}
     except (json.JSONDecodeError, RecursionError) as error:
@@ -492,13 +506,23 @@ async def _run(service: Service, rest: str) -> str:
     entry = service.library.entry(_one_name(name.strip()))
     if not entry.active:
         raise CallerError(f"{entry.name} is not active: {entry.fault or entry.error or 'it is disabled'}")
-    run = await service.dispatcher.run_by_hand(entry.name, given)
-    return f"started the run {run.id} of {entry.name}"
+    run = await service.dispatcher.run_by_hand(entry.name, given, dry=dry)
+    return f"started the {'dry ' if dry else ''}run {run.id} of {entry.name}"
 
 
 async def _cancel(service: Service, rest: str) -> str:
     run = service.runner.cancel(_one_name(rest))
     return f"cancelling the run {run.id} of {run.workflow}"
+
+
+async def _retry(service: Service, rest: str) -> str:
+    run = await service.archive.run(_one_name(rest))
+    if not run.finished:
+        raise CallerError(f"the run {run.id} goes on")
+    if run.status == "succeeded":
+        raise CallerError(f"the run {run.id} has succeeded: start another one with `run {run.workflow}`")
+    fresh = service.dispatcher.run_again(run)
+    return f"started the run {fresh.id} of {fresh.workflow} with what {run.id} was started with"
 
 
 async def _rollback(service: Service, rest: str) -> str:
@@ -535,6 +559,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Service, str], Awaitable[str]]]] = Mappi
         "disable": _disable,
         "run": _run,
         "cancel": _cancel,
+        "retry": _retry,
         "rollback": _rollback,
         "quit": _quit,
     }

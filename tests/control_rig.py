@@ -19,11 +19,13 @@ from automation.bus import Bus
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
 from automation.inbox import Inbox
+from automation.journal.archive import Archive
 from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
 from automation.patterns.text import parse_pattern
 from automation.runner import Run, StepRecord
+from automation.runner.ledger import MemoryLedger
 from automation.state import State
 from automation.targets import DEFAULTS
 from automation.triggers.firing import Firing
@@ -166,7 +168,8 @@ class FakeService:
         self.analytics = AnalyticsDesk(Bus(), wall=time.time)
         self.analytics.install(Analytics.model_validate(STREAM))
         self.breakers = Breakers()
-        self.runner = SimpleNamespace(runs={}, active={})
+        self.runner = SimpleNamespace(runs={}, active={}, ledger=MemoryLedger())
+        self.archive = Archive(self.runner)
         self.usage = Usage(DEFAULTS, lambda: 0)
         self.policy = SimpleNamespace(count=1)
         self.registry = prometheus_client.CollectorRegistry()
@@ -203,7 +206,7 @@ class FakeService:
         run = Run(
             id, workflow, firing, {}, [StepRecord("sort", "move", "succeeded", 1, 10**18, 10**18 + 10**6)], status
         )
-        run.started_ns = run.ended_ns = time.time_ns()
+        run.created_ns = run.started_ns = run.ended_ns = time.time_ns()
         self.runner.runs[id] = run
         return run
 

@@ -62,7 +62,7 @@ async def test_every_command_answers_with_a_sentence(tmp_path):
         assert not r.service.quit_requested.is_set()
         await r.service.command("quit\n", 0)
         assert r.service.quit_requested.is_set()
-        assert {line.split()[0] for line in lines} | {"cancel", "quit", "rollback"} == set(COMMANDS)
+        assert {line.split()[0] for line in lines} | {"cancel", "quit", "retry", "rollback"} == set(COMMANDS)
 
 
 async def test_the_status_is_plain_and_complete(tmp_path):

@@ -7,7 +7,7 @@ yields its result, and a recorded decision stands. So the records of a run, in t
 | kind | place | data (JSON) | means |
 |---|---|---|---|
 | `started` | of a step | `action`, `attempt` (≥ 1), `key` | an attempt is about to be made |
-| `ended` | of a step | `status`, `result`, `error`, `class`, `attempts`, `undo` | performed for good: never again |
+| `ended` | of a step | `status`, `result`, `error`, `class`, `attempts`, `undo`, `input` | performed: never again |
 | `decided` | any | `value` | a condition, the items of a loop, a branch, a generated identity: stands from now on |
 | `timer` | any | `wake` (ns), `attempt` of a retry | sleeps until then by the wall clock |
 | `mail` | of a wait, or `""` | `number`, `event` | an event for this run; a `decided` names the number taken |
@@ -15,7 +15,8 @@ yields its result, and a recorded decision stands. So the records of a run, in t
 | `finished` | `""` | `status`, `output`, `error`, `left` | the last record; `left` is what must be undone by hand |
 
 `status` of `ended` is `succeeded`, `failed`, `skipped` or, for places that undo, `compensated`. Places that undo begin
-with `undo/`. Records that lack a datum lack the key.
+with `undo/`. Records that lack a datum lack the key; `input` is what the action was
+given, cut short, for people.
 """
 
 from __future__ import annotations

@@ -247,6 +247,12 @@ class Plan:
         raw = json.loads(definition)
         return cls.of(Workflow.model_validate(raw)) if "steps" in raw else cls.bare(raw["name"])
 
+    def on_paper(self) -> Plan:
+        """The same plan as a dry run, which it stays if it is taken up again."""
+        definition = json.dumps({**json.loads(self.definition), "dry_run": True}, sort_keys=True)
+        digest = hashlib.sha256(definition.encode()).hexdigest()
+        return replace(self, dry_run=True, definition=definition, digest=digest)
+
     def doing(self, actions: Iterable[Mapping[str, Any]]) -> Plan:
         """The same plan with these actions for its steps; they are rendered: braces in them are no templates."""
         return replace(self, steps=tuple(_literal(i, action) for i, action in enumerate(actions, 1)))

@@ -45,6 +45,7 @@ class StepRecord:
     place: str = ""
     branch: str = ""
     progress: tuple[int, int] | None = None
+    input: Any = None
     steps: list[StepRecord] | None = None
     omitted: int = 0
 
@@ -66,6 +67,8 @@ class StepRecord:
             out |= {"attempts": self.attempts}
         if self.started_ns:
             out |= {"started_ns": self.started_ns, "ended_ns": self.ended_ns}
+        if self.input is not None:
+            out["input"] = self.input
         if self.result is not None:
             out["result"] = self.result
         for name in ("error", "branch", "omitted"):
@@ -152,6 +155,8 @@ class Run:
             "priority": self.priority,
             "steps": [step.as_dict() for step in self.steps],
         }
+        if self.firing.again:
+            out["again"] = self.firing.again.partition("@")[0]
         if self.parent is not None:
             out["parent"] = {"run": self.parent[0], "place": self.parent[1]}
         for name in ("tenant", "error", "input", "output", "left", "received"):

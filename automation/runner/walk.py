@@ -20,6 +20,7 @@ from automation.errors import TimedOut
 from automation.events import SemanticEvent
 from automation.facts import event_facts
 from automation.runner.awaited import Ear, Listening, Mailroom
+from automation.runner.brief import brief
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.mailbox import Mailbox
 from automation.runner.plan import Plan, PlannedStep
@@ -76,7 +77,20 @@ class Completed:
 class Walk:
     """One run under way. `busy` counts its branches that are not waiting; when none is, others may have its room."""
 
-    __slots__ = ("busy", "completed", "fresh", "history", "mailboxes", "means", "plan", "run", "ticket", "undo", "vars")
+    __slots__ = (
+        "busy",
+        "completed",
+        "fresh",
+        "given",
+        "history",
+        "mailboxes",
+        "means",
+        "plan",
+        "run",
+        "ticket",
+        "undo",
+        "vars",
+    )
 
     def __init__(self, means: Means, plan: Plan, run: Run, history: History, ticket: Ticket | None) -> None:
         self.means: Final = means
@@ -87,6 +101,7 @@ class Walk:
         self.vars: dict[str, Any] = plan.vars
         self.fresh = not history.resumed
         self.completed: list[Completed] = []
+        self.given: Final[dict[str, Any]] = {}
         self.undo: Final[dict[str, Any]] = {}
         self.mailboxes: Final[dict[str, Mailbox]] = {}
         self.busy = 1
@@ -215,14 +230,22 @@ class Walk:
             self.undo.pop(place, None)
         elif place in self.undo:
             data["undo"] = self.undo[place]
+        self._note_given(place, data)
         self.history.note("ended", place, data)
 
     def note_failure(self, step: PlannedStep, place: str, error: Exception, attempts: int = 1) -> StepFailed:
         """Record that the execution at a place failed for good; the failure to raise."""
         failure = StepFailed(step.name, sentence(error), class_of(error))
         data = {"status": "failed", "error": failure.text, "class": failure.kind, "attempts": attempts}
+        self._note_given(place, data)
         self.history.note("ended", place, data)
         return failure
+
+    def _note_given(self, place: str, data: dict[str, Any]) -> None:
+        """What the action was given, for people."""
+        given = self.given.pop(place, None)
+        if given:
+            data["input"] = given
 
     def _remember(self, step: PlannedStep, place: str, scope: Scope) -> None:
         end = self.history.end(place)
@@ -251,7 +274,10 @@ class Walk:
         """Render an action and do it."""
         variables = self.variables(scope)
         variables["steps"], variables["state"] = dict(scope.results), copy.copy(variables["state"])
-        action = build_action(template.render(variables))
+        parameters = template.render(variables)
+        action = build_action(parameters)
+        given = {name: value for name, value in parameters.items() if name != "type"}
+        record.input = self.given[place] = self.means.equipment.secrets.redact(brief(given))
         dry = self.plan.dry_run
         executor = self.means.dry if dry else self.means.executor
         context = ActionContext(

@@ -20,7 +20,7 @@ class Firing:
     `events` holds at most `MOST_EVENTS`; `count` is how many there were. `depth` is the longest chain of automations
     behind them, 0 when people and programs did it all. `actions`, rendered, stand in for the workflow's steps.
     `match` is what a pattern found; then its identity is that of the firing. `waited` says that the trigger held it
-    back for a while on purpose.
+    back for a while on purpose. `again` is the run that this one repeats, with the time of the request: `ID@NS`.
     """
 
     workflow: str
@@ -33,6 +33,7 @@ class Firing:
     actions: tuple[Mapping[str, Any], ...] = ()
     match: Match | None = None
     waited: bool = False
+    again: str = ""
 
     @property
     def event(self) -> SemanticEvent:
@@ -46,7 +47,7 @@ class Firing:
 
     def run_id(self, mounted_ns: int) -> str:
         """The identity of the run: the same firing of the same mount is the same run. 16 hexadecimal digits."""
-        parts = [self.workflow, str(self.trigger)]
+        parts = [self.workflow, str(self.trigger), *([self.again] if self.again else [])]
         if self.kind == "schedule":  # the time itself, whichever mount sees it
             parts.append(repr(self.event.attrs["scheduled"]))
         elif self.match is not None and self.kind == "pattern":

@@ -35,6 +35,8 @@ def firing_record(firing: Firing) -> dict[str, Any]:
 
     out: dict[str, Any] = {"workflow": firing.workflow, "trigger": firing.trigger, "kind": firing.kind}
     out |= {"key": firing.key, "of": [number(event) for event in firing.events], "count": firing.count}
+    if firing.again:
+        out["again"] = firing.again
     if firing.input:
         out["input"] = dict(firing.input)
     if firing.actions:
@@ -72,4 +74,5 @@ def read_firing(value: Mapping[str, Any]) -> Firing:
         value.get("input", {}),
         tuple(value.get("actions", ())),
         match,
+        again=value.get("again", ""),
     )

@@ -21,8 +21,9 @@ resume            react again
 reload            read the workflow definitions again
 enable NAME       let a workflow, rule or guard act
 disable NAME      stop it from acting
-run NAME [JSON]   start a run now, with that input
+run [--dry-run] NAME [JSON]  start a run now, with that input
 cancel ID         cancel a run
+retry ID          start a failed run again, with the same event and input
 rollback NAME [N]  put an earlier version of a definition back
 quit              unmount
 
@@ -30,8 +31,13 @@ A command that cannot be done fails the write with "Invalid argument"; error say
 """
 
 
+_OWN: Final = 100  # answers that a descriptor remembers
+
+
 class Ctl:
-    """Written: commands of the service. Read: the list of them, and what the last five that were done answered."""
+    """Written: commands of the service. Read: the list of them, and what the last five that were done answered; on a
+    descriptor that has written, what its own commands answered, a line each.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service: Final = service
@@ -44,11 +50,15 @@ class Ctl:
     def open(self, opening: Opening) -> Handle:
         """Commands are done as who opened the file."""
 
+        own: list[str] = []
+
         async def do(line: str) -> None:
             answer = await self._service.command(line, opening.uid)
+            own.append(f"{answer}\n")
+            del own[:-_OWN]
             self._answers.appendleft(f"{clock(time.time_ns())} uid {opening.uid} {fit(line, 200)}: {answer}\n")
 
-        return CommandLines(self._render, do)
+        return CommandLines(lambda: "".join(own).encode(errors="backslashreplace") or self._render(), do)
 
     def _render(self) -> bytes:
         answers = ["\nDone, newest first:\n", *self._answers] if self._answers else []

@@ -35,6 +35,7 @@ workflows/     definition files, and a directory for each workflow
   NAME/status      state, triggers, errors, last runs
   NAME/trigger     what starts it; echo '{"size": 10}' > NAME/trigger starts it
   NAME/enabled     1 or 0; write it to change it
+  NAME/runs        its runs, newest first, one a line
 
 explain/NAME   why a workflow, pattern or rule did or did not fire
 
@@ -63,7 +64,9 @@ machines/      each statechart, and the state of the system
 runs/          recent runs of workflows, newest first
   ID/status        a screen about the run
   ID/trace         its record as JSON: event, steps, results, errors
+  ID/input, ID/output  what it was started with, what came of it
   ID/cancel        write anything to cancel the run
+  ID/retry         write anything to start a failed run again
 
 journal        the newest 1,000 records of the audit trail, one JSON object a
                line; `vexfs journal` asks for more, `vexfs verify` checks it

@@ -1,13 +1,16 @@
-"""`/.vexfs/runs`: recent runs, newest first, and `/.vexfs/runs/ID/`: one run."""
+"""`/.vexfs/runs`: runs, newest first, and `/.vexfs/runs/ID/`: one run.
+
+Finished runs come from the journal, also those of earlier mounts; each is read when somebody looks at it.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
-from vexfs_fuse.control.handles import CommandLines, Snapshot
+from vexfs_fuse.control.handles import CommandLines, LateSnapshot
 from vexfs_fuse.control.layout import clock, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Runs:
-    """A directory for each run that the runner remembers."""
+    """A directory for each run that is remembered."""
 
     def __init__(self, service: Service) -> None:
         self._service: Final = service
@@ -29,11 +32,11 @@ class Runs:
 
     def names(self) -> Iterable[str]:
         """Newest first."""
-        return reversed(list(self._service.runner.runs))
+        return self._service.archive.ids()
 
     def child(self, name: str) -> Node | None:
         """A run by its identity."""
-        return RunDirectory(self._service, name) if name in self._service.runner.runs else None
+        return RunDirectory(self._service, name) if name in self._service.archive else None
 
 
 class Subject:
@@ -43,15 +46,14 @@ class Subject:
         self.service: Final = service
         self.id: Final = id
 
-    @property
-    def run(self) -> Run:
-        """The run; ENOENT once the runner has forgotten it."""
-        run = self.service.runner.runs.get(self.id)
-        return fail(ENOENT) if run is None else run
+    async def run(self) -> Run:
+        """The run; CallerError once it is forgotten."""
+        return await self.service.archive.run(self.id)
 
     def describe(self, permissions: int) -> Description:
-        """A run's files change when it starts and ends; while it goes on, they are of now."""
-        return Description(permissions, 0, self.run.ended_ns)
+        """A run's files change when it starts and ends; while it goes on, they are of now. ENOENT once forgotten."""
+        summary = self.service.archive.summary(self.id)
+        return fail(ENOENT) if summary is None else Description(permissions, 0, summary.ended)
 
 
 class RunDirectory:
@@ -74,11 +76,12 @@ class RunDirectory:
         return None if make is None else make(self._subject)
 
 
-class RunStatus:
-    """One screen: what started it, how far it is, what each step took."""
+class RunText:
+    """A text about the run."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, render: Callable[[Subject], Awaitable[str]]) -> None:
         self._subject: Final = subject
+        self._render: Final = render
 
     def describe(self) -> Description:
         """Readable by the owner."""
@@ -86,56 +89,19 @@ class RunStatus:
 
     def open(self, opening: Opening) -> Handle:
         """A snapshot."""
-        return Snapshot(self._render)
 
-    def _render(self) -> bytes:
-        run = self._subject.run
-        until_ns = run.ended_ns or time.time_ns()
-        event = run.firing.event
-        rows = [
-            ("run", run.id),
-            ("workflow", run.workflow),
-            ("status", str(run.status)),
-            ("trigger", run.trigger),
-            ("event", f"{event.type} {event.path}"),
-            ("by", f"{event.comm} (pid {event.pid}, uid {event.uid})" if event.pid else ""),
-            ("started", clock(run.started_ns) if run.started_ns else ""),
-            ("took" if run.ended_ns else "so far", span((until_ns - run.started_ns) / 1e9) if run.started_ns else ""),
-        ]
-        lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
-        lines += ["", *table([("STEP", "ACTION", "STATUS", "TRIES", "TOOK")], _COLUMNS)]
-        for step in run.steps:
-            tries = str(step.attempts or "")
-            lines += table([(step.name, step.action, step.status, tries, _took(step))], _COLUMNS)
-            lines += paragraph(step.error)
-        if run.error:
-            lines += ["", "Error:", *paragraph(run.error)]
-        return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+        async def render() -> bytes:
+            return (await self._render(self._subject)).encode(errors="backslashreplace")
+
+        return LateSnapshot(render)
 
 
-class RunTrace:
-    """The whole record as JSON."""
+class RunCommand:
+    """Anything written is the command for the run."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, command: str) -> None:
         self._subject: Final = subject
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return self._subject.describe(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        return f"{json.dumps(self._subject.run.as_dict(), indent=2, default=str)}\n".encode()
-
-
-class RunCancel:
-    """Anything written cancels the run."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject: Final = subject
+        self._command: Final = command
 
     def describe(self) -> Description:
         """Writable by the owner."""
@@ -144,17 +110,89 @@ class RunCancel:
     def open(self, opening: Opening) -> Handle:
         """A line to write."""
 
-        async def cancel(line: str) -> None:
-            await self._subject.service.command(f"cancel {self._subject.run.id}", opening.uid)
+        async def do(line: str) -> None:
+            await self._subject.service.command(f"{self._command} {self._subject.id}", opening.uid)
 
-        return CommandLines(bytes, cancel)
+        return CommandLines(bytes, do, blank=True)
+
+
+async def _status(subject: Subject) -> str:
+    """One screen: what started it, how far it is, what each step took."""
+    run = await subject.run()
+    until_ns = run.ended_ns or time.time_ns()
+    event = run.firing.event
+    rows = [
+        ("run", run.id),
+        ("workflow", run.workflow),
+        ("status", str(run.status)),
+        ("trigger", run.trigger),
+        ("event", f"{event.type} {event.path}"),
+        ("by", f"{event.comm} (pid {event.pid}, uid {event.uid})" if event.pid else ""),
+        ("started", clock(run.started_ns) if run.started_ns else ""),
+        ("took" if run.ended_ns else "so far", span((until_ns - run.started_ns) / 1e9) if run.started_ns else ""),
+    ]
+    lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+    lines += ["", *table([("STEP", "ACTION", "STATUS", "TRIES", "TOOK")], _COLUMNS)]
+    for depth, step in _every(run.steps):
+        lines += table([(f"{'  ' * depth}{step.name}", step.action, _state(step), _tries(step), _took(step))], _COLUMNS)
+        lines += paragraph(step.error)
+    if run.error:
+        lines += ["", "Error:", *paragraph(run.error)]
+    if run.left:
+        lines += ["", "Not undone, to be done by hand:"]
+        lines += [line for left in run.left for line in paragraph(json.dumps(left, default=str))]
+    return "\n".join([*lines, ""])
+
+
+async def _trace(subject: Subject) -> str:
+    """The whole record as JSON."""
+    return _json(await subject.service.archive.trace(subject.id))
+
+
+async def _input(subject: Subject) -> str:
+    """What it was started with."""
+    return _json((await subject.run()).input)
+
+
+async def _output(subject: Subject) -> str:
+    """What came of it; null as long as it goes on."""
+    return _json((await subject.run()).output)
 
 
 _COLUMNS: Final = (30, 16, 11, 5, 10)
 
 
+def _every(steps: Iterable[StepRecord], depth: int = 0) -> Iterator[tuple[int, StepRecord]]:
+    for step in steps:
+        yield depth, step
+        yield from _every(step.steps or (), depth + 1)
+
+
+def _state(step: StepRecord) -> str:
+    """Its status, or how far its work is."""
+    if step.status != "running" or step.progress is None:
+        return step.status
+    done, total = step.progress
+    return f"{done / total:.0%}" if total else f"{done:,}"
+
+
+def _tries(step: StepRecord) -> str:
+    return str(step.attempts or "")
+
+
 def _took(step: StepRecord) -> str:
-    return span((step.ended_ns - step.started_ns) / 1e9) if step.ended_ns else ""
+    return span((step.ended_ns - step.started_ns) / 1e9) if step.ended_ns and step.started_ns else ""
 
 
-FILES: Final[dict[str, Callable[[Subject], Node]]] = {"status": RunStatus, "trace": RunTrace, "cancel": RunCancel}
+def _json(value: Any) -> str:
+    return f"{json.dumps(value, indent=2, default=str)}\n"
+
+
+FILES: Final[dict[str, Callable[[Subject], Node]]] = {
+    "status": lambda subject: RunText(subject, _status),
+    "trace": lambda subject: RunText(subject, _trace),
+    "input": lambda subject: RunText(subject, _input),
+    "output": lambda subject: RunText(subject, _output),
+    "cancel": lambda subject: RunCommand(subject, "cancel"),
+    "retry": lambda subject: RunCommand(subject, "retry"),
+}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from vexfs_fuse.control.handles import Snapshot
@@ -14,7 +15,7 @@ from vexfs_fuse.control.stream import Readers
 from vexfs_fuse.control.workflow import condition
 
 if TYPE_CHECKING:
-    from automation.runner import Run
+    from automation.runner.ledger import Summary
     from automation.service import Service
 
 ROWS: Final = 12  # workflows and runs shown; the rest are counted
@@ -114,14 +115,14 @@ class Status:
         entries = list(self._service.library.entries.values())
         if not entries:
             return ["No workflows: copy a definition into workflows/ to install one."]
-        latest: dict[str, Run] = {}
-        for run in self._newest():
+        latest: dict[str, Summary] = {}
+        for _, run in self._newest():
             latest.setdefault(run.workflow, run)
         states = Counter(condition(e) for e in entries)
         rows = [("WORKFLOW", "STATE", "LAST RUN", "")]
         for entry in entries[:ROWS]:
             last = latest.get(entry.name)
-            rows.append((entry.name, condition(entry), ago(last.started_ns) if last else "never", _outcome(last)))
+            rows.append((entry.name, condition(entry), ago(last.at) if last else "never", _outcome(last)))
         lines = table(rows, (28, 12, 14, 20))
         if len(entries) > ROWS:
             lines.append("… in all " + ", ".join(f"{number} {state}" for state, number in states.items()))
@@ -134,11 +135,11 @@ class Status:
         ]
 
     def _runs(self) -> list[str]:
-        runs = self._newest()
+        runs = list(itertools.islice(self._newest(), ROWS))
         if not runs:
             return ["No runs yet."]
         rows = [("RUN", "WORKFLOW", "STATUS", "STARTED")]
-        rows += [(r.id, r.workflow, r.status, ago(r.started_ns)) for r in runs[:ROWS]]
+        rows += [(run_id, run.workflow, run.status or "running", ago(run.at)) for run_id, run in runs]
         return table(rows, (20, 28, 11, 15))
 
     def _losses(self) -> list[str]:
@@ -149,8 +150,12 @@ class Status:
         rows += [(s.name, amount(len(s)), amount(s.dropped)) for s in losses[:ROWS]]
         return ["", *table(rows, (44, 12, 20))]
 
-    def _newest(self) -> list[Run]:
-        return list(self._service.runner.runs.values())[::-1]
+    def _newest(self) -> Iterator[tuple[str, Summary]]:
+        archive = self._service.archive
+        for run_id in archive.ids():
+            summary = archive.summary(run_id)
+            if summary is not None:
+                yield run_id, summary
 
 
 def _journal(facts: Mapping[str, Any] | None) -> str:
@@ -166,8 +171,8 @@ def _counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{amount(number)} {name}" for name, number in numbers.items())
 
 
-def _outcome(run: Run | None) -> str:
-    return "" if run is None else run.status
+def _outcome(run: Summary | None) -> str:
+    return "" if run is None else run.status or "running"
 
 
 def memory_line(memory: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from automation.definitions import Workflow
 from automation.errors import CallerError
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.handles import CommandLines, Snapshot
-from vexfs_fuse.control.layout import ago, clock, fit, paragraph, table
+from vexfs_fuse.control.layout import ago, clock, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
 from vexfs_fuse.errors import ENOENT, fail
 
@@ -100,11 +101,35 @@ class WorkflowStatus:
             lines += ["", what, *paragraph(str(entry.error))]
         if entry.fault:
             lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", *paragraph(entry.fault)]
-        runs = [r for r in self._subject.service.runner.runs.values() if r.workflow == entry.name]
-        newest = runs[:-11:-1]
+        archive = self._subject.service.archive
+        newest = list(itertools.islice(archive.summaries(entry.name), 10))
         lines += ["", "Last runs:" if newest else "No runs."]
-        lines += table([(f"  {r.id}", r.status, ago(r.started_ns), r.error) for r in newest], (20, 11, 14, 29))
+        last = [(f"  {run_id}", run.status or "running", ago(run.at), archive.error(run_id)) for run_id, run in newest]
+        lines += table(last, (20, 19, 14, 21))
         return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+
+
+class WorkflowRuns:
+    """Its runs, newest first, one a line: identity, status, when it began, how long it took."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject: Final = subject
+
+    def describe(self) -> Description:
+        """Readable by the owner."""
+        self._subject.changed_ns()
+        return Description(0o400)
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot."""
+        return Snapshot(self._render)
+
+    def _render(self) -> bytes:
+        lines = []
+        for run_id, run in self._subject.service.archive.summaries(self._subject.entry.name):
+            took = span((run.ended - run.at) / 1e9) if run.ended else ""
+            lines.append(f"{run_id}  {run.status or 'running':<19}  {clock(run.at)}  {took}".rstrip() + "\n")
+        return "".join(lines).encode()
 
 
 class Enabled:
@@ -194,4 +219,5 @@ FILES: Final[dict[str, Callable[[Subject], Node]]] = {
     "status": WorkflowStatus,
     "trigger": Trigger,
     "enabled": Enabled,
+    "runs": WorkflowRuns,
 }
