@@ -217,6 +217,10 @@ class _Site:
         return self._scope.link if self._index == 0 else self._element.link
 
     @property
+    def _inner(self) -> Contiguity:
+        return self._scope.inner if self._head else self._element.inner
+
+    @property
     def _gap(self) -> int:
         return self._scope.gap if self._index == 0 else self._element.gap
 
@@ -231,12 +235,13 @@ class _Site:
             if element.until is not NEVER:
                 self._builder.copy(sink)
             _refuse(sink, both(self._going, element.test))
-        gap = element.gap if element.shape is Shape.EVENT else element.every
+        plain = element.shape is Shape.EVENT
+        gap, inner = (element.gap, self._inner) if plain else (element.every, element.inner)
         for _ in range(least, most):
-            sink = self._one(sink, proceed, element.inner, gap, True, first=False)
+            sink = self._one(sink, proceed, inner, gap, True, first=False)
             self._builder.stop_after(sink, self._following, self._scope)
         for _ in range(least - 1):
-            sink = self._one(sink, proceed, element.inner, gap, False, first=False)
+            sink = self._one(sink, proceed, inner, gap, False, first=False)
             self._builder.stop_after(sink, self._following, self._scope)
         return self._one(sink, proceed, self._link, self._gap, element.optional, first=True)
 
@@ -256,7 +261,7 @@ class _Site:
             _refuse(sink, both(self._scope.going, element.test))
         self._take(loop, loop, within_gap(element.gap))
         build.stop_after(loop, self._following, self._scope)
-        ignore = self._ignore_test(element.inner, self._going)
+        ignore = self._ignore_test(self._inner, self._going)
         if ignore is not None:
             wait = build.state(element.name)
             wait.gap = element.gap
@@ -323,7 +328,7 @@ class _Site:
         leaves = leaves or (self._head and self._scope.leaves)
         optional = optional or (self._head and self._scope.optional)
         nots = self._builder.nots_before(self._elements, self._index, self._scope) if first else ()
-        scope = Scope(True, link, gap, leaves, optional, self._going, nots)
+        scope = Scope(True, link, element.inner, gap, leaves, optional, self._going, nots)
         if element.shape is Shape.ALL:
             return self._any_order(sink, scope)
         heads = [self._builder.sequence(body, sink, scope, self._following) for body in element.bodies]

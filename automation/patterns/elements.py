@@ -72,12 +72,14 @@ class Element:
 class Scope:
     """What the enclosing group means for the parts in it.
 
-    Its head follows by `link` (in later repetitions by the group's inner contiguity) within `gap`; `leaves` says that
-    the way may go on past the head without an event; `optional` that this is so at the first repetition.
+    Its head follows by `link` (in later repetitions by the group's inner contiguity) within `gap`; repetitions of the
+    head itself follow each other by `inner`, which is the group's, as in Flink; `leaves` says that the way may go on
+    past the head without an event; `optional` that this is so at the first repetition.
     """
 
     inside: bool = False
     link: Contiguity = Contiguity.STRICT
+    inner: Contiguity = Contiguity.RELAXED
     gap: int = 0
     leaves: bool = False
     optional: bool = False
