@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from automation.patterns.model import Pattern
 from automation.patterns.rendering import render_pattern
 from automation.patterns.text import parse_pattern
-from automation.replay import replay
+from automation.replay import main, replay
 
 FILE = Path(__file__).parents[2] / "shared" / "conformance" / "cep" / "cases.json"
 CASES = json.loads(FILE.read_text())["cases"] if FILE.exists() else []
@@ -140,3 +141,16 @@ def test_case(case):
     after, status = case.get("after", {}), records[-1]["patterns"]["case"]
     assert status["live_partials"] == after.get("live_partials", status["live_partials"])
     assert status["events_held"] == after.get("events_buffered", status["events_held"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_case_by_the_command(case, tmp_path):
+    """`vexfs replay --definitions DIR EVENTS.jsonl` prints the same as the function gives."""
+    pattern = pattern_of(case)
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / "case.json").write_text(json.dumps({"pattern": pattern.as_dict()}))
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items_of(case)))
+    out = io.StringIO()
+    code = main(["--definitions", str(tmp_path / "definitions"), str(tmp_path / "events.jsonl")], stdout=out)
+    expected = [json.loads(json.dumps(record, default=str)) for record in replay([pattern], items_of(case))]
+    assert (code, [json.loads(line) for line in out.getvalue().splitlines()]) == (0, expected)

@@ -214,3 +214,10 @@ def test_confidence_is_completeness_times_promptness(text, word, confidence):
 def test_unsure_matches_are_kept_back():
     """A match below `confidence` is not reported."""
     assert found("a(user.a) -> b(user.b) within 4s confidence 0.8", "aab") == [{"a": [2], "b": [3]}]
+
+
+def test_the_head_of_a_group_repeats_as_the_group_does():
+    """Its own `inner` is the group's, as Flink has it: here events in between are allowed, though the step says no."""
+    group = "(a(user.a){2} strict -> b(user.b))"
+    found = [Stream(f"{text} over *").feed("axab").matches() for text in (group, f"{group}+ strict")]
+    assert [len(one) for one in found] == [1, 0]
