@@ -34,7 +34,12 @@ class DefinitionError(VexError):
 
 
 class WorldError(VexError):
-    """Something outside VexFS failed; trying again later may help."""
+    """Something outside VexFS failed; trying again later may help.
+
+    `kind` is the class by which `retry` rules name it where that is narrower than its type: `http_503`, say.
+    """
+
+    kind = ""
 
 
 class TimedOut(WorldError):  # noqa: N818 - it reads as what happened
@@ -43,6 +48,8 @@ class TimedOut(WorldError):  # noqa: N818 - it reads as what happened
 
 class CircuitOpen(WorldError):  # noqa: N818 - it reads as what happened
     """The destination failed too often; nothing was sent to it."""
+
+    kind = "circuit_open"
 
 
 class InternalError(VexError):

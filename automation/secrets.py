@@ -114,16 +114,17 @@ def _content(directory: str, name: str, *, private: bool) -> str | None:
         return None
     except OSError as error:
         raise WorldError(f"the secret '{name}' cannot be read: {error.strerror}") from None
-    with open(fd, "rb") as file:
+    try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > _LARGEST:
             raise WorldError(f"the secret '{name}' is no file of at most {_LARGEST >> 10} KiB")
         if private and (info.st_mode & 0o077 or info.st_uid not in (0, os.geteuid())):
             raise WorldError(f"others than its owner can reach the secret '{name}': chmod 600 {path}, and own it")
-        try:
-            return file.read().decode().removesuffix("\n")
-        except UnicodeDecodeError:
-            raise WorldError(f"the secret '{name}' is not UTF-8 text") from None
+        return os.read(fd, _LARGEST).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise WorldError(f"the secret '{name}' is not UTF-8 text") from None
+    finally:
+        os.close(fd)
 
 
 def _names(value: Any) -> list[str]:

@@ -109,3 +109,36 @@ async def test_a_long_copy_tells_how_far_it_is(tmp_path, monkeypatch):
                 await trio.sleep(0.001)
                 seen |= {run.steps[0].progress for run in r.runs if run.steps[0].progress}
         assert r.runs[0].status == "succeeded" and seen and all(0 <= done <= total for done, total in seen)
+
+
+async def test_each_call_of_a_script_has_a_key_of_its_own(tmp_path):
+    """A server that goes by the key must not take the second call for the first; a retry has the same keys."""
+    script = "for i = 1, 2 do http{url = parameters.url, method = 'POST', body = i} end fail('again')"
+    with serving() as server:
+        action = {"type": "lua", "script": script, "parameters": {"url": server.url}}
+        steps = [{"action": action, "retry": {"attempts": 2, "backoff": "1ms"}}]
+        text = json.dumps({"name": "s", "triggers": {"types": "user.go"}, "steps": steps})
+        async with rig(tmp_path, s=text) as r:
+            r.publish("user.go")
+            (run,) = await r.settled()
+        keys = [seen["headers"]["idempotency-key"] for seen in server.seen]
+        assert keys == [f"{run.id}:step1#1", f"{run.id}:step1#2"] * 2
+
+
+@pytest.mark.parametrize(
+    ("on", "attempts"), [("http_503", 3), ("http_5xx", 3), ("http_4xx", 1), ("circuit_open", 1), ("world", 3)]
+)
+async def test_retry_rules_tell_answers_and_open_breakers_apart(tmp_path, on, attempts):
+    """By the status of an answer; what a secret hides keeps its class."""
+    with serving() as server:
+        action = {"type": "http", "url": f"{server.url}/busy", "headers": {"X": "secret:token"}}
+        steps = [{"action": action, "retry": {"attempts": 3, "backoff": "1ms", "on": [on]}}]
+        text = json.dumps({"name": "s", "triggers": {"types": "user.go"}, "steps": steps})
+        (tmp_path / "token").write_text("answered")  # so that the error is one that was made again
+        (tmp_path / "token").chmod(0o600)
+        permissions = Permissions(allow_hosts=("127.0.0.1",), secrets=str(tmp_path))
+        async with rig(tmp_path, permissions=permissions, s=text) as r:
+            r.publish("user.go")
+            (run,) = await r.settled()
+        assert (run.steps[0].attempts, len(server.seen)) == (attempts, attempts), run.error
+        assert "[secret token] 503" in run.error

@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         told = json.loads(content) if headers.get("content-type") == "application/json" else None
         self.server.seen.append({"path": path, "headers": headers, "json": told})
         body = json.dumps({"headers": headers}).encode()
-        self.send_response(307 if path == "/to" else 200)
+        self.send_response({"/to": 307, "/busy": 503}.get(path, 200))
         if path == "/to":
             self.send_header("Location", query)
         self.send_header("Content-Type", "application/json")

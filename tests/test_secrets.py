@@ -72,11 +72,17 @@ def test_a_link_a_short_value_and_bytes_that_are_no_text_are_refused(vault):
     """Each says why; a changed file counts at once."""
     secrets = Secrets(str(vault))
     os.symlink("token", vault / "link")
+    (vault / "folder").mkdir()
     (vault / "short").write_text("abc")
     (vault / "short").chmod(0o600)
     (vault / "bytes").write_bytes(b"\xff\xfe12345678")
     (vault / "bytes").chmod(0o600)
-    for name, says in (("link", "cannot be read"), ("short", "shorter than 6"), ("bytes", "not UTF-8")):
+    for name, says in (
+        ("link", "cannot be read"),
+        ("short", "shorter than 6"),
+        ("bytes", "not UTF-8"),
+        ("folder", "is no file"),
+    ):
         with pytest.raises(WorldError, match=says):
             secrets.value(name)
     (vault / "token").write_text("another value")

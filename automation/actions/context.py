@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -80,9 +80,10 @@ class ActionContext:
     undo: list[dict[str, Any]] = field(default_factory=list)
     workflows: Workflows | None = None
 
-    async def effect(self, action: Action) -> Any:
-        """What another action results in, through the same door."""
-        return await self.executor.perform(action, self)
+    async def effect(self, action: Action, part: str = "") -> Any:
+        """What another action results in, through the same door; `part` tells its key from that of others."""
+        context = replace(self, key=f"{self.key}#{part}") if part and self.key else self
+        return await self.executor.perform(action, context)
 
     @property
     def workspace(self) -> Workspace:

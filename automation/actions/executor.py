@@ -50,7 +50,9 @@ class Performer:
             told = secrets.redact(str(error))
             if told == str(error):
                 raise
-            raise type(error)(told) from None
+            hidden = type(error)(told)
+            hidden.kind = error.kind
+            raise hidden from None
 
 
 class Recorder:

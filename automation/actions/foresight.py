@@ -74,8 +74,8 @@ class Scripting(Protocol):
         """What stands for each secret."""
         ...
 
-    async def effect(self, action: Action) -> Any:
-        """What another action results in."""
+    async def effect(self, action: Action, part: str = "") -> Any:
+        """What another action results in; `part` tells its key from that of others."""
         ...
 
 
@@ -96,7 +96,7 @@ class Foresight:
         """A copy of a value in the shared state."""
         return self._context.state.get(path)
 
-    async def effect(self, action: Action) -> Any:
+    async def effect(self, action: Action, part: str = "") -> Any:
         """What another action would result in."""
         return await self._executor.perform(action, self._context)
 

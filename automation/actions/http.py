@@ -194,6 +194,7 @@ class Http(BaseModel):
             return
         shown = " ".join(text.split())[:_SHOWN]
         error = WorldError(f"{self._what} answered {status}{': ' if shown else ''}{shown}")
+        error.kind = f"http_{status}"
         raise error if status >= 500 or status == _BUSY else Harmless(error)
 
     async def _content(

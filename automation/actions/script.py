@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
@@ -53,11 +54,12 @@ class Script(BaseModel):
         arguments = {**context.variables, "parameters": self.parameters, "secrets": dict(context.references)}
         if language == "sql":
             arguments = {"parameters": self.parameters, "tables": await pool.tables()}
+        number = itertools.count(1)  # a script that is tried again does the same in the same order
         return await pool.run(
             text,
             self.function,
             arguments,
-            lambda raw: _effect(context, raw),
+            lambda raw: _effect(context, raw, str(next(number))),
             self.timeout,
             name=self.file or context.cause.workflow,
             language=language,
@@ -68,7 +70,7 @@ class Script(BaseModel):
         return Foreseen(await self.perform(view), read=True)
 
 
-async def _effect(context: Scripting, raw: dict[str, Any]) -> Any:
+async def _effect(context: Scripting, raw: dict[str, Any], part: str) -> Any:
     """Have an action of a script done, as a step's would be."""
     from automation.actions.table import build_action, describe  # the table holds this action too
 
@@ -78,4 +80,4 @@ async def _effect(context: Scripting, raw: dict[str, Any]) -> Any:
         action = build_action(raw)
     except ValidationError as error:
         raise WorldError(describe(error)) from None
-    return await context.effect(action)
+    return await context.effect(action, part)
