@@ -31,7 +31,7 @@ def ended(mount: Mount, count: int) -> list[dict]:
     while time.monotonic() < deadline:
         names = os.listdir(mount.mountpoint / ".vexfs/runs")
         traces = [json.loads((mount.mountpoint / ".vexfs/runs" / name / "trace").read_text()) for name in names]
-        done = [trace for trace in traces if trace["status"] not in ("pending", "running", "waiting")]
+        done = [trace for trace in traces if trace["status"] not in ("pending", "running", "waiting", "compensating")]
         if len(done) >= count:
             return done
         time.sleep(0.1)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from automation.actions import ACTIONS, ALIASES, build_action, check_action, describe
@@ -26,6 +27,19 @@ def test_every_action_and_field_is_documented(name):
         if field != "type":
             assert f"`{field}`" in text, f"docs/actions.md does not explain {name}.{field}"
     assert "Result:" in text
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_every_action_has_an_example_that_is_right(name):
+    """And its section says what a dry run makes of it and how it is undone."""
+    text = section(name)
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    raws = [one["action"] for one in examples if isinstance(one, dict) and "action" in one]
+    raws = [raw for raw in raws if ALIASES.get(raw["type"], raw["type"]) == name]
+    assert raws, f"docs/actions.md has no example of {name}"
+    for raw in raws:
+        check_action(raw)
+    assert "dry run" in text.lower() and "undo" in text.lower().replace("undone", "undo"), name
 
 
 def test_every_other_name_is_documented():
