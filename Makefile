@@ -70,6 +70,10 @@ bench: install test-packages ## the benchmarks, a quarter of an hour; writes ben
 	@PYTHON=$(PYTHON) .ci/packages mergerfs=mergerfs c++=g++
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m bench --write
 
+.PHONY: demo
+demo: install ## the eight demonstrations on a mount of their own, checked as they go
+	@$(BIN)/python -m bench.demonstration
+
 .PHONY: schema
 schema: install ## write the JSON Schema of all definitions, for editors, to docs/definition.schema.json
 	@$(BIN)/python -m automation.schemas > docs/definition.schema.json

@@ -15,6 +15,7 @@ from automation.usage import Usage
 from tests.automation_rig import rig
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+SHIPPED = Path(__file__).parent.parent / "workflows" / "high-performance.toml"
 LOG = "triggers: {types: user.go}\nsteps: [{log: {message: x}}]"
 
 
@@ -30,13 +31,14 @@ def test_every_field_is_documented_with_its_default():
 
 
 def test_the_high_performance_example_is_read(tmp_path):
-    """As it stands in the documentation."""
+    """As it stands in the documentation, and as it is shipped."""
     text = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1]
     path = tmp_path / "vexfs.toml"
     path.write_text(text)
     settings = configuration.read(str(path)).automation
     assert settings == Automation(**tomllib.loads(text)["automation"])
     assert settings.max_automation_latency_ms == 50
+    assert configuration.read(str(SHIPPED)).automation == settings
 
 
 @pytest.mark.parametrize(
