@@ -75,6 +75,15 @@ async def test_a_model_answers_and_stays_warm(act):
     assert (await act("ml_inference", model="linear", input={"x": [[1, 2, 3]]}))["output"]["y"][0] == [11.0, 21.0, 31.0]
 
 
+async def test_a_model_has_no_rights(act):
+    """Its process is nobody's, in a network of its own, and may make no system call but a few."""
+    await act("ml_inference", model="linear", input={"x": [[1, 2, 3]]})
+    (pid,) = act.context.models.warm
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+    assert os.geteuid() != 0 or set(status["Uid"].split()) == {"65534"}
+
+
 async def test_the_file_is_what_the_definition_says(act):
     """By its SHA-256, checked on the bytes that are loaded."""
     digest = hashlib.sha256((act.place / "linear.onnx").read_bytes()).hexdigest()

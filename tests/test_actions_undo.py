@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,6 +161,14 @@ async def test_the_trash_is_bounded_by_size_and_age(act):
     await act("delete", path="two")
     assert fresh.purge() >= 1 and os.listdir(top / ".vexfs-tmp-trash") == []
     fresh.close()
+
+
+async def test_a_full_disk_is_not_filled_by_what_was_deleted(act, monkeypatch):
+    """With less than 5 % free, deleting makes room at once."""
+    full = SimpleNamespace(f_bavail=4, f_blocks=100)
+    monkeypatch.setattr("os.fstatvfs", lambda fd: full)
+    await act("delete", path="d", recursive=True)
+    assert os.listdir(act.tree.top / ".vexfs-tmp-trash") == []
 
 
 async def test_an_undo_can_be_rehearsed(act):

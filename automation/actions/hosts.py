@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
+import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import trio
 
 from automation.errors import WorldError
 
+_THREADS: Final = 8  # of our own: a slow name server never takes the filesystem's
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
@@ -26,6 +28,7 @@ class Hosts:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._networks: Final[list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
         self._names: Final[list[str]] = []
+        self._threads: Final = trio.CapacityLimiter(_THREADS)
         for entry in allowed:
             try:
                 self._networks.append(ipaddress.ip_network(entry, strict=False))
@@ -44,7 +47,7 @@ class Hosts:
     async def addresses(self, host: str, port: int, *, private: bool = False) -> list[str]:
         """The addresses of `host` that may be talked to, in order; WorldError when there is none."""
         try:
-            found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+            found = await trio.to_thread.run_sync(look_up, host, port, abandon_on_cancel=True, limiter=self._threads)
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise WorldError(f"the host '{host}' cannot be found: {reason or error}") from None
@@ -54,6 +57,11 @@ class Hosts:
             advice = "say `allow_private: true`, or name it in `allow-hosts` of the configuration"
             raise WorldError(f"{host} is at a private address ({every[0]}), which is refused: {advice}")
         return good
+
+
+def look_up(host: str, port: int) -> list[Any]:
+    """What the system says of a name; blocks."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _plain(address: _Address) -> _Address:

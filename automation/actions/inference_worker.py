@@ -1,6 +1,7 @@
 """A process that holds one ONNX model and answers with its outputs: `python -m automation.actions.inference_worker`.
 
 Reads `{path, sha256, most}` first, then one `{inputs}` after the other, as frames; answers `{outputs}` or `{error}`.
+Whatever the model is, it works without network, files and rights, as scripts do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from typing import Any, Final
 
 from automation.scripts import frames
+from automation.scripts.confinement import drop_rights, limit
+from automation.scripts.seccomp import refuse_system_calls
 
 _TYPES: Final = {
     "tensor(float)": "float32",
@@ -33,7 +36,6 @@ def serve() -> None:
     if first is None:
         return
     resource.setrlimit(resource.RLIMIT_AS, (first["memory"], first["memory"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         session = _load(first)
         wanted = {one.name: one for one in session.get_inputs()}
@@ -58,12 +60,18 @@ def _load(first: dict[str, Any]) -> Any:
     digest = hashlib.sha256(data).hexdigest()
     if first["sha256"] and digest != first["sha256"].lower():
         raise ValueError(f"its SHA-256 is {digest}, not the one that the definition asks for")
+    import numpy  # noqa: F401 - what is needed later is here before the walls go up
     import onnxruntime
 
+    drop_rights()
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    limit(resource.RLIMIT_NPROC, 0)
+    limit(resource.RLIMIT_NOFILE, 3)
+    refuse_system_calls()
+    return session
 
 
 def _infer(session: Any, wanted: dict[str, Any], given: dict[str, Any], most: int) -> dict[str, Any]:

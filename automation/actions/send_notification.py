@@ -74,7 +74,13 @@ class SendNotification(BaseModel):
         elif self.desktop:
             words = ["notify-send", "--app-name=VexFS", f"--urgency={self.urgency}", "--"]
             words += [self.title or context.cause.workflow, self.message]
-            done = await context.commands.run(words, cause=context.cause, cwd="/", timeout=self.timeout)
+            done = await context.commands.run(
+                words,
+                cause=context.cause,
+                cwd="/",
+                timeout=self.timeout,
+                environment=context.secrets.environment(),
+            )
             if done.exit_code != 0:
                 raise WorldError(f"the desktop was not told: {done.stderr.decode('utf-8', 'replace').strip()}")
         else:

@@ -1,7 +1,8 @@
 """What automations deleted or replaced is kept for a while, so that it can be brought back exactly as it was.
 
 The directory `.vexfs-tmp-trash` in the root of the tree takes it by a rename: nothing is copied but what lies on
-another filesystem. Its entries go when they are too old; the oldest ones when together they are too large or too many.
+another filesystem. Its entries go when they are too old; the oldest ones when all are too large or too many, or the
+disk is full.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ NAME: Final = beneath.TEMPORARY_PREFIX + b"trash"
 AGE: Final = 86_400.0
 SIZE: Final = 1 << 30
 MOST: Final = 10_000
+_FREE: Final = 0.05  # of the filesystem; with less, the trash keeps nothing
 _BLOCK: Final = 512  # bytes in a unit of st_blocks
 
 
@@ -90,13 +92,19 @@ class Trash:
             oldest = time.time_ns() - int(self._age * 1e9)
             total, count = sum(entries.values()), 0
             for entry in list(entries):
-                if total <= self._size and len(entries) <= MOST and _born(entry) >= oldest:
+                fits = total <= self._size and len(entries) <= MOST and not self._tight()
+                if fits and _born(entry) >= oldest:
                     break
                 total -= entries.pop(entry)
                 with suppress(FileNotFoundError):
                     removal.remove(self.place(entry), recursive=True, check=lambda: None, trail=Trail(None))
                 count += 1
             return count
+
+    def _tight(self) -> bool:
+        """Whether so little is free that what was deleted has to make room."""
+        room = os.fstatvfs(self._root)
+        return room.f_bavail < room.f_blocks * _FREE
 
     def close(self) -> None:
         """Let go of the directory."""
