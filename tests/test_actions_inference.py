@@ -79,7 +79,8 @@ async def test_a_model_has_no_rights(act):
     """Its process is nobody's, in a network of its own, and may make no system call but a few."""
     await act("ml_inference", model="linear", input={"x": [[1, 2, 3]]})
     (pid,) = act.context.models.warm
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    text = await trio.Path(f"/proc/{pid}/status").read_text()
+    status = dict(line.split(":\t", 1) for line in text.splitlines())
     assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
     assert os.geteuid() != 0 or set(status["Uid"].split()) == {"65534"}
 
