@@ -75,7 +75,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(ACTIONS, min_size=1, max_size=6))
 def test_any_sequence_of_actions_is_taken_back_exactly(actions):
     """Failed ones included: what they had done before they failed goes too. Undoing twice changes nothing more."""

@@ -7,6 +7,7 @@ import pytest
 from automation import configuration
 from automation.configuration import Settings
 from automation.errors import CallerError, DefinitionError
+from automation.permissions import Permissions
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -139,3 +140,25 @@ def test_a_value_on_the_command_line_is_blamed_by_its_option():
         configuration.parse({"attr_timeout": "x"})
     with pytest.raises(CallerError, match=r"^-o grace: "):
         configuration.parse({"grace": "never"}, "-o {}")
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('allow-hosts = ["http://x/"]', "actions.allow-hosts"),
+        ('trash-size = "much"', "actions.trash-size"),
+        ('databses = ["x"]', "actions.databses"),
+        ("breaker-failures = 0", "actions.breaker-failures"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_told_with_its_line(tmp_path, line, field):
+    """File, line and the whole name of the field."""
+    with pytest.raises(DefinitionError, match=rf"vexfs\.toml:2: {field}: "):
+        configuration.read(written(tmp_path, f"[actions]\n{line}"))
+
+
+def test_every_setting_of_the_actions_table_is_documented():
+    """docs/actions.md has a row for each."""
+    text = (Path(__file__).parent.parent / "docs/actions.md").read_text()
+    for name in Permissions.model_fields:
+        assert f"`{name.replace('_', '-')}`" in text, name

@@ -37,6 +37,7 @@ class Trash:
         self._size: Final = size
         self._lock: Final = threading.Lock()
         self._entries: OrderedDict[str, int] | None = None  # bytes of each, oldest first
+        self._total = 0
         self._fd = -1
 
     @property
@@ -81,21 +82,21 @@ class Trash:
             _carry(kept, at)
         with self._lock:
             if self._entries is not None:
-                self._entries.pop(entry, None)
+                self._total -= self._entries.pop(entry, 0)
 
     def purge(self) -> int:
         """Remove what is too old or too much; how many entries went."""
         with self._lock:
             if self._fd < 0 and not os.path.isdir(f"/proc/self/fd/{self._root}/{NAME.decode()}"):
                 return 0
-            entries = self._known()
+            entries, count = self._known(), 0
             oldest = time.time_ns() - int(self._age * 1e9)
-            total, count = sum(entries.values()), 0
-            for entry in list(entries):
-                fits = total <= self._size and len(entries) <= MOST and not self._tight()
+            while entries:
+                entry = next(iter(entries))
+                fits = self._total <= self._size and len(entries) <= MOST and not self._tight()
                 if fits and _born(entry) >= oldest:
                     break
-                total -= entries.pop(entry)
+                self._total -= entries.pop(entry)
                 with suppress(FileNotFoundError):
                     removal.remove(self.place(entry), recursive=True, check=lambda: None, trail=Trail(None))
                 count += 1
@@ -115,12 +116,15 @@ class Trash:
     def _account(self, entry: str, at: Place) -> None:
         weight = _weight(at)
         with self._lock:
-            self._known()[entry] = weight
+            entries = self._known()
+            self._total += weight - entries.get(entry, 0)  # it may have been found by the first look
+            entries[entry] = weight
 
     def _known(self) -> OrderedDict[str, int]:
         if self._entries is None:
             names = sorted(os.listdir(f"/proc/self/fd/{self._directory()}"))
             self._entries = OrderedDict((name, _weight(self.place(name))) for name in names)
+            self._total = sum(self._entries.values())
         return self._entries
 
     def _directory(self) -> int:
