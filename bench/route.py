@@ -34,7 +34,7 @@ CASES: Final = {
 }
 
 
-class _Uncached:
+class Uncached:
     """No kernel remembers anything here."""
 
     def entry(self, parent: str, name: str) -> None:
@@ -51,7 +51,7 @@ def service() -> Iterator[tuple[Bus, Dispatcher]]:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             bus = Bus()
-            workspace = Workspace(fd, bus.publish, _Uncached())
+            workspace = Workspace(fd, bus.publish, Uncached())
             made = Service(bus, workspace=workspace, commands=Commands(directory), workflows=directory)
             yield bus, made.dispatcher
         finally:

@@ -109,8 +109,8 @@ def test_segments_follow_each_other_and_go_when_nobody_needs_them(tmp_path, dire
     """Numbers of frames go on over segments, and over a log that is opened anew."""
     log = written(directory, 100, segment_bytes=200)
     assert found(directory) == list(range(100))
-    assert len(log.segments) > 10
-    assert log.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert log.segments > 10
+    assert log.size == sum(path.stat().st_size for path in tmp_path.iterdir())
     log.prune(50)
     assert found(directory)[0] <= 50
     assert found(directory)[-1] == 99
@@ -130,7 +130,7 @@ def test_a_log_is_bounded(directory):
     with pytest.raises(WorldError, match="more than"):
         for _ in range(1000):
             log.append([("k", "key", "x" * 10)])
-    assert 900 < log.bytes <= 1000
+    assert 900 < log.size <= 1000
     log.close()
 
 
@@ -162,7 +162,7 @@ async def test_a_damaged_snapshot_costs_nothing_while_the_log_reaches_back(tmp_p
     detection = await Detection(tmp_path / "0", ran, PAIR).begin()
     detection.publish("user.a", 1)
     detection.step()
-    await detection.memory._snapshot()
+    await detection.memory.snapshot()
     detection.killed(tmp_path / "1")
     newest = sorted((tmp_path / "1/detection").glob("snapshot-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:-1])

@@ -64,7 +64,7 @@ async def history(directory, doings):
         elif what is STEP:
             detection.step()
         elif what is SNAPSHOT:
-            await detection.memory._snapshot()
+            await detection.memory.snapshot()
         else:
             following = directory / str(next(lives))
             if what is KILL:

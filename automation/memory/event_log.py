@@ -47,42 +47,58 @@ class EventLog:
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self.frames = max((segment.first + len(segment.frames) for segment in old), default=0)
-        self.segments: Final = [Segment(one.number, one.first, one.size) for one in old]
-        self.bytes = sum(segment.size for segment in self.segments)
-        self.written = 0  # bytes since the process began
+        self._segments: Final = [Segment(one.number, one.first, one.size) for one in old]
         self._directory_fd: Final = directory_fd
         self._segment_bytes: Final = segment_bytes
         self._most_bytes: Final = most_bytes
-        self._fd = -1
+        self._before = -sum(segment.size for segment in self._segments)  # of what is written, less what is there
+        self._left = most_bytes + self._before
         self._room = 0
+        self._fd = -1
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return self._most_bytes - self._left
+
+    @property
+    def written(self) -> int:
+        """Bytes since the process began."""
+        return self._before + self.size
+
+    @property
+    def segments(self) -> int:
+        """How many there are."""
+        return len(self._segments)
 
     def open(self, epoch: int) -> None:
         """Begin a new segment, for the life of a detection that `epoch` names."""
         self.close()
-        number = self.segments[-1].number + 1 if self.segments else 1
+        number = self._segments[-1].number + 1 if self._segments else 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(_name(number), flags, 0o600, dir_fd=self._directory_fd)
-        self.segments.append(Segment(number, self.frames, epoch=epoch))
+        self._segments.append(Segment(number, self.frames, epoch=epoch))
         self._room = self._segment_bytes
         self._write(pack([("begin", VERSION, epoch, self.frames)]))
 
     def append(self, records: list[Any]) -> None:
         """Write one frame."""
         if self._room <= 0:
-            self.open(self.segments[-1].epoch)
+            self.open(self._segments[-1].epoch)
         self._write(pack(records))
         self.frames += 1
 
     @property
     def full(self) -> bool:
         """Whether there is no room for a frame of some length."""
-        return self.bytes + self._segment_bytes > self._most_bytes
+        return self._left < self._segment_bytes
 
     def prune(self, first: int) -> None:
         """Remove the segments that only hold frames before `first`."""
-        while len(self.segments) > 1 and self.segments[1].first <= first:
-            gone = self.segments.pop(0)
-            self.bytes -= gone.size
+        while len(self._segments) > 1 and self._segments[1].first <= first:
+            gone = self._segments.pop(0)
+            self._left += gone.size
+            self._before += gone.size
             remove(self._directory_fd, gone)
 
     def close(self) -> None:
@@ -90,17 +106,17 @@ class EventLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            self._segments[-1].size = self._segment_bytes - self._room
 
     def _write(self, frame: bytes) -> None:
-        if self.bytes + len(frame) > self._most_bytes:
+        size = len(frame)
+        if size > self._left:
             raise WorldError(f"the event log would hold more than {self._most_bytes >> 20} MiB")
-        size = os.write(self._fd, frame)
-        if size < len(frame):
-            raise WorldError(f"of {len(frame)} bytes only {size} could be written: the disk is full")
-        self._room -= size
-        self.bytes += size
-        self.written += size
-        self.segments[-1].size += size
+        done = os.write(self._fd, frame)
+        self._room -= done
+        self._left -= done
+        if done < size:
+            raise WorldError(f"of {size} bytes only {done} could be written: the disk is full")
 
 
 def read_segments(directory_fd: int) -> list[Segment]:

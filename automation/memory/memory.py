@@ -65,8 +65,10 @@ class Memory:
         self._bus: Final = bus
         self._logged: Final = logged
         self._desks: Final[dict[str, Desk]] = {}
+        began = time.perf_counter()
         self._fd: Final = -1 if kept is None else _open(kept)
         self._earlier = Earlier(time.time_ns()) if kept is None else read_earlier(self._fd)
+        self._reading: Final = time.perf_counter() - began
         self.epoch: Final = self._earlier.epoch
         self.values: Final = self._earlier.values
         self._firings: Final = self._earlier.firings
@@ -172,7 +174,7 @@ class Memory:
             log.warning("%s", problem)
         waiting = self._replayed(earlier)
         self.recovery = {
-            "seconds": round(time.perf_counter() - began, 3),
+            "seconds": round(self._reading + time.perf_counter() - began, 3),
             "clean": earlier.clean,
             "snapshot": earlier.snapshot.number if earlier.snapshot is not None else None,
             "events": earlier.events,
@@ -241,7 +243,7 @@ class Memory:
                 if pause >= EVERY_SECONDS:
                     await self._renew()
             elif self._due(pause):
-                await self._snapshot()
+                await self.snapshot()
 
     def _due(self, pause: float) -> bool:
         changed = self._log.frames > self._frames
@@ -262,7 +264,7 @@ class Memory:
         """The end, when nothing reacts any more: a last snapshot, unless what there was has never been taken over."""
         if self.kept:
             if self._recovered:
-                await self._snapshot(clean=True)
+                await self.snapshot(clean=True)
             self._bus.recorder = self.recorder.log = None
             self._log.close()
             os.close(self._fd)
@@ -279,9 +281,10 @@ class Memory:
             return
         self.recorder.log, self.recorder.error = self._log, ""
         self._bus.recorder = self.recorder.accepted
-        await self._snapshot()
+        await self.snapshot()
 
-    async def _snapshot(self, *, clean: bool = False) -> None:
+    async def snapshot(self, *, clean: bool = False) -> None:
+        """Take one now; that it cannot be written is logged and shown."""
         began = time.monotonic()
         self._wanted = trio.Event()
         self._number += 1
@@ -334,7 +337,7 @@ class Memory:
         if not self.kept:
             return {"log": "off: nothing is kept"}
         state = "on" if self.recorder.log is not None else f"off: {self.recorder.error or 'not wanted'}"
-        out: dict[str, Any] = {"log": state, "bytes": self._log.bytes, "segments": len(self._log.segments)}
+        out: dict[str, Any] = {"log": state, "bytes": self._log.size, "segments": self._log.segments}
         out |= {"written": self._log.written, "firings": len(self._firings), "last_snapshot": self.last}
         return out | {"recovery": self.recovery}
 
