@@ -223,14 +223,14 @@ async def test_a_log_that_cannot_be_written_is_given_up_and_tried_again(tmp_path
     assert "No space left" in detection.memory.status()["log"]
     async with trio.open_nursery() as nursery:
         await nursery.start(detection.memory.run)
-        await trio.sleep(2)
+        await trio.sleep(5)
         assert "No space left" in heard.receive_nowait()[0].attrs["reason"]
         detection.memory._at -= 100
-        await trio.sleep(2)
+        await trio.sleep(5)
         assert detection.memory.status()["log"] != "on"
         monkeypatch.setattr(os, "write", write)
         detection.memory._at -= 100
-        await trio.sleep(2)
+        await trio.sleep(5)
         assert detection.memory.status()["log"] == "on"
         nursery.cancel_scope.cancel()
     detection.killed(tmp_path / "1")
