@@ -41,6 +41,7 @@ from automation.journal.keeping import Keeping
 from automation.journal.ledger import SqliteLedger
 from automation.journal.recovery import recover
 from automation.journal.retention import Housekeeper
+from automation.language.desk import Desk
 from automation.library import Entry, Library
 from automation.machines.host import Machines
 from automation.machines.load import Load, Sampler
@@ -190,6 +191,7 @@ class Service:
             versions=self._versions,
         )
         self.library.on_change = self._changed
+        self.language: Final = Desk(self.library)
         self.policy: Final = Policy(automation, self._definitions)
         self.library.objection = self.policy.against
         self.guards: Final = Guards(bus, self.state.view, wall=wall)

@@ -20,6 +20,7 @@ from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
 from automation.inbox import Inbox
 from automation.journal.archive import Archive
+from automation.language.desk import Desk
 from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
@@ -157,6 +158,7 @@ class FakeService:
         self.state = State(self.bus)
         self.inbox, self.endpoint = Inbox(self.bus), None
         self.library = FakeLibrary()
+        self.language = Desk(self.library)
         self.rules = FakeRules()
         self.patterns = FakePatterns()
         self.explainer = SimpleNamespace(

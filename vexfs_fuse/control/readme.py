@@ -26,6 +26,8 @@ error          why the last requests were refused, newest first
 state          values that workflows share, as JSON:
                echo 'limits.size = 10' > state; echo 'delete limits' > state
 inbox          events from outside: CloudEvents in JSON, written here
+nl             a rule in English: write a sentence, read what it became,
+               echo confirm > nl
 breakers       web services, mail servers ... that actions call: which of them
                fail and are left alone for a while
 

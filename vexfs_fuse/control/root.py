@@ -17,6 +17,7 @@ from vexfs_fuse.control.inbox import InboxFile
 from vexfs_fuse.control.journal import JournalFile
 from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
+from vexfs_fuse.control.nl import Sentences
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.patterns import patterns
 from vexfs_fuse.control.readme import Readme
@@ -57,6 +58,7 @@ class Root:
             "error": ErrorFile(refusals, service),
             "state": StateFile(service.state),
             "inbox": InboxFile(service.inbox),
+            "nl": Sentences(service.language),
             "breakers": BreakersFile(service),
             "workflows": Workflows(service),
             "explain": Explanations(service.explainer),
