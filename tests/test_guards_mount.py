@@ -163,6 +163,25 @@ def test_each_write_is_judged_when_a_guard_may_want_to(mount):
     assert b"evil" not in (mount.source / "frozen/file").read_bytes()
 
 
+def test_files_that_were_open_natively_before_are_named():
+    """One that is renamed to where each write is judged goes on natively, and the status says so until it is closed."""
+    book = 'guards: [{name: frozen, operations: write, paths: "frozen/**", when: "state.frozen == true"}]'
+    with scratch() as directory:
+        (directory / "source" / "frozen").mkdir(parents=True)
+        (directory / "workflows").mkdir()
+        (directory / "workflows" / "book.yaml").write_text(book)
+        with mounted(directory / "source", arguments=("--workflows", str(directory / "workflows"))) as one:
+            status = one.mountpoint / ".vexfs" / "status"
+            if "kernel passthrough" not in status.read_text():
+                pytest.skip("every read and write comes to VexFS here")
+            with (one.mountpoint / "open").open("w"):
+                assert "unjudged" not in status.read_text()
+                (one.mountpoint / "open").rename(one.mountpoint / "frozen" / "moved")
+                assert "1 open natively though a guard judges writes there: frozen/moved" in status.read_text()
+            with (one.mountpoint / "frozen" / "late").open("w"):
+                assert "unjudged" not in status.read_text()
+
+
 def test_delays_spread_requests_and_let_others_pass(mount):
     """Ten a second for each, one at once; meanwhile the mount answers everybody else."""
     begin = time.monotonic()

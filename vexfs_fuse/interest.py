@@ -54,6 +54,13 @@ class Interest:
         """Whether a guard may have to judge each write: then all of them must come through us, mapped ones too."""
         return self._guards is not None and self._guards.concerns("write", path)
 
+    def unjudged(self, handles: Handles) -> list[str]:
+        """Paths of the files that are open natively for writing although a guard judges their writes by now: it came
+        later, or they were renamed to where it guards.
+        """
+        writers = {file.inode.path(): None for file in handles.files.values() if file.native and file.writable}
+        return [path for path in writers if self.judged(path)]
+
     def in_listings(self, path: str) -> bool:
         """Whether each listing of the directory must be seen, not only those that the kernel does not remember."""
         return self._bus.wanted("dir.listed", path)

@@ -41,6 +41,8 @@ class SessionMetrics(Collector):
         yield CounterMetricFamily("vexfs_invalidations_dropped", "Made good by forgetting all.", self._cache.dropped)
         unseen = len(self._interest.unseen(self._backing.handles))
         yield GaugeMetricFamily("vexfs_open_files_unseen", "Open natively though something listens.", unseen)
+        unjudged = len(self._interest.unjudged(self._backing.handles))
+        yield GaugeMetricFamily("vexfs_open_files_unjudged", "Open natively though a guard judges writes.", unjudged)
         watch = self._watch()
         if watch is not None:
             yield CounterMetricFamily("vexfs_watch_changes", "Changes by others behind the mount.", watch.changes)

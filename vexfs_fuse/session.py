@@ -109,10 +109,14 @@ class Session:
         if self.watch is not None:
             watch = f"{self.watch.source.describe()}, {self.watch.changes} changes by others, {self.watch.gaps} gaps"
         rows = [("io", self.mode), ("watch", watch)]
-        unseen = self.interest.unseen(self.backing.handles)
-        if unseen:
-            shown = ", ".join(unseen[:_SHOWN]) + (", …" if len(unseen) > _SHOWN else "")
-            rows.append(("unseen", f"{len(unseen)} open natively though something listens: {shown}"))
+        handles, interest = self.backing.handles, self.interest
+        for name, paths, why in (
+            ("unseen", interest.unseen(handles), "something listens"),
+            ("unjudged", interest.unjudged(handles), "a guard judges writes there"),
+        ):
+            if paths:
+                shown = ", ".join(paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
+                rows.append((name, f"{len(paths)} open natively though {why}: {shown}"))
         return rows
 
     async def drain(self) -> None:
