@@ -171,6 +171,15 @@ steps:
 """
 
 
+def test_large_files_are_listed_for_a_backup(mount):
+    """By hand, as the head of the definition says; the script in Python asks for what it needs, and is answered."""
+    top = mount.mountpoint
+    sh("mkdir videos; head -c 2000000 /dev/zero > videos/a.mkv; echo small > b", top)
+    sh("echo 'run Automated Backup Workflow {\"least\": 1000000}' > .vexfs/ctl", top)
+    until((top / "backup/large-files.json").exists)
+    assert json.loads((top / "backup/large-files.json").read_text()) == [{"path": "videos/a.mkv", "size": 2_000_000}]
+
+
 def test_an_automation_that_writes_where_it_watches_runs_once(mount, definitions):
     """By an action, by Lua, by a command and by what the command leaves running."""
     (definitions / "loop.yaml").write_text(LOOP)

@@ -5,6 +5,8 @@ most of them.
 """
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -407,3 +409,33 @@ async def test_calls_do_not_add_up(pool, language):
         await pool.run(GROWING[language], None, {}, refuse, 20, language=language)
     grown = (int(_read(f"/proc/{pid}/statm").split()[0]) - before) * os.sysconf("SC_PAGESIZE")
     assert pool.workers == [pid] and grown < 16 << 20, grown
+
+
+BEHIND_LANDLOCK = """
+import ctypes, os, socket, subprocess, sys
+from automation.scripts.landlock import only_read
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+if not only_read(("/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache")):
+    sys.exit(77)
+for path, flags in (("/etc/passwd", os.O_RDONLY), ("/tmp", os.O_RDONLY), ("/tmp/x", os.O_CREAT | os.O_WRONLY)):
+    try:
+        os.open(path, flags)
+    except PermissionError:
+        continue
+    sys.exit(f"{path} was opened")
+try:
+    os.execv("/usr/bin/env", ["env"])
+except PermissionError:
+    print("closed")
+"""
+
+
+def test_landlock_leaves_the_libraries_only():
+    """What stands behind it opens no other file, makes none and runs no program."""
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", BEHIND_LANDLOCK], cwd=root, capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip("this kernel has no Landlock")
+    assert (done.stdout, done.stderr) == ("closed\n", "")
