@@ -60,7 +60,8 @@ EXPORT void vex_closed(uint64_t fh)
 	}
 }
 
-/* All entries of a directory, `hide` left out: `*out` is malloc'ed, for vex_free. The length, or -errno. */
+/* All entries of a directory: `*out` is malloc'ed, for vex_free. The length, or -errno. In the root `hide` is left out, and
+ * with it the trash of the automations. */
 EXPORT ssize_t vex_list(int fd, const char *hide, char **out)
 {
 	struct entry {
@@ -81,7 +82,7 @@ EXPORT ssize_t vex_list(int fd, const char *hide, char **out)
 				size_t length = strlen(from->name), size = FUSE_DIRENT_ALIGN(offsetof(struct fuse_dirent, name) + length);
 
 				at += from->length;
-				if (hide && strcmp(from->name, hide) == 0)
+				if (hide && (strcmp(from->name, hide) == 0 || strcmp(from->name, ".vexfs-tmp-trash") == 0))
 					continue;
 				if (used + size > room) {
 					char *grown = realloc(list, room *= 2);

@@ -13,13 +13,17 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from automation.workspace.trash import NAME as TRASH
 from vexfs_fuse.native import NATIVE
 
 _HEAD: Final = struct.Struct("=QQII")  # ino, off, namelen, type
 
 
 def scan(fd: int, hide: bytes) -> bytes:
-    """All entries of the directory `fd`, `.` and `..` among them, without `hide`. Raises OSError; may be slow."""
+    """All entries of the directory `fd`, `.` and `..` among them. Raises OSError; may be slow.
+
+    In the root `hide` is left out, and with it the trash of the automations.
+    """
     if NATIVE is not None:
         return NATIVE.listings.scan(fd, hide)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -27,7 +31,8 @@ def scan(fd: int, hide: bytes) -> bytes:
         found = [(os.fsencode(entry.name), entry.inode(), _kind(entry)) for entry in entries]
     here = os.fstat(fd).st_ino
     dots = [(b".", here, stat.S_IFDIR), (b"..", here, stat.S_IFDIR)]
-    return encode(entry for entry in [*dots, *found] if entry[0] != hide)
+    hidden = (hide, TRASH) if hide else ()
+    return encode(entry for entry in [*dots, *found] if entry[0] not in hidden)
 
 
 def encode(entries: Iterable[tuple[bytes, int, int]], position: int = 0) -> bytes:
