@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from bench.definitions import write_rules
+from bench.definitions import write_listener, write_rules
 
 REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXAMPLES: Final = "/usr/share/doc/libfuse3-dev/examples"
@@ -55,8 +55,11 @@ def vexfs_rules(place: Place) -> list[str]:
 
 
 def vexfs_traced(place: Place) -> list[str]:
-    """As if somebody listened to every read and write."""
-    return vexfs(place, "", "--io", "traced")
+    """With a rule that looks at every read and write, and never fires."""
+    workflows = os.path.join(place.scratch, "rules")
+    os.mkdir(workflows)
+    write_listener(workflows)
+    return vexfs(place, workflows)
 
 
 def minimal(place: Place) -> list[str]:

@@ -57,3 +57,11 @@ def write_rules(directory: str, count: int) -> None:
     for first in range(count // 10, count, _BOOK):
         with open(os.path.join(directory, f"book-{first}.json"), "w", encoding="utf-8") as file:
             json.dump(book(first, min(_BOOK, count - first)), file)
+
+
+def write_listener(directory: str) -> None:
+    """A rule that wants every read and write, and whose condition none of them meets."""
+    never = {"on": ["file.read", "file.written"], "paths": "**", "conditions": ["event.length > 1GB"]}
+    rule = {"name": "listener", **never, "actions": [{"log": {"message": "{{ event.path }}"}}]}
+    with open(os.path.join(directory, "listener.json"), "w", encoding="utf-8") as file:
+        json.dump({"rules": [rule]}, file)

@@ -52,7 +52,11 @@ SYSTEMS: Final = (
         groups=("metadata", "io", "workloads", "disk"),
     ),
     System(
-        "vexfs traced", "VexFS with each read and write an event", commands.vexfs_traced, ".vexfs/status", ("traced",)
+        "vexfs traced",
+        "VexFS with a rule that looks at each read and write",
+        commands.vexfs_traced,
+        ".vexfs/status",
+        ("traced",),
     ),
 )
 

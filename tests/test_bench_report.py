@@ -9,7 +9,7 @@ import pytest
 import mount
 from automation.definitions import Workflow
 from bench import documents, report
-from bench.definitions import rule, write_rules
+from bench.definitions import rule, write_listener, write_rules
 from bench.samples import Cell, Failure, Results, Sample
 
 SPEED = Cell("metadata", "open x1", "op/s")
@@ -135,5 +135,6 @@ def test_the_repository_has_places_for_figures():
 def test_generated_books_are_definitions(tmp_path):
     """Workflows and books as the benchmark writes them pass `vexfs check`."""
     write_rules(str(tmp_path), 40)
+    write_listener(str(tmp_path))
     assert mount.main(["check", "--quiet", str(tmp_path)]) == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".yaml", ".json"}

@@ -195,6 +195,10 @@ int vex_answer(const struct fuse_in_header *in)
 		return lookup(in, arg);
 	case FUSE_GETATTR:
 		return getattr(in);
+	case FUSE_READ:
+		return vex_read(in, arg);
+	case FUSE_WRITE:
+		return vex_write(in, arg);
 	case FUSE_READDIR:
 		return vex_readdir(in, arg, 0);
 	case FUSE_READDIRPLUS:

@@ -25,6 +25,8 @@ extern int vex_session_fd;
 /* Answer a request: 1, or 0 if it is Python's. */
 INTERNAL int vex_answer(const struct fuse_in_header *in);
 INTERNAL int vex_readdir(const struct fuse_in_header *in, const struct fuse_read_in *arg, int with_attributes);
+INTERNAL int vex_read(const struct fuse_in_header *in, const struct fuse_read_in *arg);
+INTERNAL int vex_write(const struct fuse_in_header *in, const struct fuse_write_in *arg);
 
 /* Send a reply; false if the kernel does not want it any more. */
 INTERNAL int vex_reply(const struct fuse_in_header *in, int error, const void *body, size_t length);

@@ -19,7 +19,7 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
 from vexfs_fuse.backing import Backing
-from vexfs_fuse.errors import EINVAL, fail
+from vexfs_fuse.errors import EINVAL, code_of, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
@@ -109,7 +109,7 @@ class Files:
         if (offset | size) % file.align:
             fail(EINVAL)
         who = self._backing.caller(file.who)
-        data = await pace.read(file.fd, size, offset)
+        data = await self._pace.read(file.inode.dev, file.fd, size, offset)
         file.bytes_read += len(data)
         self._emit("file.read", file.inode, who, inode=file.inode.ino, offset=offset, length=len(data))
         return data
@@ -129,6 +129,20 @@ class Files:
         file.who = who
         self._emit("file.written", file.inode, who, inode=file.inode.ino, offset=offset, length=count)
         return count
+
+    def told(self, fh: int, written: int, pid: int, uid: int, gid: int, offset: int, length: int) -> None:
+        """The native library has read from a file, or written to it, and will answer when this returns."""
+        try:
+            file, who = self._handles.file(fh), Opener(pid, uid, gid)
+            if written:
+                file.bytes_written += length
+                file.who = who
+            else:
+                file.bytes_read += length
+            name = "file.written" if written else "file.read"
+            self._emit(name, file.inode, who, inode=file.inode.ino, offset=offset, length=length)
+        except Exception as error:  # what was done is done
+            code_of(error)
 
     async def flush(self, fh: int) -> None:
         """A descriptor is closed; says what only shows then, e.g. that a network filesystem's server is full."""

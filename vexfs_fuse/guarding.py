@@ -70,6 +70,10 @@ class Guards(Protocol):
         """Whether such an operation on this path may have to be judged."""
         ...
 
+    def on_switch(self, told: Callable[[bool], None]) -> None:
+        """Call `told` with `active` now and whenever it may have changed."""
+        ...
+
     def judge(self, request: SemanticEvent, *, inside: bool = False) -> Verdict:
         """What becomes of a request."""
         ...

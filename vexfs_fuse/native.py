@@ -146,6 +146,20 @@ class Native:
         self._keep.append(callback)
         setattr(self.extra, name, ctypes.cast(callback, ctypes.c_void_p))
 
+    def on_data(self, told: Callable[[int, int, int, int, int, int, int], None]) -> None:
+        """Read and write traced files in the library. `told` gets handle, written, pid, uid, gid, offset and length
+        of each, before the reply.
+        """
+        types = (ctypes.c_int, *(ctypes.c_uint32,) * 3, ctypes.c_int64, ctypes.c_uint64)
+        function = ctypes.PYFUNCTYPE(None, ctypes.c_uint64, *types)(told)
+        self._keep.append(function)
+        pointer = ctypes.c_void_p.in_dll(self._library, "vex_told")
+        pointer.value = ctypes.cast(function, ctypes.c_void_p).value
+
+    def judge_writes(self, judged: bool) -> None:
+        """Whether guards are to be asked before a write: then Python does it."""
+        ctypes.c_int.in_dll(self._library, "vex_judged").value = judged
+
     def reply_flags(self, flags: int, backing_id: int = 0) -> None:
         """Add to the reply of the open or create handler that returns next."""
         self._open_flags.value = flags

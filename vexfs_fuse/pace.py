@@ -39,6 +39,23 @@ class Pace:
             if end - start > SLOW_NS:
                 self._slow_until[dev] = end + REMEMBER_NS
 
+    async def read(self, dev: int, fd: int, size: int, offset: int) -> bytes | bytearray | memoryview:
+        """pread(2): from the page cache inline, from the disk in a thread; from filesystems that do not tell the two
+        apart (tmpfs, network filesystems) like any other call.
+        """
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            count = -1
+        except OSError:
+            return await self.call(dev, os.pread, fd, size, offset)
+        if count == size:
+            return buffer
+        if count >= 0 and offset + count >= os.fstat(fd).st_size:
+            return memoryview(buffer)[:count]
+        return await trio.to_thread.run_sync(os.pread, fd, size, offset)
+
 
 def close_last(fd: int) -> None:
     """Close what may be a removed file's last descriptor: freeing a large file takes long, so a thread does it."""
@@ -46,21 +63,3 @@ def close_last(fd: int) -> None:
         os.close(fd)
     else:
         trio.lowlevel.start_thread_soon(lambda: os.close(fd), lambda _: None, name="vexfs-close")
-
-
-async def read(fd: int, size: int, offset: int) -> bytes | bytearray | memoryview:
-    """pread(2): from the page cache inline, from the disk in a thread."""
-    buffer = bytearray(size)
-    try:
-        count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-    except BlockingIOError:
-        count = -1
-    except (
-        OSError
-    ):  # not supported here: RWF_NOWAIT is, on every local filesystem of a kernel that FUSE passthrough needs
-        return await trio.to_thread.run_sync(os.pread, fd, size, offset)
-    if count == size:
-        return buffer
-    if count >= 0 and offset + count >= os.fstat(fd).st_size:
-        return memoryview(buffer)[:count]
-    return await trio.to_thread.run_sync(os.pread, fd, size, offset)

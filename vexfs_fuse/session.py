@@ -238,6 +238,9 @@ class Session:
             answers = self._answers = Answers()
             Extra(self.backing, directories, NATIVE, self._tree.names, guarding, answers)
             ExtraAttributes(self.backing, NATIVE, self._tree.getattr, guarding, answers)
+            NATIVE.on_data(self._files.told)
+            if self._guards is not None:
+                self._guards.on_switch(NATIVE.judge_writes)
         return Operations(self.backing, families, self._tree, guarding)
 
     def _catch_up(self) -> None:

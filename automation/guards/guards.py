@@ -61,6 +61,7 @@ class Guards:
         self._guards: Final[dict[str, Guard]] = {}
         self._index: Final[Index[Guard]] = Index()
         self._count = 0
+        self._told: Final[list[Callable[[bool], None]]] = []
 
     @property
     def guards(self) -> Mapping[str, Guard]:
@@ -86,8 +87,15 @@ class Guards:
         guard.enabled = guard.live = enabled
         self._refresh()
 
+    def on_switch(self, told: Callable[[bool], None]) -> None:
+        """Call `told` with `active` now and whenever it may have changed."""
+        self._told.append(told)
+        told(self.active)
+
     def _refresh(self) -> None:
         self.active = any(guard.live for guard in self._guards.values())
+        for told in self._told:
+            told(self.active)
 
     def concerns(self, operation: str, path: str) -> bool:
         """Whether a guard may have to judge such an operation here, by whomever: decides how a file is opened."""
