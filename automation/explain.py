@@ -21,6 +21,7 @@ from automation.errors import CallerError
 from automation.events import SemanticEvent
 from automation.explain_reasons import pattern_reason, rule_reason, trigger_reason
 from automation.facts import target_of
+from automation.machines.host import Machines
 from automation.patterns.correlation import CorrelationDetector
 from automation.patterns.detector import Detector
 from automation.patterns.model import Pattern
@@ -49,6 +50,8 @@ class Definitions(Protocol):
     def dispatcher(self) -> Dispatcher: ...
     @property
     def rules(self) -> RuleDesk: ...
+    @property
+    def machines(self) -> Machines: ...
 
 
 class _Watch:
@@ -179,7 +182,7 @@ class Explainer:
         rule = self._service.rules.find(name)
         out = self._service.rules.status(name)
         if isinstance(rule, Rule):
-            moment = Moment(self._service.state.view(), time.time())
+            moment = Moment(self._service.state.view(), time.time(), self._service.machines.holds)
             events = self._events(f"rule {name}", rule.body.types, ())[-SHOWN:]
             out["events"] = [_line(e, _rule_fate(rule_reason(rule, e, moment))) for e in events]
         return out

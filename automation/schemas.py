@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.json_schema import models_json_schema
 
 from automation.actions import ACTIONS, ALIASES
+from automation.analytics.forms import Analytics
 from automation.definitions import Workflow
 from automation.expectations import Case, Expectations
 from automation.machines.model import MachineForm
@@ -26,7 +27,8 @@ from automation.rules import book
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _TEMPLATE: Final = {"type": "string", "pattern": r"\{\{"}
-_NAMELESS: Final = (Workflow, book.BookForm, collection.Collection, MachineForm, ThresholdsForm, Pattern, Correlation)
+_WHOLE: Final = (Workflow, book.BookForm, collection.Collection, MachineForm, ThresholdsForm, Analytics)
+_NAMELESS: Final = (*_WHOLE, Pattern, Correlation)
 """Their name is that of the file, or of the entry that they stand in."""
 
 Schema = dict[str, Any]
@@ -49,6 +51,7 @@ def schema() -> Schema:
     for model in _NAMELESS:
         found = defs[_key(at[model])]
         found["required"] = [name for name in found.get("required", ()) if name != "name"]
+    defs["StateTrigger"]["properties"]["condition"] = {"type": "object"}  # the seed's way
     _alone(defs[_key(at[collection.Collection])])
     pattern = {"anyOf": [{"$ref": at[Pattern]}, {"$ref": at[Correlation]}]}
     filled: Schema = _filled(defs, pattern)
@@ -60,6 +63,7 @@ def _choice(at: Mapping[type[BaseModel], str], defs: Mapping[str, Schema]) -> Sc
     kinds: list[tuple[Schema, Schema]] = [
         (_kind("machine"), {"$ref": at[MachineForm]}),
         (_kind("system"), {"$ref": at[ThresholdsForm]}),
+        (_kind("analytics"), {"$ref": at[Analytics]}),
         (_has("cases"), {"$ref": at[Expectations]}),
         (_has("expect"), _single_case(defs[_key(at[Case])], defs[_key(at[Expectations])])),
         (_has(*sorted(book.KEYS)), {"$ref": at[book.BookForm]}),

@@ -215,6 +215,7 @@ class Service:
             depth_limit=automation.max_chain_depth,
             records=records,
         )
+        self.guards.standing = self.rules.standing = self.machines.holds
         self.analytics: Final = AnalyticsDesk(bus, wall=wall)
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_marked(value, what):
 def test_every_action_is_there_in_its_short_form():
     """And where it wants a number, a template is as good."""
     for name in ACTIONS:
-        assert name in SCHEMA["$defs"]["automation__definitions__Step"]["properties"], name
+        assert name in SCHEMA["$defs"]["automation__step_forms__Step"]["properties"], name
     assert judged({"steps": [{"http": {"url": "http://a", "timeout": "{{ vars.t }}"}}]}) == []
     assert judged({"steps": [{"set_mode": {"path": "a", "mode": []}}]})
 

@@ -18,7 +18,7 @@ from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.guards.guard import Guard
 from automation.index import Index
-from automation.rules.checks import Moment
+from automation.rules.checks import Moment, Standing, nowhere
 
 log: Final = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Guards:
         tick: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self.active = False
+        self.standing: Standing = nowhere  # where machines stand, once there are any
         self._bus: Final = bus
         self._state: Final = state
         self._clock: Final = clock
@@ -112,7 +113,7 @@ class Guards:
         below = self._index.below(request.type, request.path) if inside else []
         if not found and not below:
             return ALLOWED
-        moment = Moment(self._state(), self._wall())
+        moment = Moment(self._state(), self._wall(), self.standing)
         wait, marks = 0.0, []
         for guard in dict.fromkeys([*found, *below]):
             concerned = guard.live and (guard in below or _touches(guard, request))

@@ -59,6 +59,15 @@ class Detector:
         instance, found = self._instances.get(key), self.machine.chart.by_name.get(state)
         return instance is not None and found is not None and bool(instance.config & found.bit)
 
+    def holds(self, state: str, event: SemanticEvent) -> bool:
+        """`is_in` for the instance that an event belongs to; of a rename, that of the old name or of the new."""
+        try:
+            if self.is_in(state, self._key(event)):
+                return True
+        except EvaluationError:
+            return False
+        return event.dest is not None and self._follows and self.is_in(state, event.path)
+
     def instances(self) -> list[Instance]:
         """The instances, that which moved or heard last at the end; not to be changed."""
         return list(self._instances.values())

@@ -162,6 +162,13 @@ class Machines:
         found = self._hosted.get(name)
         return found is not None and found.detector.is_in(state, key)
 
+    def holds(self, name: str, state: str, event: SemanticEvent) -> bool:
+        """Whether the instance that an event belongs to is in a state; of a rename, that of the old name or of the
+        new. For conditions of rules and guards.
+        """
+        found = self._hosted.get(name)
+        return found is not None and found.detector.holds(state, event)
+
     def status(self, name: str) -> dict[str, Any]:
         """One machine in plain values: counters and how many instances are in which states."""
         detector = self.hosted(name).detector

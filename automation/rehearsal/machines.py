@@ -20,6 +20,11 @@ class Machines:
     def __init__(self, machines: Iterable[Machine], world: World) -> None:
         self._world: Final = world
         self._detectors: Final = [Detector(machine, world.state.view) for machine in machines if machine.enabled]
+        self._by_name: Final = {one.machine.name: one for one in self._detectors}
+
+    def holds(self, name: str, state: str, event: SemanticEvent) -> bool:
+        """Whether the instance of a machine that an event belongs to is in a state."""
+        return name in self._by_name and self._by_name[name].holds(state, event)
 
     def begin(self, ts: int, at: int) -> list[Record]:
         """Begin the instances of machines without a key."""

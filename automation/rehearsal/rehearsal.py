@@ -31,8 +31,8 @@ class Rehearsal:
         self._patterns: Final = patterns
         self._world: Final = World(ensemble.thresholds)
         self._workflows: Final = Workflows(ensemble.workflows, self._world)
-        self._rules: Final = Rules(ensemble.books, self._world)
         self._machines: Final = Machines(ensemble.machines, self._world)
+        self._rules: Final = Rules(ensemble.books, self._world, self._machines.holds)
         self._begun = False
 
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:

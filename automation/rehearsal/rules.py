@@ -9,7 +9,7 @@ from automation.events import SemanticEvent
 from automation.rehearsal.records import Record, fired
 from automation.rehearsal.world import NS, World
 from automation.rules.book import Book, vocabulary
-from automation.rules.checks import Moment
+from automation.rules.checks import Moment, Standing
 from automation.rules.desk import fired_event
 from automation.rules.rule import Rule, Shelf
 from automation.rules.rule_set import Fired, RuleSet
@@ -19,8 +19,9 @@ from automation.triggers.pending import Pending
 class Rules:
     """A rule that names a workflow says so; what its own actions would do is for the runner to say."""
 
-    def __init__(self, books: Iterable[Book], world: World) -> None:
+    def __init__(self, books: Iterable[Book], world: World, standing: Standing) -> None:
         self._world: Final = world
+        self._standing: Final = standing
         self._set: Final = RuleSet()
         self._deadlines: Final[Pending[Rule]] = Pending(10_000_000)
         books, shelf = list(books), Shelf()
@@ -38,7 +39,7 @@ class Rules:
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:
         """What an event makes fire."""
         now = event.ts / NS
-        moment = Moment(self._world.state.view(), now)
+        moment = Moment(self._world.state.view(), now, self._standing)
         return [self._tell(one, event.ts, at) for one in self._set.feed(event, moment, now)]
 
     def deadline(self) -> int | None:
@@ -54,7 +55,8 @@ class Rules:
                 self._schedule(rule, deadline)
                 attrs = {"rule": rule.name, "every": rule.body.every}
                 event = SemanticEvent("system.schedule", attrs=attrs, ts=round(deadline * NS))
-                one = self._set.ask(rule, event, "", Moment(self._world.state.view(), deadline), deadline)
+                moment = Moment(self._world.state.view(), deadline, self._standing)
+                one = self._set.ask(rule, event, "", moment, deadline)
                 out += [self._tell(one, event.ts, at)] if one is not None and rule.live else []
         return out
 

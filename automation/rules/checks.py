@@ -19,18 +19,29 @@ from automation.globs import compile_globs
 from automation.index import Bound, Equality, Key
 from automation.patterns.conditions import ConditionSyntaxError, Literal, Node, Operation, Reference, parse
 from automation.rules.fields import getter, within
-from automation.rules.forms import RULE_KEYS, RuleException, StateTest, Tree
+from automation.rules.forms import RULE_KEYS, MachineTest, RuleException, StateTest, Tree
 from automation.rules.vocabulary import Vocabulary
+
+Standing = Callable[[str, str, SemanticEvent], bool]
+"""Whether the instance of a machine that an event belongs to is in a state: the machine, the state, the event."""
+
+
+def nowhere(machine: str, state: str, event: SemanticEvent) -> bool:
+    """Where there are no machines."""
+    return False
 
 
 class Moment:
-    """What conditions see beside the event: the shared state, and the time in seconds since the epoch."""
+    """What conditions see beside the event: the shared state, the time in seconds since the epoch, and where machines
+    stand.
+    """
 
-    __slots__ = ("_event", "_facts", "state", "wall")
+    __slots__ = ("_event", "_facts", "standing", "state", "wall")
 
-    def __init__(self, state: Mapping[str, Any], wall: float) -> None:
+    def __init__(self, state: Mapping[str, Any], wall: float, standing: Standing = nowhere) -> None:
         self.state: Final = state
         self.wall: Final = wall
+        self.standing: Final = standing
         self._event: SemanticEvent | None = None
         self._facts: dict[str, Any] = {}
 
@@ -70,6 +81,8 @@ def compile_tree(tree: Tree, words: Vocabulary) -> Check:
         return lambda event, moment: window.holds(moment.wall)
     if tree.state is not None:
         return _state_check(tree.state)
+    if tree.machine is not None:
+        return _machine_check(tree.machine)
     if tree.all is not None:
         return conjunction([compile_tree(node, words) for node in tree.all])
     either = disjunction([compile_tree(node, words) for node in (tree.any or tree.none or ())])
@@ -231,6 +244,11 @@ def _state_check(test: StateTest) -> Check:
         )
 
     return check
+
+
+def _machine_check(test: MachineTest) -> Check:
+    name, states = test.name, tuple(test.states)
+    return lambda event, moment: any(moment.standing(name, state, event) for state in states)
 
 
 def _check(node: Node) -> Check:

@@ -31,7 +31,7 @@ from automation.launcher import Launcher
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.rules.book import Book, check_book, vocabulary
-from automation.rules.checks import Moment
+from automation.rules.checks import Moment, Standing, nowhere
 from automation.rules.rule import PREFIX, Rule, Shelf
 from automation.rules.rule_set import Fired, RuleSet
 from automation.rules.vocabulary import Vocabulary, names_in
@@ -65,6 +65,7 @@ class RuleDesk:
         records: Records | None = None,
     ) -> None:
         self.paused = False
+        self.standing: Standing = nowhere  # where machines stand, once there are any
         self.records: Final = records or Records(wall=wall)
         self.guards: Final = guards
         self.set: Final = RuleSet()
@@ -315,7 +316,9 @@ class RuleDesk:
                 self._take(batch, now, wall)
 
     def _take(self, events: Sequence[SemanticEvent], now: float, wall: float, without: Collection[str] = ()) -> None:
-        moment = Moment(self._state.view(), wall)  # nothing that fires here takes effect before we return
+        moment = Moment(
+            self._state.view(), wall, self.standing
+        )  # nothing that fires here takes effect before we return
         for event in events:
             self._feed(event, moment, now, without)
         self._due(now, moment, without)

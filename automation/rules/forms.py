@@ -42,13 +42,24 @@ class StateTest(Form):
         return self
 
 
+class MachineTest(Form):
+    """Whether a machine's instance for the event stands in one of some states. Where there is none, it does not."""
+
+    name: str = Field(min_length=1, validation_alias=AliasChoices("name", "machine"))
+    states: Annotated[
+        list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ] = Field(validation_alias=AliasChoices("in", "state", "states"))
+
+
 def as_tree(value: Any) -> Any:
     """A condition's short forms in its long one: text is CEL, a list is a conjunction."""
     return {"cel": value} if isinstance(value, str) else {"all": value} if isinstance(value, list) else value
 
 
 class Tree(Form):
-    """One condition: CEL, a window of time, a test of the state, or others joined by `all`, `any`, `none`."""
+    """One condition: CEL, a window of time, a test of the state or of a machine, or others joined by `all`, `any`,
+    `none`.
+    """
 
     cel: str | None = None
     all: list[Node] | None = None
@@ -59,11 +70,12 @@ class Tree(Form):
         BeforeValidator(lambda v: {"between": v} if isinstance(v, str) else v, json_schema_input_type=str | Window),
     ] = None
     state: StateTest | None = None
+    machine: MachineTest | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Tree:
         if len(self.model_fields_set) != 1:
-            raise ValueError("a condition is text (CEL) or has one of: all, any, none, time, state")
+            raise ValueError("a condition is text (CEL) or has one of: all, any, none, time, state, machine")
         return self
 
 
