@@ -163,8 +163,10 @@ class Launcher:
             if joined is None:
                 return  # waits for the other triggers
             firing = joined
-        if self._plans[firing.workflow].type == "event_driven" and self._runner.deliver(firing):
-            return
+        if self._plans[firing.workflow].type == "event_driven":
+            self.on_fired(firing)
+            if self._runner.deliver(firing, lambda: self.on_settled(firing)):
+                return
         limiter = self._limiters.get(firing.workflow)
         wait, dropped = limiter.take(firing.key, trio.current_time()) if limiter is not None else (0.0, False)
         if dropped:
@@ -193,7 +195,9 @@ class Launcher:
             admission.gave_way = None
         if admission.form.policy == "restart" and decision is not Decision.START:
             self.on_removed(firing.workflow, firing.key)  # it takes the place of those that have not begun
-        if decision not in (Decision.DROP, Decision.FULL):
+        if decision in (Decision.DROP, Decision.FULL):
+            self.on_settled(firing)
+        else:
             self.on_fired(firing)
         if decision is Decision.START:
             self._start(firing)

@@ -1,5 +1,6 @@
 """A mount that is killed, and mounted again: what had begun goes on."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -99,3 +100,74 @@ def test_what_had_begun_goes_on_after_a_kill(tmp_path):
         (mount.mountpoint / "in/2.b").write_text("")
         time.sleep(0.5)
     assert [len(source.made(kind)) for kind in ("pair", "quiet", "gone")] == [1, 1, 1]
+
+
+def test_damaged_files_cost_what_they_held_and_never_the_mount(tmp_path):
+    """The newest snapshot and the log are noise: a warning, an event, and a mount that works."""
+    source = Source(tmp_path)
+    with source.mounted(exit_code=None) as mount:
+        (mount.mountpoint / "in/1.a").write_text("")
+        kill(mount)
+    files = sorted((source.state / "detection").iterdir())
+    for file in files:
+        file.write_bytes(b"noise" + file.read_bytes()[5:])
+    with source.mounted() as mount:
+        assert "is damaged" in mount.text()
+        assert "event log on" in (mount.mountpoint / ".vexfs/status").read_text()
+        (mount.mountpoint / "in/2.a").write_text("")
+        (mount.mountpoint / "in/2.b").write_text("")
+        source.wait_for("pair")
+
+
+def test_a_full_disk_switches_the_log_off_and_never_stops_the_mount(tmp_path):
+    """Operations and automations go on; the log and status say what is missing."""
+    source = Source(tmp_path)
+    place = source.state / "detection"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "vexfs-test", str(place)], check=True)
+    try:
+        with source.mounted() as mount:
+            inside = mount.mountpoint
+            with contextlib.suppress(OSError), (place / "ballast").open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+            for number in range(10):
+                (inside / f"in/{number}.a").write_text("x")
+                (inside / f"in/{number}.b").write_text("x")
+            source.wait_for("pair", 10)
+            assert "event log off" in (inside / ".vexfs/status").read_text()
+            assert "the event log is off" in mount.text()
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_version_of_an_earlier_mount_comes_back(tmp_path):
+    """`rollback` through ctl, after a kill."""
+    source = Source(tmp_path)
+    file = source.workflows / "quiet.yaml"
+    first = file.read_text()
+    with source.mounted(exit_code=None) as mount:
+        (mount.mountpoint / ".vexfs/workflows/quiet.yaml").write_text(first.replace("1500ms", "1700ms"))
+        kill(mount)
+    with source.mounted() as mount:
+        (mount.mountpoint / ".vexfs/ctl").write_text("rollback quiet\n")
+        assert file.read_text() == first
+
+
+def test_without_the_log_a_clean_stop_is_survived_and_a_kill_is_not(tmp_path):
+    """`--no-event-log`."""
+    source = Source(tmp_path)
+    with source.mounted("--no-event-log") as mount:
+        (mount.mountpoint / "in/1.a").write_text("")
+        time.sleep(0.5)
+        assert "event log off" in (mount.mountpoint / ".vexfs/status").read_text()
+    with source.mounted("--no-event-log", exit_code=None) as mount:
+        (mount.mountpoint / "in/1.b").write_text("")
+        source.wait_for("pair")
+        (mount.mountpoint / "in/2.a").write_text("")
+        time.sleep(0.5)
+        kill(mount)
+    with source.mounted("--no-event-log") as mount:
+        (mount.mountpoint / "in/2.b").write_text("")
+        time.sleep(0.5)
+    assert len(source.made("pair")) == 1

@@ -120,7 +120,7 @@ async def test_cooldowns_and_hourly_counts_of_rules_survive_a_kill(tmp_path, aut
     """A rule that has had its turn waits on."""
     rules = f"""
 rules:
-  slow: {{triggers: user.slow, cooldown: 60s, actions: {NOTE}}}
+  slow: {{triggers: user.slow, cooldown: 30m, actions: {NOTE}}}
   few: {{triggers: user.few, max_per_hour: 2, actions: {NOTE}}}
 """
     lives = Lives(tmp_path, rules=rules)
@@ -133,7 +133,7 @@ rules:
         rig.publish("user.slow")
         rig.publish("user.few")
         assert await quiet(rig) == []
-        await trio.sleep(61)
+        await trio.sleep(1801)
         rig.publish("user.slow")
         assert len(await quiet(rig)) == 1
 

@@ -88,6 +88,7 @@ class Runner:
         self._ends: Final[dict[str, trio.Event]] = {}
         self._finished: Final[deque[str]] = deque()
         self._keyed: Final[dict[tuple[str, str], str]] = {}  # event-driven runs by workflow and key
+        self._mailed: Final[dict[History, list[Callable[[], None]]]] = {}
         self._unsent: Final[dict[History, None]] = {}
         self._mail = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -294,12 +295,17 @@ class Runner:
             raise WorldError(f"nothing is known of the run {run_id} any more")
         return stored.finished.data
 
-    def deliver(self, firing: Firing) -> bool:
-        """Hand an event to the event-driven run of its key; whether there is one that takes it."""
+    def deliver(self, firing: Firing, recorded: Callable[[], None] = lambda: None) -> bool:
+        """Hand an event to the event-driven run of its key; whether there is one that takes it. `recorded` is called
+        once the ledger has it.
+        """
         run = self.active.get(self._keyed.get((firing.workflow, firing.key), ""))
         if run is None or run.status == "compensating":
             return False
-        self._walks[run.id].mailbox("").put(firing.event)
+        walk = self._walks[run.id]
+        self._mailed.setdefault(walk.history, []).append(recorded)
+        walk.mailbox("").put(firing.event)
+        self._note_mail(walk.history)
         return True
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
@@ -318,8 +324,11 @@ class Runner:
             while self._unsent:
                 history = next(iter(self._unsent))
                 del self._unsent[history]
+                recorded = self._mailed.pop(history, [])
                 try:
                     await history.flush()
+                    for one in recorded:
+                        one()
                 except Doubled:
                     log.warning("a run of %s had begun before", history.run.workflow)
                 except Unrecorded:
