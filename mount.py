@@ -113,7 +113,10 @@ def mount(arguments: Arguments) -> int:
     own: dict[str | None, str] = {log_file: "the log file", state_dir: "the state directory"}
     own |= {_socket_path(settings): "the endpoint's socket"}
     place = mounting.prepare(
-        settings.source, settings.mountpoint, mount_options, keep_out={k: v for k, v in own.items() if k}
+        settings.source,
+        settings.mountpoint,
+        mount_options,
+        keep_out={k: v for k, v in own.items() if k} | settings.actions.own_paths,
     )
     workflows = settings.workflows or default_workflows(settings.source)
     mounting.check_directory(workflows, "the directory of workflows")

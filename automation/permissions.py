@@ -41,6 +41,13 @@ class Permissions(BaseModel):
     trash_age: Duration = 86_400.0
     trash_size: Size = 1 << 30
 
+    @property
+    def own_paths(self) -> dict[str, str]:
+        """What the process itself reads, and what it is: it may not lie under the mountpoint."""
+        named = {self.secrets: "the directory of secrets", self.models: "the directory of models"}
+        named |= dict.fromkeys(self.databases, "a directory of databases")
+        return {path: what for path, what in named.items() if path}
+
     def placed(self, folder: str) -> Permissions:
         """The same with paths that are relative to `folder` made absolute."""
         given: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+import mount
 from tests.listening import Listener
 from tests.mounting import Mount, mounted, scratch
 from tests.test_actions_web import serving
@@ -131,3 +132,15 @@ def test_a_mount_may_act_on_paper():
                 os.listdir(mount.mountpoint) == ["in"]
                 and "on paper" in (mount.mountpoint / ".vexfs/status").read_text()
             )
+
+
+@pytest.mark.parametrize("line", ['secrets = "source/x"', 'models = "source/x"', 'databases = ["source/x"]'])
+def test_what_the_process_itself_reads_may_not_lie_under_the_mountpoint(line, capsys):
+    """It would wait for its own answer."""
+    with scratch() as directory:
+        (directory / "source/x").mkdir(parents=True)
+        (directory / "vexfs.toml").write_text(f"[actions]\n{line}\n")
+        status = mount.main(
+            ["mount", str(directory / "source"), "--config", str(directory / "vexfs.toml"), "--volatile"]
+        )
+        assert status == 2 and "lies under the mountpoint" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
@@ -22,6 +23,15 @@ MOST: Final = 1_000_000  # elements of an input or output
 _WARM: Final = 4  # processes; of more models, the one that was not used for longest loses its own
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model's name, its file, and the state in which the file is."""
+
+    name: str
+    path: str
+    state: tuple[int, int, int]
 
 
 class _Worker:
@@ -75,22 +85,13 @@ class Models:
         """The process ids of the workers."""
         return [worker.process.pid for worker in self._workers.values()]
 
-    def file(self, name: str) -> str:
+    async def find(self, name: str) -> ModelFile:
         """The file of a model; WorldError when there is none, or it is too large."""
-        if self.directory is None:
-            raise WorldError("there is no directory of models: name one as `models` in the configuration")
-        if not _NAME.match(name):
-            raise WorldError(f"{name!r} is no name of a model: write letters, digits, '.', '_' and '-'")
-        path = os.path.join(self.directory, name if name.endswith(".onnx") else f"{name}.onnx")
-        if not os.path.isfile(path):
-            raise WorldError(f"there is no model '{name}' in {self.directory}")
-        if os.path.getsize(path) > LARGEST:
-            raise WorldError(f"the model '{name}' is larger than {LARGEST >> 20} MiB")
-        return path
+        return await trio.to_thread.run_sync(self._find, name)
 
     async def infer(
         self,
-        name: str,
+        model: ModelFile,
         inputs: dict[str, Any],
         *,
         sha256: str = "",
@@ -98,14 +99,26 @@ class Models:
         timeout: float = 30.0,  # noqa: ASYNC109 - it costs the worker too
     ) -> dict[str, Any]:
         """The outputs by their names, as nested lists. TimedOut, a crash or a cancelled call cost that worker only."""
-        path = self.file(name)
         with trio.move_on_after(timeout):
-            async with self._worker(path, sha256, memory) as worker:
+            async with self._worker(model, sha256, memory) as worker:
                 answer = await worker.ask({"inputs": inputs})
             if "error" in answer:
-                raise Harmless(WorldError(f"the model '{name}' failed: {answer['error']}"))
+                raise Harmless(WorldError(f"the model '{model.name}' failed: {answer['error']}"))
             return dict(answer["outputs"])
-        raise TimedOut(f"the model '{name}' took longer than {timeout:g} s")
+        raise TimedOut(f"the model '{model.name}' took longer than {timeout:g} s")
+
+    def _find(self, name: str) -> ModelFile:
+        if self.directory is None:
+            raise WorldError("there is no directory of models: name one as `models` in the configuration")
+        if not _NAME.match(name):
+            raise WorldError(f"{name!r} is no name of a model: write letters, digits, '.', '_' and '-'")
+        path = os.path.join(self.directory, name if name.endswith(".onnx") else f"{name}.onnx")
+        if not os.path.isfile(path):
+            raise WorldError(f"there is no model '{name}' in {self.directory}")
+        info = os.stat(path)
+        if info.st_size > LARGEST:
+            raise WorldError(f"the model '{name}' is larger than {LARGEST >> 20} MiB")
+        return ModelFile(name, path, (info.st_ino, info.st_mtime_ns, info.st_size))
 
     async def aclose(self) -> None:
         """Kill all workers."""
@@ -113,14 +126,13 @@ class Models:
             await self._workers.popitem()[1].kill()
 
     @asynccontextmanager
-    async def _worker(self, path: str, sha256: str, memory: int) -> AsyncIterator[_Worker]:
+    async def _worker(self, model: ModelFile, sha256: str, memory: int) -> AsyncIterator[_Worker]:
         """A loaded worker in its turn; whoever leaves it in the middle of an exchange has it killed."""
-        info = os.stat(path)
-        key = (path, info.st_ino, info.st_mtime_ns, info.st_size, sha256, memory)
+        key = (model.path, model.state, sha256, memory)
         async with self._starting:
             worker = self._workers.get(key)
             if worker is None:
-                worker = await self._start(path, sha256, memory)
+                worker = await self._start(model.path, sha256, memory)
                 self._workers[key] = worker
                 await self._make_room()
             self._workers.move_to_end(key)

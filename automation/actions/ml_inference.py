@@ -28,11 +28,11 @@ class MlInference(BaseModel):
     async def perform(self, context: ActionContext) -> Any:
         """`{output, seconds}`, the output by the names that the model gives."""
         started = time.monotonic()
-        context.models.file(self.model)  # a wrong name says nothing about a model
+        file = await context.models.find(self.model)  # a wrong name says nothing about a model
         limits = self.breaker.thresholds if self.breaker else None
         async with context.breakers.guard(f"model {self.model}", limits):
             output = await context.models.infer(
-                self.model, self.input, sha256=self.sha256, memory=self.memory, timeout=self.timeout
+                file, self.input, sha256=self.sha256, memory=self.memory, timeout=self.timeout
             )
         return {"output": output, "seconds": round(time.monotonic() - started, 3)}
 

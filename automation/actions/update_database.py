@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import trio
@@ -53,7 +54,8 @@ class UpdateDatabase(BaseModel):
         statement = databases.Statement(self.sql, self.parameters, self.timeout, self.max_rows)
         limits = self.breaker.thresholds if self.breaker else None
         if self.sqlite is not None:
-            path = context.databases.place(self.sqlite, create=self.create)
+            find = partial(context.databases.place, self.sqlite, create=self.create)
+            path = await trio.to_thread.run_sync(find, limiter=context.threads)
             async with context.breakers.guard(f"sqlite {self.sqlite}", limits):
                 answer = await trio.to_thread.run_sync(databases.on_sqlite, path, statement, limiter=context.threads)
         else:

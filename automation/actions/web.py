@@ -27,7 +27,8 @@ class Web:
     async def client(self, *, private: bool = False, ca_file: str | None = None) -> httpx.AsyncClient:
         """A client that may reach private addresses or not, and trusts the usual authorities or those of a file."""
         try:
-            key = (private, ca_file, os.stat(ca_file).st_mtime_ns if ca_file else 0)
+            changed = (await trio.to_thread.run_sync(os.stat, ca_file)).st_mtime_ns if ca_file else 0
+            key = (private, ca_file, changed)
             client = self._clients.pop(key, None) or await self._make(private, ca_file)
         except (OSError, ssl.SSLError) as error:
             raise WorldError(f"the certificates of '{ca_file}' cannot be read: {error}") from None
