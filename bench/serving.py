@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,7 @@ from automation.events import SemanticEvent
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.workspace import Workspace
+from vexfs_fuse.session import GARBAGE, TURN
 
 
 class NoCache:
@@ -38,6 +41,8 @@ def prepare(directory: str, definitions: Mapping[str, str]) -> None:
 @asynccontextmanager
 async def serving(directory: str) -> AsyncIterator[Service]:
     """A service over `directory/root` that keeps its state in `directory/state`; ends without grace."""
+    gc.set_threshold(GARBAGE)  # as the mount does
+    sys.setswitchinterval(TURN)
     kept = StateDirectory(os.path.join(directory, "state"))
     root_fd = os.open(os.path.join(directory, "root"), os.O_RDONLY | os.O_DIRECTORY)
     bus = Bus()

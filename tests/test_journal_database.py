@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 import trio
 
-from automation.errors import CallerError, InternalError
+from automation.errors import CallerError, InternalError, WorldError
 from automation.journal import database as module
 from automation.journal.database import Database
 from automation.journal.schema import MIGRATIONS
@@ -114,16 +114,45 @@ async def test_all_rows_of_one_call_or_none(tmp_path, caplog):
     assert stored(path) == []
 
 
-async def test_a_cancelled_wait_writes_all_the_same(tmp_path):
-    """Who stops waiting has still handed over."""
+async def test_a_cancelled_wait_ends_with_the_commit(tmp_path):
+    """What was handed over is written before the caller goes on, whatever became of it meanwhile."""
     path = str(tmp_path / "journal.db")
     writer = Writer(Database(path, sync="off"))
-    with trio.move_on_after(0.01):
-        await writer.write([row(1)])  # the thread has not begun
     writer.start()
-    await writer.write([row(2)])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await writer.write([row(1)])
+        assert stored(path) == [1]
     await writer.close()
-    assert stored(path) == [1, 2]
+
+
+async def test_nobody_waits_for_a_full_disk_at_the_end(tmp_path, caplog):
+    """Once the journal hurries, what the disk refuses fails, and closing returns."""
+    path = str(tmp_path / "journal.db")
+    told = []
+    writer = Writer(Database(path, sync="off"), on_stall=told.append)
+    (pages,) = writer._connection.execute("PRAGMA page_count").fetchone()
+    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    writer.start()
+    large = row(1)
+    large[7] = "x" * 100_000
+    failures = []
+
+    async def wait():
+        try:
+            await writer.write([large])
+        except WorldError as error:
+            failures.append(str(error))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            while not told:  # noqa: ASYNC110 - the thread tells in its own time
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+            writer.hurry()
+        await writer.close()
+    assert failures == ["the journal cannot be written: database or disk is full"]
 
 
 async def test_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):

@@ -64,7 +64,7 @@ class Writer:
         after: Callable[[Sequence[Row]], None] = lambda rows: None,
         on_stall: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self.closed = False
+        self.closed = self.hurried = False
         self.stalled = ""
         self.commits = 0
         self.written = 0
@@ -91,7 +91,7 @@ class Writer:
         self._put(_Unit(rows))
 
     async def write(self, rows: Sequence[Row]) -> None:
-        """Have rows written, all or none; returns when they are committed. A cancelled wait writes them all the same.
+        """Have rows written, all or none; returns when they are committed, and no sooner when it is cancelled.
 
         WorldError when the journal ended before the disk took them.
         """
@@ -103,10 +103,15 @@ class Writer:
         await self._finished(unit)
         return unit.result
 
+    def hurry(self) -> None:
+        """From now on what the disk refuses fails at once: nobody may wait for it any more."""
+        self.hurried = True
+        self._hurry.set()
+
     async def close(self) -> None:
         """Write what was handed over and end; what a stalled disk does not take now is given up."""
+        self.hurry()
         self.closed = True
-        self._hurry.set()
         self._wake.set()
         if self._thread.is_alive():
             await trio.to_thread.run_sync(self._thread.join)
@@ -122,15 +127,11 @@ class Writer:
 
     @staticmethod
     async def _finished(unit: _Unit) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            unit.task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
         if unit.done:
             await trio.lowlevel.checkpoint()
         else:
             unit.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(_not_now)
         if unit.error is not None:
             raise unit.error
 
@@ -189,7 +190,7 @@ class Writer:
             try:
                 result = work(self._connection)
             except sqlite3.Error as error:
-                if not _passing(error) or self.closed:
+                if not _passing(error) or self.hurried:
                     raise
                 self._wait(error)
                 continue
@@ -218,6 +219,10 @@ class Writer:
         if self._token is not None:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(call, *values)
+
+
+def _not_now(raise_cancel: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED  # the commit comes soon, or `hurry` ends the wait
 
 
 def _told(units: Sequence[_Unit]) -> None:

@@ -148,13 +148,12 @@ class History:
         batch, self._out = self._out, []
         self._writing = trio.Event()
         try:
-            with trio.CancelScope(shield=True):  # half a write would leave in doubt what is recorded
-                if self._new:
-                    self._new = False
-                    if not await self._ledger.create(self.run, batch):
-                        raise Doubled
-                else:
-                    await self._ledger.append(self.run.id, batch)
+            if self._new:
+                self._new = False
+                if not await self._ledger.create(self.run, batch):
+                    raise Doubled
+            else:
+                await self._ledger.append(self.run.id, batch)
         except WorldError as error:
             raise Unrecorded(f"the run cannot be recorded: {error}") from error
         finally:

@@ -90,8 +90,8 @@ class Summary:
 
 class Ledger(Protocol):
     """Keeps runs. What is handed over is kept in the order of the calls, whoever makes them, and is as safe as this
-    ledger promises when a call returns; several calls may share one commit. A call that is cancelled may or may not
-    have taken effect. WorldError when it cannot be written: the run then stops where it is, to be resumed.
+    ledger promises when a call returns; several calls may share one commit. A call that is cancelled goes on to
+    its end. WorldError when it cannot be written: the run then stops where it is, to be resumed.
     """
 
     @property
