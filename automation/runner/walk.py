@@ -78,7 +78,9 @@ class Walk:
     """One run under way. `busy` counts its branches that are not waiting; when none is, others may have its room."""
 
     __slots__ = (
+        "_facts",
         "busy",
+        "cause",
         "completed",
         "fresh",
         "given",
@@ -98,7 +100,9 @@ class Walk:
         self.run: Final = run
         self.history: Final = history
         self.ticket: Final = ticket
+        self.cause: Final = run.cause
         self.vars: dict[str, Any] = plan.vars
+        self._facts: Final = run.event
         self.fresh = not history.resumed
         self.completed: list[Completed] = []
         self.given: Final[dict[str, Any]] = {}
@@ -111,7 +115,7 @@ class Walk:
     def variables(self, scope: Scope, **more: Any) -> dict[str, Any]:
         """Everything that an expression at this place may read; for use before the next await."""
         return {
-            "event": event_facts(scope.event or self.run.firing.event),
+            "event": self._facts if scope.event is None else event_facts(scope.event),
             "steps": scope.results,
             "state": self.means.equipment.state.view(),
             "vars": {**self.vars, **scope.vars} if scope.vars else self.vars,
@@ -282,7 +286,7 @@ class Walk:
         executor = self.means.dry if dry else self.means.executor
         context = ActionContext(
             equipment=self.means.equipment,
-            cause=self.run.cause,
+            cause=self.cause,
             variables=variables,
             executor=executor,
             key=f"{self.run.id}:{place}",
@@ -389,4 +393,4 @@ class Walk:
         about = {"workflow": self.run.workflow, "run": self.run.id, **attrs}
         if self.plan.dry_run or self.means.executor.dry:
             about["dry_run"] = True
-        self.means.publish(SemanticEvent(type_name, event.dest or event.path, cause=self.run.cause, attrs=about))
+        self.means.publish(SemanticEvent(type_name, event.dest or event.path, cause=self.cause, attrs=about))

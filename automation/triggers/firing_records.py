@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from automation.events import SemanticEvent
 from automation.patterns.outcomes import Match
 from automation.patterns.snapshots import read_numbered
 from automation.triggers.firing import Firing
 
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+
 
 def event_record(event: SemanticEvent) -> dict[str, Any]:
     """An event as plain JSON, with its number; attributes that are no JSON become text."""
+    if all(type(value) in _SIMPLE for value in event.attrs.values()):
+        return event.as_dict()
     plain: dict[str, Any] = json.loads(event.as_json())
     return plain
 
