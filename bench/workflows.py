@@ -99,7 +99,7 @@ def durable(directory: str) -> dict[str, float]:
         async with serving(directory) as service:
             assert service.journal is not None
             writer, counts = service.journal.writer, service.runner.counts
-            rates = []
+            rates, cpu = [], time.process_time()
             for _ in range(3):
                 target, commits = counts["two", "succeeded"] + RUNS // 2, writer.commits
                 began = time.perf_counter()
@@ -113,6 +113,7 @@ def durable(directory: str) -> dict[str, float]:
             return {
                 "runs_per_second": statistics.median(rates),
                 "runs_per_commit": RUNS // 2 / (writer.commits - commits),
+                "cpu_us_per_run": (time.process_time() - cpu) / (RUNS // 2 * 3) * 1e6,
             }
 
     return trio.run(main)
@@ -136,11 +137,12 @@ def recovery(directory: str) -> dict[str, float]:
     os.waitpid(child, 0)
 
     async def main() -> dict[str, float]:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         async with serving(directory) as service:
             started = time.perf_counter() - began
             await _until(lambda: _resting(service) == RUNS)
-            _report({"runs": RUNS, "started_s": started, "recovered_s": time.perf_counter() - began})
+            took, cpu = time.perf_counter() - began, time.process_time() - cpu
+            _report({"runs": RUNS, "started_s": started, "recovered_s": took, "cpu_s": cpu})
             os._exit(0)
         raise AssertionError
 
