@@ -118,6 +118,22 @@ def test_all_patterns_share_a_bound():
     assert detectors[0].live == 20
 
 
+def test_all_patterns_share_a_bound_of_memory():
+    """Few long partial matches weigh more than many short ones: the heaviest pattern gives up first."""
+    detectors = [
+        Detector(parse_pattern("short", "a(user.a) -> b(user.b)")),
+        Detector(parse_pattern("long", "a(user.c)+ -> b(user.b) skip past last")),
+    ]
+    patterns = PatternSet(detectors, max_bytes=400_000)
+    out = []
+    for at in range(400):
+        out += patterns.feed(SemanticEvent("user.a" if at % 4 == 0 else "user.c", ts=at))
+        assert patterns.weight <= 404_000
+    shed = [outcome for outcome in out if isinstance(outcome, Overflow)]
+    assert {(outcome.pattern, outcome.what) for outcome in shed} == {("long", "bytes")}
+    assert detectors[0].live == 100
+
+
 def test_editing_one_pattern_keeps_the_state_of_the_others():
     """A pattern that is replaced or removed takes only its own partial matches with it."""
     patterns = PatternSet(Detector(parse_pattern(name, "a(user.a) -> b(user.b) within 1s by pid")) for name in "xyz")

@@ -157,6 +157,11 @@ class CorrelationDetector:
         """Partitions with values in the window."""
         return len(self._windows)
 
+    @property
+    def weight(self) -> int:
+        """Little: each slice of its windows is a few numbers."""
+        return self.live * 200
+
     def concern(self) -> Concern:
         """Which events it needs to see."""
         return Concern(tuple((tuple(series.event), tuple(series.path)) for series in self.definition.correlate))
@@ -204,7 +209,7 @@ class CorrelationDetector:
         first = min((window.current for window in self._windows.values()), default=None)
         return None if first is None else (first + 1) * self.definition.every
 
-    def shed(self, count: int) -> list[Outcome]:
+    def shed(self, count: int, what: Literal["partials", "bytes"] = "partials") -> list[Outcome]:
         """Give up `count` partitions, the longest unused first."""
         count = min(count, self.live)
         if count <= 0:

@@ -61,6 +61,7 @@ class Detector:
         self._said: dict[str, Any] | None = None
         self._order = 0
         self._weigh_at = WEIGH_ABOVE
+        self._each = float(RUN_BYTES + NODE_BYTES)  # of memory, when it was weighed last
         self._live = 0
 
     def concern(self) -> Concern:
@@ -77,6 +78,11 @@ class Detector:
     def live(self) -> int:
         """Partial matches now, and matches that wait for an earlier one to be decided."""
         return self._live
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes the partial matches take."""
+        return round(self._live * self._each)
 
     @property
     def late(self) -> int:
@@ -309,6 +315,7 @@ class Detector:
         """Compare an upper estimate of memory with the bound; shared events are counted once for each run."""
         total = self._bytes()
         self._weigh_at = max(WEIGH_ABOVE, 2 * self._live)
+        self._each = total / self._live if self._live else self._each
         if total <= self.pattern.max_bytes:
             return []
         share = 1 - self.pattern.max_bytes / total
@@ -341,9 +348,9 @@ class Detector:
         self.dropped += out
         return [*released, Overflow(self.name, what, out, self.dropped)]
 
-    def shed(self, count: int) -> list[Outcome]:
-        """Give up `count` of the oldest partial matches, because all patterns together hold too many."""
-        return self._shed(count, "partials")
+    def shed(self, count: int, what: Literal["partials", "bytes"] = "partials") -> list[Outcome]:
+        """Give up `count` of the oldest partial matches, because all patterns together hold too many, or too much."""
+        return self._shed(count, what)
 
 
 def key_of(by: Sequence[str]) -> Callable[[SemanticEvent], Hashable] | None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Literal, Protocol
 
 from automation.events import SemanticEvent
 from automation.index import Index, names_of
@@ -30,11 +32,13 @@ class Detecting(Protocol):
     def name(self) -> str: ...
     @property
     def live(self) -> int: ...
+    @property
+    def weight(self) -> int: ...
     def feed(self, event: SemanticEvent, now: int | None = None) -> Sequence[Outcome]: ...
     def advance(self, now: int) -> Sequence[Outcome]: ...
     def watermark(self, ts: int) -> Sequence[Outcome]: ...
     def deadline(self) -> int | None: ...
-    def shed(self, count: int) -> list[Outcome]: ...
+    def shed(self, count: int, what: Literal["partials", "bytes"] = "partials") -> list[Outcome]: ...
     def status(self) -> dict[str, Any]: ...
     def concern(self) -> Concern: ...
     def watch(self, seen: Callable[[Hashable, bool], None]) -> None: ...
@@ -75,7 +79,7 @@ class _Live:
 class _Entry:
     """A detector in the set; `due` (ns) is the deadline under which it is filed, `failed` why it is disabled."""
 
-    __slots__ = ("detector", "due", "failed", "live", "number")
+    __slots__ = ("detector", "due", "failed", "live", "number", "weight")
 
     def __init__(self, detector: Detecting, number: int) -> None:
         self.detector: Final = detector
@@ -83,6 +87,7 @@ class _Entry:
         self.due: int | None = None
         self.failed = ""
         self.live = 0
+        self.weight = 0
 
     def watcher(self, lives: Sequence[_Live]) -> Callable[[Hashable, bool], None]:
         """What the detector tells about its partitions."""
@@ -97,12 +102,17 @@ class _Entry:
 class PatternSet:
     """All detectors by name. A detector that raises is disabled and reported; the others are untouched.
 
-    Together they hold at most `max_partials`; beyond that the one that holds most gives up its oldest.
+    Together they hold at most `max_partials` of about `max_bytes`; beyond that the one that holds most gives up its
+    oldest.
     """
 
-    def __init__(self, detectors: Iterable[Detecting] = (), *, max_partials: int = 1_000_000) -> None:
+    def __init__(
+        self, detectors: Iterable[Detecting] = (), *, max_partials: int = 1_000_000, max_bytes: int = 1_000_000_000
+    ) -> None:
         self.live = 0
+        self.weight = 0
         self._max_partials: Final = max_partials
+        self._max_bytes: Final = max_bytes
         self._entries: Final[dict[str, _Entry]] = {}
         self._index: Final[Index[_Entry]] = Index()
         self._lives: Final[dict[str, dict[tuple[str, ...], _Live]]] = {}  # by the types that patterns name, and fields
@@ -150,7 +160,7 @@ class PatternSet:
         entry = self._entries.pop(name, None)
         if entry is None:
             return
-        self.live -= entry.live
+        self._let_go(entry)
         entry.failed = "removed"
         concern = entry.detector.concern()
         for types, globs in concern.always:
@@ -170,7 +180,7 @@ class PatternSet:
         for entry in self._concerned(event):
             if not entry.failed and (without is None or entry.detector.name not in without):
                 self._call(entry, entry.detector.feed, event, out)
-        if self.live > self._max_partials:
+        if self.live > self._max_partials or self.weight > self._max_bytes:
             self._shed(out)
         return out
 
@@ -210,15 +220,18 @@ class PatternSet:
         except Exception as error:
             log.warning("pattern %s raised and is disabled", detector.name, exc_info=True)
             entry.failed = f"{type(error).__name__}: {error}"
-            self.live -= entry.live
-            entry.live = 0
+            self._let_go(entry)
             out.append(Failed(detector.name, entry.failed))
 
     def _account(self, entry: _Entry) -> None:
         """Note how much the detector holds now, and what it waits for."""
-        live, due = entry.detector.live, entry.detector.deadline()
-        self.live += live - entry.live
-        entry.live = live
+        detector = entry.detector
+        live, due = detector.live, detector.deadline()
+        if live != entry.live:
+            weight = detector.weight
+            self.live += live - entry.live
+            self.weight += weight - entry.weight
+            entry.live, entry.weight = live, weight
         if due is not None and (entry.due is None or due < entry.due):
             entry.due = due
             self._count += 1
@@ -226,9 +239,21 @@ class PatternSet:
 
     def _shed(self, out: list[Outcome]) -> None:
         """Give up a hundredth more than needed, so that this is rare."""
-        entry = max(self._entries.values(), key=lambda entry: entry.live)
-        count = min(entry.live, self.live - self._max_partials + self._max_partials // 100)
-        self._call(entry, entry.detector.shed, count, out)
+        if self.live > self._max_partials:
+            entry = max(self._entries.values(), key=lambda entry: entry.live)
+            count = min(entry.live, self.live - self._max_partials + self._max_partials // 100)
+            self._call(entry, entry.detector.shed, count, out)
+        if self.weight > self._max_bytes:
+            entry = max(self._entries.values(), key=lambda entry: entry.weight)
+            share = (self.weight - self._max_bytes + self._max_bytes // 100) / max(1, entry.weight)
+            count = min(entry.live, math.ceil(entry.live * share))
+            self._call(entry, partial(entry.detector.shed, what="bytes"), count, out)
+
+    def _let_go(self, entry: _Entry) -> None:
+        """What it holds counts no more."""
+        self.live -= entry.live
+        self.weight -= entry.weight
+        entry.live = entry.weight = 0
 
     def _concerned(self, event: SemanticEvent) -> Sequence[_Entry]:
         """The detectors that the event may concern, each once."""
