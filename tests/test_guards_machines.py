@@ -1,10 +1,19 @@
-"""Rules and guards ask where a machine stands: a dictionary and a bit, for the instance that the event belongs to."""
+"""Rules and guards ask where a machine stands: a dictionary and a bit, for the instance that the event belongs to. What
+a guard refuses is in the journal.
+"""
+
+import json
+
+import trio
 
 from automation.events import SemanticEvent
+from automation.journal.database import reading
+from automation.journal.query import Question, ask
 from automation.rules.checks import Moment, compile_tree
 from automation.rules.forms import Tree
 from automation.rules.vocabulary import Vocabulary
-from tests.automation_rig import rig
+from automation.state_directory import StateDirectory
+from tests.automation_rig import Rig, rig
 
 CHART = """
 kind: machine
@@ -54,3 +63,31 @@ def test_a_machine_that_is_not_there_stands_nowhere():
     check = compile_tree(Tree.model_validate({"machine": {"name": "x", "state": "a"}}), Vocabulary())
     assert not check(SemanticEvent("file.closed", "a"), Moment({}, 0.0))
     assert check(SemanticEvent("file.closed", "a"), Moment({}, 0.0, lambda machine, state, event: state == "a"))
+
+
+async def test_every_denial_is_in_the_journal(tmp_path):
+    """With the guard, who asked and for what; what audit mode would have denied too."""
+    guards = """
+guards:
+  - {name: sealed, operations: delete, paths: "data/**", errno: EROFS}
+  - {name: watched, operations: create, paths: "data/**", mode: audit}
+"""
+    kept = StateDirectory(str(tmp_path / "state"))
+    one = Rig(tmp_path, {"book.yaml": guards}, kept=kept)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.service.run)
+        for operation in ("delete", "create"):
+            one.service.guards.judge(SemanticEvent(operation, "data/a", uid=1000, pid=7, comm="rm"))
+        await one.settled()
+        await one.service.shutdown(1)
+    with reading(kept.file("journal.db")) as connection:
+        denials = [json.loads(line) for line in ask(connection, Question(kind="rule.denied"))]
+    kept.close()
+    assert [(d["path"], d["uid"], d["pid"], d["data"]["comm"], d["data"]["rule"]) for d in denials] == [
+        ("data/a", 1000, 7, "rm", "sealed"),
+        ("data/a", 1000, 7, "rm", "watched"),
+    ]
+    assert [(d["data"]["operation"], d["data"]["answer"], d["data"]["mode"]) for d in denials] == [
+        ("delete", "EROFS", "enforce"),
+        ("create", "EPERM", "audit"),
+    ]
