@@ -4,6 +4,7 @@ import ast
 import hashlib
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,34 @@ def filled(value: Any, **known: str) -> Any:
     return value
 
 
+class Audit:
+    """What the interpreter reports of everything that could have an effect, while `watching`; a hook stays for good."""
+
+    TOLD = ("mkdir", "remove", "rename", "rmdir", "link", "symlink", "chmod", "chown", "setxattr", "removexattr")
+    WATCHED = frozenset(f"os.{name}" for name in (*TOLD, "truncate", "utime", "exec", "posix_spawn", "fork", "system"))
+    OUTSIDE = frozenset(("subprocess.Popen", "socket.connect", "socket.sendto", "sqlite3.connect", "smtplib.connect"))
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.watching:
+            return
+        writes = (
+            event == "open"
+            and arguments[0] != os.devnull
+            and isinstance(arguments[2], int)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes or event in self.WATCHED or event in self.OUTSIDE:
+            self.seen.append(f"{event} {arguments}")
+
+
+AUDIT = Audit()
+
+
 @pytest.fixture
 async def act(tmp_path: Path):
     async with acting_in(tmp_path) as one:
@@ -113,7 +142,13 @@ async def test_an_action_on_paper_changes_nothing(act, raw, caplog, monkeypatch)
         action = build_action(filled(raw, top=str(act.tree.top), url=url))
         started: list[Any] = []
         monkeypatch.setattr(act.context.commands, "run", lambda *args, **more: started.append(args))
-        result = await Recorder().perform(action, act.context)
+        AUDIT.seen, AUDIT.watching = [], True
+        try:
+            result = await Recorder().perform(action, act.context)
+        finally:
+            AUDIT.watching = False
+        workers = raw["type"] in ("lua", "script")  # they compute in processes of their own
+        assert not [one for one in AUDIT.seen if not (workers and one.startswith("subprocess.Popen"))]
         assert snapshot(act.tree.top) == before
         assert act.context.state.as_dict() == {"k": 1}
         assert act.tree.events() == [] and started == []
@@ -190,6 +225,31 @@ steps:
         assert r.files() == ["in/x"] and r.service.status()["dry_run"]
         digest = hashlib.sha256(b"12345").hexdigest()
         assert run.steps[2].result["would"]["parameters"] == {"path": "log", "content": f"store/{digest}"}
+
+
+async def test_the_audit_would_see_it(act):
+    """The proof's own proof: performed for real, the same actions are noticed."""
+    for raw in ({"type": "write", "path": "x", "content": "y"}, {"type": "command", "argv": ["true"]}):
+        AUDIT.seen, AUDIT.watching = [], True
+        try:
+            await Performer().perform(build_action(raw), act.context)
+        finally:
+            AUDIT.watching = False
+        assert AUDIT.seen
+
+
+PERFORMERS = {
+    "executor", "self.executor", "self._executor", "self.means", "self._journal.writer",  # executors
+    "opened", "self", "self._script()", "self._call(channel, context)",  # within an action that is being performed
+}  # fmt: skip
+
+
+def test_only_executors_perform_actions():
+    """Whoever has an action hands it to one: nobody else calls `perform` on it."""
+    for path in ACTION_FILES.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "perform":
+                assert ast.unparse(node.func.value) in PERFORMERS, f"{path}: {ast.unparse(node)}"
 
 
 # What only the equipment of a context may do. An action's file names none of it.
