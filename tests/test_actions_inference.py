@@ -123,7 +123,7 @@ async def test_a_model_that_does_not_end_costs_its_worker_only(act):
         await act("ml_inference", model="forever", input={"x": [1]})
     assert scope.cancelled_caught and act.context.models.warm == [kept]
     os.kill(kept, signal.SIGKILL)
-    with pytest.raises(WorldError, match="process ended"):
+    with pytest.raises(WorldError, match="worker ended"):
         await act("ml_inference", model="linear", input={"x": [[1, 2, 3]]})
     assert (await act("ml_inference", model="linear", input={"x": [[0, 0, 0]]}))["output"]["y"] == [[1.0, 1.0, 1.0]]
 

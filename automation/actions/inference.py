@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,12 +15,12 @@ import trio
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
 from automation.scripts import frames
+from automation.scripts.process import Worker
 
 LARGEST: Final = 512 << 20  # bytes of a model
 MOST: Final = 1_000_000  # elements of an input or output
 _WARM: Final = 4  # processes; of more models, the one that was not used for longest loses its own
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
-_ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +32,19 @@ class ModelFile:
     state: tuple[int, int, int]
 
 
-class _Worker:
-    """A process with its model."""
+class _Loaded:
+    """A process with its model, and whose turn it is to ask."""
 
-    def __init__(self, process: trio.Process) -> None:
-        self.process: Final = process
+    def __init__(self, worker: Worker) -> None:
+        self.worker: Final = worker
         self.turn: Final = trio.Lock()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._stdin: Final = process.stdin
-        self._stdout: Final = process.stdout
 
     async def ask(self, message: frames.Message) -> frames.Message:
         try:
             data = frames.encode(message)
         except ValueError as error:
             raise Harmless(WorldError(f"the input is {error}")) from None
-        with suppress(trio.BrokenResourceError):  # it ended; reading says how
-            await self._stdin.send_all(data)
-        header = await self._exactly(frames.HEADER.size)
-        return frames.decode(await self._exactly(frames.length(header)))
-
-    async def _exactly(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            chunk = await self._stdout.receive_some(count - len(data))
-            if not chunk:
-                raise WorldError("the model's process ended; perhaps it ran out of memory")
-            data += chunk
-        return bytes(data)
-
-    async def kill(self) -> None:
-        with trio.CancelScope(shield=True):
-            self.process.kill()
-            await self.process.wait()
-            await self._stdin.aclose()
-            await self._stdout.aclose()
+        return await self.worker.exchange(data)
 
 
 class Models:
@@ -77,13 +52,13 @@ class Models:
 
     def __init__(self, directory: str | None = None) -> None:
         self.directory: Final = directory
-        self._workers: Final[OrderedDict[tuple[Any, ...], _Worker]] = OrderedDict()
+        self._workers: Final[OrderedDict[tuple[Any, ...], _Loaded]] = OrderedDict()
         self._starting: Final = trio.Lock()
 
     @property
     def warm(self) -> list[int]:
         """The process ids of the workers."""
-        return [worker.process.pid for worker in self._workers.values()]
+        return [one.worker.pid for one in self._workers.values()]
 
     async def find(self, name: str) -> ModelFile:
         """The file of a model; WorldError when there is none, or it is too large."""
@@ -123,58 +98,46 @@ class Models:
     async def aclose(self) -> None:
         """Kill all workers."""
         while self._workers:
-            await self._workers.popitem()[1].kill()
+            await self._workers.popitem()[1].worker.kill()
 
     @asynccontextmanager
-    async def _worker(self, model: ModelFile, sha256: str, memory: int) -> AsyncIterator[_Worker]:
+    async def _worker(self, model: ModelFile, sha256: str, memory: int) -> AsyncIterator[_Loaded]:
         """A loaded worker in its turn; whoever leaves it in the middle of an exchange has it killed."""
         key = (model.path, model.state, sha256, memory)
         async with self._starting:
-            worker = self._workers.get(key)
-            if worker is None:
-                worker = await self._start(model.path, sha256, memory)
-                self._workers[key] = worker
+            loaded = self._workers.get(key)
+            if loaded is None:
+                loaded = await self._start(model.path, sha256, memory)
+                self._workers[key] = loaded
                 await self._make_room()
             self._workers.move_to_end(key)
-        async with worker.turn:
+        async with loaded.turn:
             try:
-                yield worker
+                yield loaded
             except Harmless:
                 raise
             except BaseException:
-                if self._workers.get(key) is worker:
+                if self._workers.get(key) is loaded:
                     del self._workers[key]
-                await worker.kill()
+                await loaded.worker.kill()
                 raise
 
-    async def _start(self, path: str, sha256: str, memory: int) -> _Worker:
-        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-s", "-m", "automation.actions.inference_worker"]
-        with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
-            process = await trio.lowlevel.open_process(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
-        worker = _Worker(process)
+    async def _start(self, path: str, sha256: str, memory: int) -> _Loaded:
+        loading = _Loaded(await Worker.start("model", "automation.actions.inference_worker"))
         settings = {"path": path, "sha256": sha256, "memory": memory, "most": MOST, "largest": LARGEST}
         loaded = False
         try:
-            answer = await worker.ask(settings)
+            answer = await loading.ask(settings)
             loaded = "error" not in answer
         finally:
             if not loaded:
-                await worker.kill()
+                await loading.worker.kill()
         if not loaded:
             raise Harmless(WorldError(answer["error"]))
-        return worker
+        return loading
 
     async def _make_room(self) -> None:
         idle = [key for key, worker in self._workers.items() if not worker.turn.locked()]
         for key in idle[: max(0, len(self._workers) - _WARM)]:
             if key != next(reversed(self._workers)):
-                await self._workers.pop(key).kill()
+                await self._workers.pop(key).worker.kill()

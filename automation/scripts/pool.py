@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 
 from automation.errors import TimedOut, VexError, WorldError
+from automation.scripts import frames
 from automation.scripts.api import Effects
 from automation.scripts.frames import Message
 from automation.scripts.instances import PLAIN, Instances, Scale
@@ -45,7 +46,7 @@ class ScriptPool:
         self.instances: Final = Instances(scale)
         self._under_way: Final = trio.Semaphore(most)
         self._idle: Final[dict[str, list[Worker]]] = defaultdict(list)  # by language
-        self._all: Final[set[Worker]] = set()
+        self._all: Final[dict[Worker, str]] = {}  # and their languages
         self._closed = False
         self.started = 0
         self.killed = 0
@@ -79,7 +80,7 @@ class ScriptPool:
         call: Message = {"op": "call", "source": source, "name": name, "entry": entry, "timeout": timeout}
         call |= {"arguments": dict(arguments), "effects": dict(self._effects)}
         async with self._under_way, self._worker(language) as worker:
-            return await _Conversation(worker, self.instances, perform, timeout).hold(call)
+            return await _Conversation(worker, self.instances, perform, timeout).hold(await _encoded(call))
 
     async def aclose(self) -> None:
         """Kill all workers; scripts under way fail."""
@@ -127,21 +128,21 @@ class ScriptPool:
                 return worker
 
     async def _start(self, language: str) -> Worker:
-        worker = await Worker.start(language, self._memory)
-        self._all.add(worker)
+        worker = await Worker.start("script", "automation.scripts.worker", language, str(self._memory))
+        self._all[worker] = language
         self.started += 1
         return worker
 
     async def _hand_back(self, worker: Worker) -> None:
-        idle = self._idle[worker.language]
-        if worker in self._all and len(idle) < self.instances.count:
-            idle.append(worker)
+        language = self._all.get(worker)
+        if language is not None and len(self._idle[language]) < self.instances.count:
+            self._idle[language].append(worker)
         else:
             await self._discard(worker)
 
     async def _discard(self, worker: Worker) -> None:
         if worker in self._all:
-            self._all.remove(worker)
+            del self._all[worker]
             self.killed += 1
             await worker.kill()
 
@@ -170,7 +171,8 @@ class _Conversation:
         self._left = timeout + GRACE
         self._last: VexError | None = None
 
-    async def hold(self, message: Message) -> Any:
+    async def hold(self, message: bytes) -> Any:
+        """The script's result; `message` is its call."""
         while True:
             async with self._computing:
                 answer = await self._compute(message)
@@ -182,9 +184,9 @@ class _Conversation:
                 raise _Failed(self._late())
             if answer["op"] == "fail":
                 raise _Failed(self._failure(answer["value"]))
-            message = await self._effect(answer["value"])
+            message = await _encoded(await self._effect(answer["value"]))
 
-    async def _compute(self, message: Message) -> Message:
+    async def _compute(self, message: bytes) -> Message:
         started = trio.current_time()
         with trio.move_on_after(self._left) as scope:
             answer = await self._worker.exchange(message)
@@ -213,6 +215,16 @@ class _Conversation:
     def _failure(self, message: str) -> WorldError:
         late = isinstance(self._last, TimedOut) and message.endswith(str(self._last))
         return TimedOut(message) if late else WorldError(message)
+
+
+async def _encoded(message: Message) -> bytes:
+    """What a worker is sent; whole tables are some megabytes, which the mount must not wait for."""
+    try:
+        if "tables" in message.get("arguments", ()):
+            return await trio.to_thread.run_sync(frames.encode, message)
+        return frames.encode(message)
+    except ValueError as error:
+        raise WorldError(f"the script cannot be given its arguments: {error}") from None
 
 
 def _seconds(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""One worker process, seen from the nursery."""
+"""One worker process, seen from the nursery: of a script language, or of a model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ _ROOT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(_
 
 
 class Worker:
-    """A process that runs one script at a time. Whoever holds it either hands it back whole or kills it."""
+    """A process that answers one message after the other. Whoever holds it either hands it back whole or kills it.
+    `what` it works for (script, model) is named in messages.
+    """
 
-    def __init__(self, language: str, process: trio.Process) -> None:
-        self.language: Final = language
+    def __init__(self, what: str, process: trio.Process) -> None:
+        self._what: Final = what
         self._process: Final = process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -31,11 +33,11 @@ class Worker:
         self._stdout: Final = process.stdout
 
     @classmethod
-    async def start(cls, language: str, memory: int) -> Worker:
-        """A new process; `ready` tells when it is."""
+    async def start(cls, what: str, module: str, *arguments: str) -> Worker:
+        """A new process that runs a module of ours; `ready` tells when it is."""
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
         environment["TZ"] = os.environ.get("TZ") or ":/etc/localtime"  # named, it is read once and not looked up again
-        command = [sys.executable, "-s", "-m", "automation.scripts.worker", language, str(memory)]
+        command = [sys.executable, "-s", "-m", module, *arguments]
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
                 process = await trio.lowlevel.open_process(
@@ -48,8 +50,8 @@ class Worker:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise WorldError(f"cannot start a script worker: {error}") from error
-        return cls(language, process)
+                raise WorldError(f"cannot start a worker for a {what}: {error}") from error
+        return cls(what, process)
 
     @property
     def pid(self) -> int:
@@ -60,19 +62,14 @@ class Worker:
         """Wait until it takes a call. WorldError when it ended instead, however long ago."""
         with trio.move_on_after(_START) as scope:
             if (await self.receive())["op"] != "ready":
-                raise InternalError("a script worker is out of step")
+                raise InternalError(f"the worker of a {self._what} is out of step")
         if scope.cancelled_caught:
-            raise TimedOut(f"a script worker was not ready after {_START:g} s")
+            raise TimedOut(f"the worker of a {self._what} was not ready after {_START:g} s")
         if self._process.poll() is not None:
             raise await self._obituary()
 
-    async def exchange(self, message: Message) -> Message:
-        """Send, and wait for the answer."""
-        try:
-            large = self.language == "sql"  # whole tables: some megabytes, which the mount must not wait for
-            data = await trio.to_thread.run_sync(frames.encode, message) if large else frames.encode(message)
-        except ValueError as error:
-            raise WorldError(f"the script cannot be given its arguments: {error}") from None
+    async def exchange(self, data: bytes) -> Message:
+        """Send an encoded message, and wait for the answer."""
         with suppress(trio.BrokenResourceError):  # it ended; reading says how
             await self._stdin.send_all(data)
         return await self.receive()
@@ -83,7 +80,7 @@ class Worker:
             header = await self._exactly(frames.HEADER.size)
             return frames.decode(await self._exactly(frames.length(header)))
         except (ValueError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise WorldError(f"the script's worker broke off: {error or 'it was stopped'}") from None
+            raise WorldError(f"the {self._what}'s worker broke off: {error or 'it was stopped'}") from None
 
     async def _exactly(self, count: int) -> bytes:
         data = bytearray()
@@ -99,9 +96,9 @@ class Worker:
             await self._process.wait()
         code = self._process.returncode
         if code == -signal.SIGXCPU:
-            return TimedOut("the script used up its CPU time and was stopped")
+            return TimedOut(f"the {self._what} used up its CPU time and was stopped")
         how = "exit code 0" if not code else f"signal {-code}" if code < 0 else f"exit code {code}"
-        return WorldError(f"the script's worker ended ({how}); perhaps it ran out of memory")
+        return WorldError(f"the {self._what}'s worker ended ({how}); perhaps it ran out of memory")
 
     async def kill(self) -> None:
         """End it at once and leave nothing behind."""
