@@ -442,6 +442,7 @@ TOOLS: Final[Mapping[str, str]] = {
     "record": "automation.recording",
     "test": "automation.expectations",
     "explain": "automation.explain",
+    "graph": "automation.provenance.rendering",
     "runs": "automation.terminal.runs",
     "run": "automation.terminal.run",
     "trace": "automation.terminal.trace",

@@ -53,6 +53,8 @@ from automation.metrics import Measurements
 from automation.patterns.collection import patterns_of
 from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
+from automation.provenance.desk import ProvenanceDesk
+from automation.provenance.forms import ProvenanceForm
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import FINISHED, Plan, Runner
@@ -217,6 +219,7 @@ class Service:
         )
         self.guards.standing = self.rules.standing = self.machines.holds
         self.analytics: Final = AnalyticsDesk(bus, wall=wall)
+        self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
         self.explainer: Final = Explainer(self)
@@ -305,6 +308,7 @@ class Service:
                 await nursery.start(self.rules.run)
                 await nursery.start(self.machines.run)
                 await nursery.start(self.analytics.run)
+                await nursery.start(self.provenance.run)
                 if self.endpoint is not None:
                     await nursery.start(self.endpoint.run)
                 task_status.started()
@@ -345,6 +349,8 @@ class Service:
                 self.rules.remove(was)
             elif isinstance(was, Machine):
                 self.machines.remove(was.name)
+            elif isinstance(was, ProvenanceForm):
+                self.provenance.remove(was.name)
             elif isinstance(was, Analytics):
                 self.analytics.remove(was.name)
             elif isinstance(was, ThresholdsForm):
@@ -357,6 +363,8 @@ class Service:
                 self.rules.install(now)
             elif isinstance(now, Machine):
                 self.machines.install(now)
+            elif isinstance(now, ProvenanceForm):
+                self.provenance.install(now)
             elif isinstance(now, Analytics):
                 self.analytics.install(now)
             elif isinstance(now, ThresholdsForm):

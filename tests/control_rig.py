@@ -25,6 +25,9 @@ from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
 from automation.patterns.text import parse_pattern
+from automation.provenance.desk import ProvenanceDesk
+from automation.provenance.forms import ProvenanceForm
+from automation.provenance.tracker import Tracker
 from automation.runner import Run, StepRecord
 from automation.runner.ledger import MemoryLedger
 from automation.state import State
@@ -169,6 +172,7 @@ class FakeService:
         self.system = SystemState(State(Bus()), time.time_ns)
         self.analytics = AnalyticsDesk(Bus(), wall=time.time)
         self.analytics.install(Analytics.model_validate(STREAM))
+        self.provenance = ProvenanceDesk(Bus(), None, "0")
         self.breakers = Breakers()
         self.runner = SimpleNamespace(runs={}, active={}, ledger=MemoryLedger())
         self.archive = Archive(self.runner)
@@ -201,6 +205,12 @@ class FakeService:
         if line.startswith("fail"):
             raise CallerError(f"{line!r} is no command")
         return "done"
+
+    def track(self, path: str):
+        """Let provenance know of a file."""
+        form = ProvenanceForm(kind="provenance", name="p")
+        self.provenance._tracker = tracker = Tracker(form, "0")
+        tracker.feed(SemanticEvent("file.opened", path, inode=5, pid=7, uid=0, comm="cat", attrs={"mode": "r"}))
 
     def add_run(self, id: str, workflow: str = "ingest", status: str = "succeeded") -> Run:
         event = SemanticEvent("file.closed", "in/a.csv", pid=7, uid=OWNER, comm="cp")

@@ -8,6 +8,7 @@ from tests.control_rig import FakeService, Kernel
 from vexfs_fuse.control.ctl import HELP
 from vexfs_fuse.control.readme import TEXT
 
+ASKED = [("lineage", "a.txt"), ("impact", "a.txt"), ("process", "7"), ("user", "0")]
 PAGE = (Path(__file__).parent.parent / "docs" / "control.md").read_text()
 
 
@@ -17,8 +18,10 @@ async def documented_paths() -> set[str]:
     kernel = Kernel(service)
     service.add_run("00aa")
     await kernel.write("workflows/x.yaml", "name: ingest\n")
+    service.track("a.txt")
     paths = {path for path, directory in (await kernel.every_path()).items() if not directory}
     changes = {"workflows/ingest/": "workflows/NAME/", "runs/00aa/": "runs/ID/", "workflows/x.yaml": "workflows/FILE"}
+    changes |= {f"graph/{question}/{subject}/": "graph/QUESTION/SUBJECT/" for question, subject in ASKED}
     changes |= {"analytics/load.writes/": "analytics/NAME/"}
     changes |= {"patterns/pair/": "patterns/NAME/", "explain/pair": "explain/NAME"}
     changes |= {"rules/watch/": "rules/NAME/", "machines/gate/": "machines/NAME/"}

@@ -55,6 +55,12 @@ analytics/     each stream of numbers, as DEFINITION.STREAM
   NAME/sparkline   the same to look at
   NAME/status, NAME/enabled
 
+graph/         who made what from what (once a definition asks for it)
+  status           how much is known
+  QUESTION/SUBJECT/json, dot, prov
+                   lineage or impact of a path (inbox%2Fa.csv), or what a
+                   process, user or run touched
+
 machines/      each statechart, and the state of the system
   NAME/state       its instances: which states, since when, variables, timers
   NAME/event       events it waits for; echo 'approve in/a.pdf' > NAME/event

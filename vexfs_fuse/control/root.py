@@ -13,6 +13,7 @@ from vexfs_fuse.control.ctl import Ctl
 from vexfs_fuse.control.error import ErrorFile, Refusals
 from vexfs_fuse.control.events import EventStream, EventTypes
 from vexfs_fuse.control.explain import Explanations
+from vexfs_fuse.control.graph import GraphDirectory
 from vexfs_fuse.control.inbox import InboxFile
 from vexfs_fuse.control.journal import JournalFile
 from vexfs_fuse.control.machines import MachinesDirectory
@@ -64,6 +65,7 @@ class Root:
             "explain": Explanations(service.explainer),
             "patterns": patterns(service.patterns),
             "rules": rules(service.rules),
+            "graph": GraphDirectory(service.provenance),
             "analytics": analytics(service.analytics),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),

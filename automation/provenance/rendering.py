@@ -1,0 +1,95 @@
+"""A found part of the graph for other programs: JSON, Graphviz's DOT, PROV-JSON; and `vexfs graph`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+_SHAPES: Final = {"file": "folder", "version": "note", "process": "box", "user": "house", "run": "component"}
+
+
+def as_json(graph: dict[str, Any]) -> str:
+    """As it is."""
+    return json.dumps(graph, indent=1) + "\n"
+
+
+def as_dot(graph: dict[str, Any]) -> str:
+    """For Graphviz; effects above, causes below."""
+    lines = ["digraph provenance {", "  rankdir=BT;"]
+    for node in graph["nodes"]:
+        label = "\\n".join([node["label"], *node["labels"]])
+        lines.append(f"  {json.dumps(node['id'])} [label={json.dumps(label)} shape={_SHAPES[node['kind']]}];")
+    for edge in graph["edges"]:
+        ends = f"{json.dumps(edge['from'])} -> {json.dumps(edge['to'])}"
+        lines.append(f"  {ends} [label={json.dumps(edge['kind'])}];")
+    return "\n".join([*lines, "}", ""])
+
+
+_PROV: Final = {  # kind → PROV-JSON's section and the roles of its two ends
+    "used": ("used", "prov:activity", "prov:entity"),
+    "wasGeneratedBy": ("wasGeneratedBy", "prov:entity", "prov:activity"),
+    "wasDerivedFrom": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity"),
+    "wasRevisionOf": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity"),
+    "wasAssociatedWith": ("wasAssociatedWith", "prov:activity", "prov:agent"),
+    "specializationOf": ("specializationOf", "prov:specificEntity", "prov:generalEntity"),
+    "wasInvalidatedBy": ("wasInvalidatedBy", "prov:entity", "prov:activity"),
+}
+_SECTIONS: Final = {"file": "entity", "version": "entity", "process": "activity", "run": "activity", "user": "agent"}
+
+
+def as_prov(graph: dict[str, Any]) -> dict[str, Any]:
+    """PROV-JSON (W3C member submission of 2013); `renamed` is our own word and left out."""
+    out: dict[str, Any] = {"prefix": {"vexfs": "urn:vexfs:"}}
+    for node in graph["nodes"]:
+        about = {"prov:label": node["label"], "prov:type": f"vexfs:{node['kind']}"}
+        if node["labels"]:
+            about["vexfs:labels"] = node["labels"]
+        out.setdefault(_SECTIONS[node["kind"]], {})[f"vexfs:{node['id']}"] = about
+    for number, edge in enumerate(graph["edges"]):
+        if edge["kind"] in _PROV:
+            section, source, target = _PROV[edge["kind"]]
+            relation = {source: f"vexfs:{edge['from']}", target: f"vexfs:{edge['to']}"}
+            if edge["kind"] == "wasRevisionOf":
+                relation["prov:type"] = "prov:Revision"
+            out.setdefault(section, {})[f"_:r{number}"] = relation
+    return out
+
+
+def as_prov_json(graph: dict[str, Any]) -> str:
+    """As text."""
+    return json.dumps(as_prov(graph), indent=1) + "\n"
+
+
+FORMS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {"json": as_json, "dot": as_dot, "prov": as_prov_json}
+
+
+def encoded(subject: str) -> str:
+    """A path as the name of one directory entry: `inbox/a b` is `inbox%2Fa%20b`."""
+    return quote(os.fsencode(subject), safe="")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`vexfs graph`: shows `/.vexfs/graph/QUESTION/SUBJECT/FORM`; 1 when that cannot be read."""
+    parser = argparse.ArgumentParser(prog="vexfs graph", description="who made what from what")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT")
+    parser.add_argument("question", choices=("lineage", "impact", "process", "user", "run"))
+    parser.add_argument("subject", metavar="SUBJECT", help="a path in the mount, a pid, a uid, the identity of a run")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--dot", dest="form", action="store_const", const="dot", help="for Graphviz")
+    form.add_argument("--prov", dest="form", action="store_const", const="prov", help="PROV-JSON")
+    given = parser.parse_args(argv)
+    subject = encoded(given.subject.strip("/"))
+    try:
+        with open(
+            os.path.join(given.mountpoint, ".vexfs", "graph", given.question, subject, given.form or "json")
+        ) as file:
+            sys.stdout.write(file.read())
+    except OSError as error:
+        print(f"vexfs graph: {error.filename}: {error.strerror}; see {given.mountpoint}/.vexfs/error", file=sys.stderr)
+        return 1
+    return 0

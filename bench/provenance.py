@@ -1,0 +1,85 @@
+"""What provenance costs, an event, in memory and on disk, and how long queries take.
+
+python -m bench.provenance [EVENTS]      1,000,000 unless said otherwise
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from automation.events import SemanticEvent
+from automation.provenance.forms import ProvenanceForm
+from automation.provenance.store import Store
+from automation.provenance.tracker import Tracker
+
+BATCH: Final = 2048
+FILES: Final = 100_000
+EACH: Final = 20  # events of a process
+
+
+def work(count: int) -> Iterator[SemanticEvent]:
+    """Processes that read a few files and write one: three opens and a close each time."""
+    dice, ts, processes = random.Random(1), 10**18, count // EACH
+    while count > 0:
+        pid = dice.randrange(processes)
+        target = dice.randrange(FILES)
+        for _ in range(3):
+            source = dice.randrange(FILES)
+            ts += 1000
+            yield _event("file.opened", source, pid, ts, {"mode": "r"})
+        ts += 1000
+        yield _event("file.closed", target, pid, ts, {"written": True, "size_before": 0, "mode": "w"})
+        count -= 4
+
+
+def _event(kind: str, file: int, pid: int, ts: int, attrs: dict[str, object]) -> SemanticEvent:
+    path = f"d{file % 100}/f{file}"
+    return SemanticEvent(kind, path, inode=file + 1, pid=pid + 1, uid=pid % 7, comm=f"p{pid % 9}", ts=ts, attrs=attrs)
+
+
+def main(count: int) -> None:
+    """Print the figures."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "graph.sqlite3")
+        store, tracker = Store(path, 20_000_000), Tracker(ProvenanceForm(kind="provenance", name="bench"), "0")
+        tracking = writing = 0.0
+        batch: list[SemanticEvent] = []
+        for event in work(count):
+            batch.append(event)
+            if len(batch) == BATCH:
+                began = time.process_time()
+                facts = [fact for one in batch for fact in tracker.feed(one)]
+                middle = time.process_time()
+                store.add(facts)
+                tracking, writing = tracking + middle - began, writing + time.process_time() - middle
+                batch.clear()
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        some = [(f"d{i % 100}/f{i}") for i in range(0, FILES, FILES // 50)]
+        times = {back: [_query(store, path, back) for path in some] for back in (True, False)}
+        size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)) / 1e6
+        each = f"{tracking / count * 1e6:.1f} µs to track and {writing / count * 1e6:.1f} µs to write"
+        print(f"{count:,} events, each {each}")
+        print(f"memory grew by {grown:.0f} MB, {size:.0f} MB on disk; {store.counts()}")
+        for back, found in times.items():
+            name = "lineage" if back else "impact"
+            print(f"{name}: median {statistics.median(found):.1f} ms, worst {max(found):.1f} ms of {len(found)}")
+        store.close()
+
+
+def _query(store: Store, path: str, back: bool) -> float:
+    began = time.perf_counter()
+    store.related(path, back=back, depth=3)
+    return (time.perf_counter() - began) * 1000
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
