@@ -28,6 +28,13 @@ patterns: {gone: 'a(file.created, "in/*.x") -> !b(file.deleted) within 1s'}
 triggers: [{type: pattern, pattern: gone}]
 steps: [{write: {path: 'out/gone-{{ run.id }}', content: x}}]
 """,
+    "slow.yaml": """
+triggers: [{types: file.created, path: 'in/*.slow'}]
+steps:
+  - {name: first, action: {type: command, argv: [sh, -c, 'echo x >> "out/first-$0"', "{{ run.id }}"]}}
+  - {name: rest, wait: 2s}
+  - {name: last, write: {path: 'out/slow-{{ run.id }}', content: x}}
+""",
     "door.yaml": """
 kind: machine
 name: door
@@ -100,6 +107,21 @@ def test_what_had_begun_goes_on_after_a_kill(tmp_path):
         (mount.mountpoint / "in/2.b").write_text("")
         time.sleep(0.5)
     assert [len(source.made(kind)) for kind in ("pair", "quiet", "gone")] == [1, 1, 1]
+
+
+def test_a_run_that_a_kill_interrupts_goes_on_and_is_no_other(tmp_path):
+    """Detection hands its firing over again, the journal knows the run: what was done is not done twice."""
+    source = Source(tmp_path)
+    with source.mounted(exit_code=None) as mount:
+        (mount.mountpoint / "in/1.slow").write_text("")
+        source.wait_for("first")
+        kill(mount)
+    for _ in range(2):
+        with source.mounted(exit_code=None) as mount:
+            source.wait_for("slow")
+            kill(mount)
+    (first,) = source.made("first")
+    assert (source.path / "out" / first).read_text() == "x\n"
 
 
 def test_damaged_files_cost_what_they_held_and_never_the_mount(tmp_path):
