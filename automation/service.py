@@ -175,6 +175,7 @@ class Service:
             workspace,
             depth_limit=automation.max_chain_depth,
             max_runs=automation.max_concurrent_workflows,
+            bulkheads=automation.bulkheads,
             wall=wall,
             records=records,
         )
@@ -451,6 +452,7 @@ class Service:
             "outside": {"endpoint": self.endpoint.address if self.endpoint is not None else None}
             | {"received": self.inbox.received, "refused": self.inbox.refused},
             "queues": dict(self.dispatcher.queues()),
+            "room": self.runner.gate.as_dict(),
             "ignored": dict(self.dispatcher.ignored),
             "journal": None if self.journal is None else self.journal.status(),
             "breakers": [breaker.as_dict(trio.current_time()) for breaker in self.breakers.all],

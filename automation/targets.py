@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from automation.bulkheads import Bulkheads
 from automation.quantities import Duration
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -28,6 +29,7 @@ class Automation(BaseModel):
     automation_timeout: Duration = 300.0
     workflow_timeout: Duration | None = None
     max_chain_depth: int = Field(default=8, ge=1, le=1000)
+    bulkheads: Bulkheads = Bulkheads()
 
     enable_fault_tolerance: bool = True
     enable_rollback_compensation: bool = True

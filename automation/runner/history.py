@@ -36,6 +36,7 @@ class History:
         "_out",
         "_starts",
         "_writing",
+        "_written",
         "clock",
         "mail",
         "number",
@@ -50,7 +51,8 @@ class History:
         self._ledger: Final = ledger
         self._new = stored is None
         self._out: list[Record] = []
-        self._writing: trio.Event | None = None
+        self._writing = False
+        self._written: trio.Event | None = None
         self._ends: dict[str, tuple[int, Mapping[str, Any]]] | None = None
         self._decisions: dict[str, Any] | None = None
         self._starts: dict[str, Record] | None = None
@@ -141,12 +143,13 @@ class History:
         """Return when all that was noted is as safe as the ledger promises. Unrecorded when it cannot be; Doubled when
         another run has this identity.
         """
-        while self._writing is not None:
-            await self._writing.wait()
+        while self._writing:
+            self._written = self._written or trio.Event()
+            await self._written.wait()
         if not self._out and not self._new:
             return
         batch, self._out = self._out, []
-        self._writing = trio.Event()
+        self._writing = True
         try:
             if self._new:
                 self._new = False
@@ -157,5 +160,7 @@ class History:
         except WorldError as error:
             raise Unrecorded(f"the run cannot be recorded: {error}") from error
         finally:
-            self._writing.set()
-            self._writing = None
+            self._writing = False
+            if self._written is not None:
+                self._written.set()
+                self._written = None

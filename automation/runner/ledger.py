@@ -90,8 +90,9 @@ class Summary:
 
 class Ledger(Protocol):
     """Keeps runs. What is handed over is kept in the order of the calls, whoever makes them, and is as safe as this
-    ledger promises when a call returns; several calls may share one commit. A call that is cancelled goes on to
-    its end. WorldError when it cannot be written: the run then stops where it is, to be resumed.
+    ledger promises when a call returns; several calls may share one commit. A call that is cancelled takes effect all
+    the same, at its place in that order. WorldError when it cannot be written: the run then stops where it is, to be
+    resumed.
     """
 
     @property

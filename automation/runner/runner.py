@@ -22,7 +22,7 @@ from automation.runner.course import Stop, carry_out
 from automation.runner.gate import Gate, Ticket
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.ledger import Ledger, MemoryLedger, NewRun, StoredRun
-from automation.runner.pacing import Timers, Turns
+from automation.runner.pacing import Timers, Turns, Waiting
 from automation.runner.plan import Plan
 from automation.runner.record import Run, StepRecord
 from automation.runner.subworkflow import Calls
@@ -80,6 +80,7 @@ class Runner:
         self._dry: Final = Recorder()
         self._dice: Final = dice or random.Random()
         self._turns: Final = Turns()
+        self.waiting: Final = Waiting()
         self._gate = Gate(UNLIMITED)
         self._means = self._make_means()
         self._runs: Final[dict[str, Run]] = {}
@@ -113,6 +114,7 @@ class Runner:
             publish=self._bus.publish,
             timers=self._timers,
             turns=self._turns,
+            waiting=self.waiting,
             mailroom=self._mailroom,
             gate=self._gate,
             clock=self._clock,

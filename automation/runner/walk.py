@@ -33,7 +33,7 @@ from automation.targets import Automation
 if TYPE_CHECKING:
     from automation.expressions import Expression
     from automation.runner.gate import Gate, Ticket
-    from automation.runner.pacing import Timers, Turns
+    from automation.runner.pacing import Timers, Turns, Waiting
     from automation.runner.subworkflow import Calls
     from automation.templates import Template
 
@@ -52,6 +52,7 @@ class Means:
     publish: Callable[[SemanticEvent], None]
     timers: Timers
     turns: Turns
+    waiting: Waiting
     mailroom: Mailroom
     gate: Gate
     clock: Callable[[], int]
@@ -347,9 +348,11 @@ class Walk:
         """When no branch is busy any more, let others have the room."""
         if not self.busy:
             self.run.status = "waiting"
+            self.means.waiting.more()
             self.means.gate.leave(self.ticket)
 
     async def _return(self, rested: bool) -> None:
+        self.means.waiting.fewer()
         if not rested:  # cancelled: what must be undone waits for no room
             self.means.gate.force(self.ticket)
         else:
