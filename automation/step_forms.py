@@ -134,8 +134,9 @@ class Decision(Form):
     )
     switch: Expression | None = None
     model: Action | None = None
-    label: Expression = "result.label"
-    sureness: Expression = "result.confidence"
+    label: Expression | None = None
+    sureness: Expression | None = None
+    labels: list[str] | None = None
     confidence: float = also("confidence", "confidence_threshold", default=0.5, ge=0, le=1)
     cases: Annotated[dict[str, Steps], BeforeValidator(_case_keys)] | None = None
 

@@ -173,7 +173,8 @@ async def test_a_rate_can_drop(tmp_path):
 
 async def test_waiting_runs_have_no_room(tmp_path, mock_clock):
     """Others go on meanwhile, and what waits no more goes before what has not begun."""
-    waits = "concurrency: {policy: parallel, limit: 99}\ntriggers: {types: user.w}\nsteps: [{wait: 1h}, {emit_event: {event: user.done}}]"
+    many = "concurrency: {policy: parallel, limit: 99}\ntriggers: {types: user.w}\n"
+    waits = many + "steps: [{wait: 1h}, {emit_event: {event: user.done}}]"
     works = "triggers: {types: user.x}\nsteps: [{log: {message: x}}]"
     async with rig(tmp_path, Automation(max_concurrent_workflows=1), wall=virtual_wall(), w=waits, x=works) as r:
         for _ in range(20):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from onnx import TensorProto, helper
 
-from automation.actions import ACTIONS
 from automation.loading import examine
+from automation.permissions import Permissions
 from automation.runner.retry import CLASSES
 from tests.automation_rig import rig, virtual_wall
+from tests.test_actions_inference import save
 
 PAGE = (Path(__file__).parent.parent / "docs" / "workflows.md").read_text()
 EXAMPLES = {re.search(r"name: (\S+)", text)[1]: text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)}
@@ -24,8 +26,6 @@ def example(path, name, **more):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_loads(name):
     """Without an error; a later test runs each."""
-    if name == "triage" and "ml_inference" not in ACTIONS:
-        pytest.skip("inference is not there yet")
     assert examine(f"{name}.yaml", EXAMPLES[name])[1] == []
 
 
@@ -136,6 +136,27 @@ async def test_sessions(tmp_path, mock_clock):
         r.publish("user.login", "ann")
         await r.until(lambda: len(r.runs) == 3 and r.runs[2].status == "waiting")
         mock_clock.autojump_threshold = 0
+
+
+async def test_triage(tmp_path):
+    """ML-enhanced: a real model decides where it is sure; else the fallback is taken."""
+    models = tmp_path / "models"
+    models.mkdir()
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Softmax", ["x"], ["probabilities"])]
+    save(
+        models / "triage.onnx",
+        nodes,
+        [value("x", TensorProto.FLOAT, [None, 2])],
+        [value("probabilities", TensorProto.FLOAT, [None, 2])],
+    )
+    async with example(tmp_path, "triage", permissions=Permissions(models=str(models))) as r:
+        for name, scores in (("a", b"[5, 1]"), ("b", b"[0, 9]"), ("c", b"[1, 1.1]")):
+            r.save(f"mail/{name}.json", scores)
+        runs = await r.settled()
+        assert {run.status for run in runs} == {"succeeded"}, runs
+        assert r.files() == ["good/b.json", "junk/a.json", "unsure/c.json"]
+        assert [run.as_dict()["steps"][1]["branch"] for run in runs] == ["spam", "ham", "else"]
 
 
 async def test_parent(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from automation.runner.plan import DecisionBody, PlannedStep, segment
+from automation.runner.prediction import prediction
 from automation.runner.record import StepRecord
 from automation.runner.scope import SKIPPED, Scope
 from automation.runner.walk import Walk
@@ -31,21 +32,27 @@ async def perform_decision(walk: Walk, step: PlannedStep, place: str, scope: Sco
 
 async def _label(walk: Walk, body: DecisionBody, place: str, scope: Scope, record: StepRecord) -> str | None:
     if body.model is None:
-        value = walk.decide(f"{place}!value", scope, lambda: body.subject(walk.variables(scope)))
+        subject = body.subject
+        assert subject is not None
+        value = walk.decide(f"{place}!value", scope, lambda: subject(walk.variables(scope)))
         if body.branches and body.branches[0].value == "then" and isinstance(value, bool):
             return "then" if value else None
         return write_out(value)
     found, _ = await walk.step(body.model, f"{place}.", scope, record)
     if found is SKIPPED:
         return None
-
-    def judged() -> str | None:
-        seen = walk.variables(scope, result=found)
-        assert body.sureness is not None
-        sure = body.sureness(seen)
-        if not isinstance(sure, int | float) or sure < body.confidence:
-            return None
-        return write_out(body.subject(seen))
-
-    label = walk.decide(f"{place}!value", scope, judged)
+    label = walk.decide(f"{place}!value", scope, lambda: _judged(walk, body, scope, found))
     return None if label is None else str(label)
+
+
+def _judged(walk: Walk, body: DecisionBody, scope: Scope, result: Any) -> str | None:
+    """What the model says, None when it is not sure enough."""
+    seen = walk.variables(scope, result=result)
+    label, sureness = prediction(result, body.labels)
+    if body.sureness is not None:
+        sureness = body.sureness(seen)
+    if body.subject is not None:
+        label = body.subject(seen)
+    if not isinstance(sureness, int | float) or sureness < body.confidence or label is None:
+        return None
+    return write_out(label)

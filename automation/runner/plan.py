@@ -46,14 +46,17 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class DecisionBody:
-    """`subject` is a condition or the value that is switched on; with `model`, the label in the model's result."""
+    """`subject` is a condition or the value that is switched on; with `model`, the label in the model's result, None
+    where that is found by its name, as the `sureness` then is. `labels` are those of a model that gives only scores.
+    """
 
-    subject: Expression
+    subject: Expression | None
     branches: tuple[Branch, ...]
     otherwise: Branch | None
     model: PlannedStep | None = None
     sureness: Expression | None = None
     confidence: float = 0.0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +341,15 @@ def _decision(name: str, form: Decision) -> DecisionBody:
         return DecisionBody(subject, tuple(branches.values()), otherwise)
     kind = str(form.model.get("type", ""))
     model = PlannedStep(f"{name}_model", "model", kind, ActionBody(action_template(form.model)))
-    label, sureness = compile_expression(form.label), compile_expression(form.sureness)
-    return DecisionBody(label, tuple(branches.values()), otherwise, model, sureness, form.confidence)
+    return DecisionBody(
+        _expression(form.label),
+        tuple(branches.values()),
+        otherwise,
+        model,
+        _expression(form.sureness),
+        form.confidence,
+        tuple(form.labels or ()),
+    )
 
 
 def _parallel(name: str, form: Parallel) -> ParallelBody:
