@@ -142,3 +142,17 @@ async def test_retry_rules_tell_answers_and_open_breakers_apart(tmp_path, on, at
             (run,) = await r.settled()
         assert (run.steps[0].attempts, len(server.seen)) == (attempts, attempts), run.error
         assert "[secret token] 503" in run.error
+
+
+async def test_a_step_that_fails_half_way_is_taken_back_too(tmp_path):
+    """A script that changed two files and then failed, at each attempt: with `compensate: auto` nothing is left."""
+    action = {"type": "lua", "script": "write('a', 'new') if stat('b').exists then move('b', 'c') end fail('half way')"}
+    steps = [{"action": action, "compensate": "auto", "retry": {"attempts": 2, "backoff": "1ms"}}]
+    text = json.dumps({"name": "half", "triggers": {"types": "user.go"}, "steps": steps})
+    async with rig(tmp_path, half=text) as r:
+        for name in ("a", "b"):
+            (r.root / name).write_text(f"old {name}")
+        r.publish("user.go")
+        (run,) = await r.settled()
+        assert run.steps[0].attempts == 2 and run.status == "compensated", run.error
+        assert {name: r.text(name) for name in r.files()} == {"a": "old a", "b": "old b"}

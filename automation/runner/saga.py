@@ -41,7 +41,7 @@ async def undo_steps(walk: Walk, completed: Collection[Completed]) -> list[bool 
     order = sorted(enumerate(completed), key=lambda pair: (pair[1].number, pair[0]), reverse=True)
     outcomes = []
     for _, one in order:
-        undos = (*one.step.compensate, *(_recorded(one) if one.step.undoes_itself else ()))
+        undos = (*(() if one.failed else one.step.compensate), *(_recorded(one) if one.step.undoes_itself else ()))
         for i, undo in enumerate(undos):
             place = f"undo/{one.place}" + (f"/{i}" if len(undos) > 1 else "")
             outcomes.append(await _undo(walk, undo, place, one.scope, f"undo {one.step.name}"))

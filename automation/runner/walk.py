@@ -66,13 +66,16 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A step that can be undone; `number` is its place in the order of completion."""
+    """A step that can be undone; `number` is its place in the order of completion. Of one that `failed` only what it
+    had done by then is taken back.
+    """
 
     number: int
     place: str
     step: PlannedStep
     scope: Scope
     undo: Any
+    failed: bool = False
 
 
 class Walk:
@@ -195,6 +198,8 @@ class Walk:
         record.status, record.error, record.ended_ns = "failed", failure.reason(step.name), self.means.clock()
         self.tell(record)
         scope.results[step.name] = {"error": record.error, "class": failure.kind}
+        if step.undoes_itself:
+            self._remember(step, place, scope, failed=True)
         if not step.continues:
             raise failure
         if step.handler:
@@ -242,6 +247,8 @@ class Walk:
         """Record that the execution at a place failed for good; the failure to raise."""
         failure = StepFailed(step.name, sentence(error), class_of(error))
         data = {"status": "failed", "error": failure.text, "class": failure.kind, "attempts": attempts}
+        if step.undoes_itself and place in self.undo:
+            data["undo"] = self.undo[place]
         self._note_given(place, data)
         self.history.note("ended", place, data)
         return failure
@@ -252,13 +259,14 @@ class Walk:
         if given:
             data["input"] = given
 
-    def _remember(self, step: PlannedStep, place: str, scope: Scope) -> None:
+    def _remember(self, step: PlannedStep, place: str, scope: Scope, *, failed: bool = False) -> None:
         end = self.history.end(place)
         if end is not None:
             number, undo = end[0], end[1].get("undo")
         else:
             number, undo = self.history.latest(f"{place}."), self.undo.pop(place, None)
-        self.completed.append(Completed(number, place, step, scope, undo))
+        if undo or not failed:
+            self.completed.append(Completed(number, place, step, scope, undo, failed))
 
     def _record(self, step: PlannedStep, place: str, holder: StepRecord | None) -> StepRecord:
         if holder is None:
