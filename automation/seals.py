@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import secrets as randomness
-from typing import Final
+from typing import Any, Final
 
 NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _NUMBER: Final = randomness.token_hex(16)
 _WHOLE: Final = re.compile(rf"secret:({NAME})\Z")
 _EXPRESSION: Final = re.compile(rf"secrets\.({NAME})\Z")
+_WITHIN: Final = re.compile(rf"\{{\{{\s*secrets\.({NAME})\s*\}}\}}")
 _SEAL: Final = re.compile(rf"secret:({NAME}):{_NUMBER}")
 
 
@@ -32,6 +33,15 @@ def expression(source: str) -> str | None:
     """The seal that the expression `secrets.NAME` stands for; None if it is something else."""
     found = _EXPRESSION.match(source)
     return seal(found[1]) if found else None
+
+
+def named(value: Any) -> str | None:
+    """The first secret that a value of a definition refers to, before it is rendered."""
+    if isinstance(value, str):
+        found = _WHOLE.match(value) or _WITHIN.search(value)
+        return found[1] if found else None
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((name for item in items if (name := named(item))), None)
 
 
 def sealed(text: str) -> list[str]:

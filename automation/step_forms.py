@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from automation.actions.table import LITERAL, check_action
+from automation import seals
+from automation.actions.table import LITERAL, check_action, misplaced_secrets
 from automation.expressions import compile_expression
 from automation.forms import Condition, Form, Globs, Numbers, Types, also, one_or_more, unwrapped
 from automation.quantities import Duration, parse_duration
@@ -35,6 +36,7 @@ def _check_action(action: dict[str, Any]) -> dict[str, Any]:
         check_action(action)
     except ValidationError as error:
         problems += [(problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
+    problems += [((field,), "secret", reason) for field, reason in misplaced_secrets(action)]
     if problems:
         raise PydanticCustomError("action", "the action is wrong", {"problems": problems})
     return action
@@ -46,6 +48,11 @@ def check_templates(values: dict[str, Any]) -> dict[str, Any]:
         Template(values)
     except TemplateError as error:
         raise PydanticCustomError("template", "{reason}", {"reason": str(error), "place": error.place}) from None
+    for field, value in values.items():
+        name = seals.named(value)
+        if name is not None:
+            reason = f"the secret '{name}' would be recorded here: name it in the field of the action that takes it"
+            raise PydanticCustomError("template", "{reason}", {"reason": reason, "place": (field,)})
     return values
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from automation import seals
 from automation.actions import Recorder, build_action
 from automation.errors import WorldError
+from automation.library import check
 from automation.permissions import Permissions
 from automation.redaction import Redactor
 from automation.secrets import Secrets
@@ -100,6 +101,25 @@ def test_only_a_definition_can_refer_to_a_secret():
     assert seals.sealed(got["a"]) == seals.sealed(got["b"]) == ["token"]
     assert seals.sealed(got["c"]) == seals.sealed(got["d"]) == []
     assert seals.shown(got["b"]) == "x secret:token"
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("let: {token: 'x {{ secrets.token }}'}", "let.token: the secret 'token' would be recorded here"),
+        ("outputs: {t: {value: 'secret:token'}}", "the secret 'token' would be recorded here"),
+        ("description: x", "content: this cannot take the secret 'token'"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_refused_at_load(tmp_path, where, says):
+    """With file, line and field."""
+    step = (
+        "{action: {type: write, path: x, content: 'secret:token'}}" if "content" in says else "{action: {type: list}}"
+    )
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: s\n{where}\nsteps: [{step}]\n")
+    (error,) = check([str(path)])
+    assert says in str(error) and error.line in (2, 3), error
 
 
 async def test_a_secret_opens_only_in_a_field_that_takes_one(tmp_path, vault, server):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from automation import seals
 from automation.actions.archive import Archive
 from automation.actions.checksum import Checksum
 from automation.actions.command import Command
@@ -107,6 +108,18 @@ def check_action(raw: Mapping[str, Any]) -> None:
         wrong = [_again(one) for one in error.errors(include_url=False) if not _templated(one, raw, name)]
         if wrong:
             raise ValidationError.from_exception_data(name, wrong) from None
+
+
+def misplaced_secrets(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each field of a definition's action that names a secret and takes none, and what is wrong with that."""
+    kind = str(raw.get("type"))
+    name = ALIASES.get(kind, kind)
+    taking: frozenset[str] = getattr(ACTIONS.get(name), "SECRETS", frozenset())
+    for field, value in raw.items():
+        secret = None if field in taking or field in LITERAL.get(kind, ()) else seals.named(value)
+        if secret is not None:
+            where = f"; {name} takes them in {', '.join(sorted(taking))}" if taking else ""
+            yield field, f"this cannot take the secret '{secret}'{where}"
 
 
 def build_action(raw: Mapping[str, Any]) -> Action:
