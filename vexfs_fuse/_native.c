@@ -169,7 +169,9 @@ static void *original(const char *name)
 {
 	void *found = dlsym(RTLD_NEXT, name);
 	if (!found) {
-		void *libfuse = dlopen("libfuse3.so.3", RTLD_NOW | RTLD_NOLOAD);
+		void *libfuse = dlopen("libfuse3.so.4", RTLD_NOW | RTLD_NOLOAD); /* from 3.17 on */
+		if (!libfuse)
+			libfuse = dlopen("libfuse3.so.3", RTLD_NOW | RTLD_NOLOAD);
 		found = libfuse ? dlsym(libfuse, name) : NULL;
 	}
 	return found;

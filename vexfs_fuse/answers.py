@@ -18,10 +18,10 @@ Later = Callable[[], Awaitable[None]]
 
 
 class Answers:
-    """`nursery` is where tasks run; the session sets it."""
+    """`libfuse` is the one that made the requests; `nursery` is where tasks run; the session sets it."""
 
-    def __init__(self) -> None:
-        self._libfuse: Final = ctypes.PyDLL("libfuse3.so.3")
+    def __init__(self, libfuse: ctypes.PyDLL) -> None:
+        self._libfuse: Final = libfuse
         self.nursery: trio.Nursery | None = None
 
     def done(self, request: int) -> None:

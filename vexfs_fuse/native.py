@@ -73,6 +73,7 @@ class Native:
 
     def __init__(self, path: Path) -> None:
         self._library: Final = ctypes.PyDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        self.libfuse: Final = self._library  # which is linked to it, so that its functions are found by this name too
         self._blocking: Final = ctypes.CDLL(str(path))
         self.request: Final = Request.in_dll(self._library, "vex_request")
         self.extra: Final = Extra.in_dll(self._library, "vex_extra")

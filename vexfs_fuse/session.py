@@ -235,7 +235,7 @@ class Session:
         )
         if NATIVE is not None:
             self.backing.observer.before = self._catch_up
-            answers = self._answers = Answers()
+            answers = self._answers = Answers(NATIVE.libfuse)
             Extra(self.backing, directories, NATIVE, self._tree.names, guarding, answers)
             ExtraAttributes(self.backing, NATIVE, self._tree.getattr, guarding, answers)
             NATIVE.on_data(self._files.told)
