@@ -2,6 +2,7 @@
 
 fsx     random operations on a file against a model, a million in each mode, over several seeds
 traced  a million reads and writes, each of which must be an event with its offset and length, in order
+opens   a hundred thousand opens in ways that could leave a file registered with the kernel, which none does
 killed  the mount gets SIGKILL in the midst of operations, once for each seed in each mode
 """
 
@@ -20,6 +21,7 @@ from tests.fsx import run
 from tests.killing import kill_in_the_middle
 from tests.modes import MODES, mounted_in
 from tests.mounting import filesystem
+from tests.opening import open_many
 from tests.tracing import trace
 
 
@@ -41,6 +43,14 @@ def traced(chosen: argparse.Namespace) -> None:
         trace(point, chosen.operations)
         rate = chosen.operations / (time.monotonic() - begin)
     print(f"{chosen.operations:,} reads and writes, as many events, none lost, {rate:,.0f} a second")
+
+
+def opens(chosen: argparse.Namespace) -> None:
+    """A tenth of `operations`, native and mixed."""
+    for mode in ("native", "mixed"):
+        with mountpoint(mode, chosen.filesystem) as point:
+            given = open_many(point, chosen.operations // 10)
+        print(f"{mode}: {chosen.operations // 10:,} opens, {given:,.0f} registrations, none left", flush=True)
 
 
 def killed(chosen: argparse.Namespace) -> None:
@@ -79,7 +89,7 @@ def main() -> None:
                 soak(chosen)
 
 
-_RUNS = {"fsx": fsx, "traced": traced, "killed": killed}
+_RUNS = {"fsx": fsx, "traced": traced, "opens": opens, "killed": killed}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from automation.bus import Bus
 from tests.listening import Listener
 from tests.mounting import Mount, mounted, scratch
+from tests.opening import open_many
 from vexfs_fuse.interest import Interest
 
 
@@ -83,3 +84,13 @@ def test_the_status_tells_of_the_watch() -> None:
         assert "vexfs_watch_gaps_total 0.0" in (mount.mountpoint / ".vexfs" / "metrics").read_text()
     with mount_with("--exclusive") as mount:
         assert "off: nobody else" in (mount.mountpoint / ".vexfs" / "status").read_text()
+
+
+@pytest.mark.mount
+def test_no_open_leaves_a_file_registered_with_the_kernel() -> None:
+    """Whatever becomes of the names of open files: at the last close the kernel lets go of the file behind.
+
+    `python -m tests.soak opens` does a hundred thousand.
+    """
+    with mount_with() as mount:
+        assert open_many(mount.mountpoint, 1000) > 200

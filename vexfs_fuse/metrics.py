@@ -36,8 +36,11 @@ class SessionMetrics(Collector):
         yield GaugeMetricFamily("vexfs_inodes", "Inodes that the kernel knows.", len(inodes))
         yield GaugeMetricFamily("vexfs_inode_descriptors", "Inodes held by a descriptor.", inodes.descriptors)
         yield CounterMetricFamily("vexfs_inode_reopens", "Inodes that got a descriptor again.", inodes.reopened)
-        backing_ids = sum(inode.backing_id != 0 for inode in inodes)
-        yield GaugeMetricFamily("vexfs_backing_ids", "Files registered for kernel passthrough.", backing_ids)
+        library = self._backing.native
+        if library is not None:
+            held = library.registered - library.returned
+            yield GaugeMetricFamily("vexfs_backing_ids", "Files registered for kernel passthrough.", held)
+            yield CounterMetricFamily("vexfs_backing_ids_given", "Registrations so far.", library.registered)
         yield CounterMetricFamily("vexfs_invalidations_dropped", "Made good by forgetting all.", self._cache.dropped)
         unseen = len(self._interest.unseen(self._backing.handles))
         yield GaugeMetricFamily("vexfs_open_files_unseen", "Open natively though something listens.", unseen)

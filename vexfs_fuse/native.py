@@ -90,6 +90,8 @@ class Native:
         self._unheard: Final = (ctypes.c_uint64 * len(ANSWERED)).in_dll(self._library, "vex_unheard")
         self.table: Final = Table(self._library)
         self.listings: Final = Listings(self._library, self._blocking)
+        self.registered = 0  # backing ids that the kernel has given
+        self.returned = 0  # and that it has taken back
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
         self.wait.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_long)
@@ -171,11 +173,13 @@ class Native:
         result = int(self._library.vex_backing_open(fd))
         if result < 0:
             raise OSError(-result, os.strerror(-result))
+        self.registered += 1
         return result
 
     def backing_close(self, backing_id: int) -> None:
         """Give a backing id back."""
-        self._library.vex_backing_close(ctypes.c_uint32(backing_id))
+        if self._library.vex_backing_close(ctypes.c_uint32(backing_id)) == 0:
+            self.returned += 1
 
     def on_interrupt(self, first_handle: int, callback: Callable[[int], None]) -> None:
         """Call `callback(fh)` when a reader waiting on a handle ≥ `first_handle` gets a signal."""
