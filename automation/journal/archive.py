@@ -81,8 +81,11 @@ class Archive:
         known = {step.place: step for step in _every(run.steps)}
         for step in _every(live.steps):  # what was recalled after a restart happened before it
             before = known.get(step.place)
-            if before is not None and before.ended_ns and before.ended_ns < step.started_ns:
-                step.started_ns, step.ended_ns, step.input = before.started_ns, before.ended_ns, before.input
+            if before is None or not 0 < before.started_ns < step.started_ns:
+                continue
+            if 0 < before.ended_ns < step.started_ns:
+                step.ended_ns, step.input = before.ended_ns, before.input
+            step.started_ns = before.started_ns
         return live, stored
 
 
