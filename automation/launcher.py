@@ -47,8 +47,9 @@ class Launcher:
     time or an event; further ones wait by the priority of their workflow, in turn between tenants, then by age. How
     many may wait is bounded by each workflow's own queue and the bulkheads. Runs by hand pass by.
 
-    `on_fired` is told of a firing that is to have its run, `on_settled` when that has ended or there shall be none,
-    `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none. Muted it starts nothing.
+    `on_fired` is told of a firing that is to have its run, `on_ended` of a run that has ended, `on_settled` of a firing
+    that shall have none, `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none.
+    Muted it starts nothing.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Launcher:
         self.room: Final = trio.lowlevel.ParkingLot()  # woken whenever a run ends
         self.on_fired: Callable[[Firing], None] = lambda firing: None
         self.on_settled: Callable[[Firing], None] = lambda firing: None
+        self.on_ended: Callable[[str], None] = lambda run: None
         self.on_removed: Callable[[str, str | None], None] = lambda workflow, key: None
         self.muted = False
         self._runner: Final = runner
@@ -254,7 +256,7 @@ class Launcher:
         self._announcements.overload(f"bulkhead {run.workflow}", run.firing.event.path, attrs)
 
     def _finished(self, run: Run) -> None:
-        self.on_settled(run.firing)
+        self.on_ended(run.id)
         if run.firing.trigger not in _PASSING:
             self._next(run.firing)
         self.room.unpark_all()

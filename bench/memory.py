@@ -11,7 +11,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -23,11 +22,10 @@ from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.workspace import Workspace
 from bench.route import Uncached
-from bench.watch import cpu_seconds, create_and_unlink, filesystem, mounted, seconds
+from bench.watch import compare, create_and_unlink, filesystem, mounted
 
 EVENTS: Final = 20_000
 PARTIALS: Final = 10_000
-ROUNDS: Final = 61
 PAIR: Final = """
 patterns: {pair: 'a(file.closed) -> b(user.b) within 1h by path'}
 triggers: [{type: pattern, pattern: pair}]
@@ -153,20 +151,7 @@ def on_mounts() -> None:
                 file.write(WANTED)
             given.append(("--workflows", directory, "--state-dir", f"{directory}-state", option))
         with mounted(one, *given[0]) as off, mounted(other, *given[1]) as on:
-            print(_compared(create_and_unlink, off, on))
-
-
-def _compared(work: Callable[[str], None], off: tuple[str, int], on: tuple[str, int]) -> str:
-    took: dict[tuple[str, int], list[float]] = {off: [], on: []}
-    used = {mount: -cpu_seconds(mount[1]) for mount in took}
-    for turn in range(ROUNDS):
-        for mount in (off, on) if turn % 2 else (on, off):
-            with tempfile.TemporaryDirectory(dir=mount[0]) as directory:
-                took[mount].append(seconds(work, directory))
-    used = {mount: before + cpu_seconds(mount[1]) for mount, before in used.items()}
-    ratio = statistics.median(with_it / without for with_it, without in zip(took[on], took[off], strict=True))
-    server = f"the server's processor time {used[off]:.2f} s → {used[on]:.2f} s"
-    return f"create+unlink on a mount, each creation accepted: {ratio - 1:+.1%} with the log, {server}"
+            print("create+unlink, each creation accepted:", compare(create_and_unlink, off, on, "with the log"))
 
 
 def main() -> None:

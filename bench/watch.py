@@ -100,20 +100,22 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def compare(work: Callable[[str], None], alone: tuple[str, int], watched: tuple[str, int]) -> str:
+def compare(
+    work: Callable[[str], None], without: tuple[str, int], watched: tuple[str, int], label: str = "watched"
+) -> str:
     """One line: the quickest turns, the median of the ratios, and the servers' processor time."""
-    took: dict[tuple[str, int], list[float]] = {alone: [], watched: []}
+    took: dict[tuple[str, int], list[float]] = {without: [], watched: []}
     used = {mount: -cpu_seconds(mount[1]) for mount in took}
     for turn in range(ROUNDS):
-        for mount in (alone, watched) if turn % 2 else (watched, alone):
+        for mount in (without, watched) if turn % 2 else (watched, without):
             with tempfile.TemporaryDirectory(dir=mount[0]) as directory:
                 took[mount].append(seconds(work, directory))
     used = {mount: before + cpu_seconds(mount[1]) for mount, before in used.items()}
     quick = {mount: statistics.quantiles(times, n=10)[0] for mount, times in took.items()}
-    ratio = statistics.median(with_it / without for with_it, without in zip(took[watched], took[alone], strict=True))
+    ratio = statistics.median(a / b for a, b in zip(took[watched], took[without], strict=True))
     return (
-        f"{quick[alone] * 1e3:7.2f} ms a turn; watched {quick[watched] / quick[alone] - 1:+.1%} (quick turns), "
-        f"{ratio - 1:+.1%} (all), server {used[alone]:.2f} s → {used[watched]:.2f} s"
+        f"{quick[without] * 1e3:7.2f} ms a turn; {label} {quick[watched] / quick[without] - 1:+.1%} (quick turns), "
+        f"{ratio - 1:+.1%} (all), server {used[without]:.2f} s → {used[watched]:.2f} s"
     )
 
 

@@ -1,5 +1,7 @@
 """Detection's state outlives a clean stop and a kill: what had begun goes on, and nothing happens twice."""
 
+import os
+
 import trio
 
 from tests.memory_rig import Lives
@@ -154,3 +156,19 @@ async def test_a_schedule_knows_its_last_time_and_event_numbers_go_on(tmp_path, 
     async with lives.life() as rig:
         assert last < rig.publish("user.x").seq < last + 1000
         assert rig.service.bus.published < 1000
+
+
+async def test_a_file_that_has_had_its_run_is_not_presented_again(tmp_path, autojump_clock):
+    """`backfill`, unless the file has changed since."""
+    lives = Lives(tmp_path, go=f"triggers: [{{types: file.closed, path: 'in/*', backfill: existing}}]\n{COPY}")
+    (tmp_path / "root/in").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "root/in" / name).write_text("x")
+    async with lives.life(kill=True) as rig:
+        await trio.sleep(1)
+        assert await quiet(rig) == ["go", "go"]
+    (tmp_path / "root/in/b").write_text("changed")
+    async with lives.life() as rig:
+        await trio.sleep(1)
+        await quiet(rig)
+    assert len(os.listdir(tmp_path / "root/out")) == 3

@@ -120,7 +120,8 @@ class Memory:
         """Remember the firings that have not had their runs."""
         self._launcher = launcher
         if self.kept:
-            launcher.on_fired, launcher.on_settled, launcher.on_removed = self._fired, self._settled, self._removed
+            launcher.on_fired, launcher.on_settled = self._fired, self._settled
+            launcher.on_ended, launcher.on_removed = self._forget, self._removed
 
     # What is remembered
 
