@@ -200,6 +200,7 @@ def _serve(
         ),
     )
     cache.target = session.cache
+    service.dispatcher.writers.ask(session.written_to)
     shown.facts.append(session.facts)
     service.registry.register(SessionMetrics(session.backing, session.cache, session.interest, lambda: session.watch))
     announce = ready.tell if ready else lambda: None

@@ -267,15 +267,15 @@ class Dispatcher:
         return any(trigger.asks(type_name) for trigger in self._index.find(type_name, path))
 
     def _hears(self, type_name: str) -> bool:
-        return type_name in writers.TYPES or self._index.wants(type_name)
+        return self.writers.needs(type_name) or self._index.wants(type_name)
 
     def _takes(self, type_name: str, path: str, dest: str | None) -> bool:
         """Whether `_accepts` would take such an event, or has to see it. Under 2 µs when no trigger wants it."""
-        return type_name in writers.TYPES or self._asked_for(type_name, path, dest)
+        return self.writers.needs(type_name) or self._asked_for(type_name, path, dest)
 
     def _accepts(self, event: SemanticEvent) -> bool:
         """Called in `publish`: whether any trigger could want the event."""
-        if event.type in writers.TYPES:
+        if self.writers.needs(event.type):
             self.writers.note(event)
         return self._asked_for(event.type, event.path, event.dest)
 

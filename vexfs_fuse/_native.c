@@ -52,15 +52,8 @@ struct vex_init_out {
 	uint16_t request_timeout, unused[11];
 };
 
-struct vex_open_out {
-	uint64_t fh;
-	uint32_t open_flags;
-	int32_t backing_id;
-};
-
 EXPORT struct vex_request vex_request;
 
-/* Set by an open or create handler as its last act; consumed by the reply. */
 EXPORT uint32_t vex_open_flags;
 EXPORT int32_t vex_backing_id;
 
@@ -260,7 +253,7 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 		got = read(fd, buf, len);
 		if (got < 0 && errno == EAGAIN)
 			errno = EINTR; /* whoever asked is gone */
-		if (got >= (ssize_t)sizeof(struct fuse_in_header) && vex_answer(buf)) {
+		if (got >= (ssize_t)sizeof(struct fuse_in_header) && (vex_answer(buf) || vex_carry_out(buf))) {
 			errno = EINTR;
 			return -1;
 		}
@@ -410,7 +403,7 @@ static int serve(int fd)
 	got = read(fd, waiting.data, waiting.size);
 	if (got < (ssize_t)sizeof(struct fuse_in_header))
 		return 0;
-	if (vex_answer((const void *)waiting.data))
+	if (vex_answer((const void *)waiting.data) || vex_carry_out((const void *)waiting.data))
 		return 1;
 	waiting.length = (size_t)got;
 	return 0;

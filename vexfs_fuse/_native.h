@@ -16,8 +16,18 @@ struct vex_request {
 	uint64_t ino;
 	uint32_t pid, uid, gid;
 	int32_t flags; /* setattr: to_set; read: those of the open file; write: 1 if suid and sgid are to be cleared */
+	uint32_t umask; /* of what is carried out directly */
 };
 extern struct vex_request vex_request;
+
+/* The reply to an open, with what it adds to it; set by a handler as its last act, consumed by the reply. */
+struct vex_open_out {
+	uint64_t fh;
+	uint32_t open_flags;
+	int32_t backing_id;
+};
+extern uint32_t vex_open_flags;
+extern int32_t vex_backing_id;
 
 /* Operations that pyfuse3 does not have: Python's functions, which answer the request themselves, now or later. */
 struct vex_extra {

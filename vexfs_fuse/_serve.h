@@ -28,6 +28,9 @@ INTERNAL int vex_readdir(const struct fuse_in_header *in, const struct fuse_read
 INTERNAL int vex_read(const struct fuse_in_header *in, const struct fuse_read_in *arg);
 INTERNAL int vex_write(const struct fuse_in_header *in, const struct fuse_write_in *arg);
 
+/* Have a request carried out by one of Python's functions: 1, or 0 if pyfuse3 is to see to it. */
+INTERNAL int vex_carry_out(const struct fuse_in_header *in);
+
 /* Send a reply; false if the kernel does not want it any more. */
 INTERNAL int vex_reply(const struct fuse_in_header *in, int error, const void *body, size_t length);
 

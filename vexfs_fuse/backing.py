@@ -7,9 +7,9 @@ import stat
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
-from pyfuse3 import EntryAttributes, RequestContext
+from pyfuse3 import EntryAttributes
 
 from vexfs_fuse import passthrough
 from vexfs_fuse.callers import Who, in_group
@@ -22,6 +22,15 @@ from vexfs_fuse.native import Native
 from vexfs_fuse.observer import Observer
 
 CONTROL_NAME: Final = b".vexfs"
+
+
+class Asking(Who, Protocol):
+    """The caller of what makes something."""
+
+    @property
+    def umask(self) -> int:
+        """Bits that a new object's mode lacks."""
+        ...
 
 
 @dataclass(slots=True)
@@ -56,7 +65,7 @@ class Backing:
         self.inodes.close()
         os.close(self.links)
 
-    def masked(self, mode: int, ctx: RequestContext, parent: Inode, fd: int) -> int:
+    def masked(self, mode: int, ctx: Asking, parent: Inode, fd: int) -> int:
         """`mode` without the caller's umask, unless the directory (`parent`, `fd`) has a default ACL.
 
         The process's own umask is 0. That there is no ACL is remembered for a second, like a name's attributes.
@@ -78,8 +87,7 @@ class Backing:
         timeouts = self.timeouts
         entry.entry_timeout = timeouts.entry
         entry.attr_timeout = 0 if inode.mappable else timeouts.file if inode.kind == stat.S_IFREG else timeouts.attr
-        inode.mode, inode.owner = status.st_mode, (status.st_uid, status.st_gid)
-        inode.data = (status.st_size, status.st_mtime_ns)
+        inode.tell(status)
         entry.st_mode = status.st_mode
         entry.st_nlink = status.st_nlink
         entry.st_uid = status.st_uid

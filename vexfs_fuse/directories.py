@@ -10,10 +10,11 @@ from typing import Final
 
 import pyfuse3
 import trio
-from pyfuse3 import EntryAttributes, ReaddirToken, RequestContext
+from pyfuse3 import EntryAttributes, ReaddirToken
 
 from vexfs_fuse import dirents
 from vexfs_fuse.backing import CONTROL_NAME, Backing
+from vexfs_fuse.callers import Who
 from vexfs_fuse.handles import Listing, Opener
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
@@ -42,7 +43,7 @@ class Directories:
         self._emit: Final = backing.observer.emit
         self._control: Final = control
 
-    async def opendir(self, ino: int, ctx: RequestContext) -> int:
+    def opendir(self, ino: int, ctx: Who) -> int:
         """A handle."""
         inode = self._inodes[ino]
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -18,7 +18,8 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
-from vexfs_fuse.backing import Backing
+from vexfs_fuse.backing import Asking, Backing
+from vexfs_fuse.callers import Who
 from vexfs_fuse.errors import EINVAL, code_of, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
@@ -28,6 +29,9 @@ from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH
 _READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 UNNAMED: Final = os.O_TMPFILE
 _SUID: Final = stat.S_ISUID | stat.S_ISGID
+
+
+Created = tuple[Inode, os.stat_result, int, bool]  # with the handle, and whether reads and writes are to be sent
 
 
 class Files:
@@ -41,25 +45,34 @@ class Files:
         self._interest: Final = interest
         self._pace: Final = pace.Pace()
 
-    async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
+    def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
         """Open an existing file."""
+        return _info(*self.opened(ino, flags, ctx))
+
+    def opened(self, ino: int, flags: int, ctx: Asking) -> tuple[int, bool]:
+        """Open an existing file: its handle, and whether the kernel is to send each read and write."""
         inode = self._inodes[ino]
         path_fd = self._inodes.fd(inode)
         size_before = os.fstat(path_fd).st_size if flags & os.O_TRUNC else 0
         fd = passthrough.reopen(self._backing.links, path_fd, flags)
         if flags & os.O_TRUNC:
             self._backing.drop_set_ids(fd, ctx)
-        reply = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
+        direct = self._opened(inode, fd, flags, os.fstat(fd), ctx, created=False)
         if size_before:
             self._handles.file(fd).truncated = True
             attrs = {"size_before": size_before}
             self._emit("file.truncated", inode, ctx, inode=ino, size=0, attrs=attrs, fresh=False)
-        return reply
+        return fd, direct
 
-    async def create(
+    def create(
         self, parent_ino: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         """Open a file that the kernel did not find; it may have appeared in between."""
+        inode, status, fh, direct = self.created(parent_ino, name, mode, flags, ctx)
+        return _info(fh, direct), self._backing.attributes(inode, status)
+
+    def created(self, parent_ino: int, name: bytes, mode: int, flags: int, ctx: Asking) -> Created:
+        """Create and open a file."""
         parent, dir_fd = self._backing.directory(parent_ino, name)
         if flags & UNNAMED == UNNAMED:
             return self._unnamed(parent, dir_fd, name, mode, flags, ctx)
@@ -81,12 +94,9 @@ class Files:
             raise
         if created:
             self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs={"kind": "file"})
-        reply = self._opened(inode, fd, flags, status, ctx, created=created)
-        return reply, self._backing.attributes(inode, status)
+        return inode, status, fd, self._opened(inode, fd, flags, status, ctx, created=created)
 
-    def _unnamed(
-        self, parent: Inode, dir_fd: int, name: bytes, mode: int, flags: int, ctx: RequestContext
-    ) -> tuple[FileInfo, EntryAttributes]:
+    def _unnamed(self, parent: Inode, dir_fd: int, name: bytes, mode: int, flags: int, ctx: Asking) -> Created:
         """O_TMPFILE: a file without a name, which a link may give it. `name` stands for it in paths."""
         with self._backing.credentials.of(ctx.uid, ctx.gid):
             wanted = self._backing.masked(stat.S_IMODE(mode), ctx, parent, dir_fd)
@@ -100,8 +110,7 @@ class Files:
         inode.remove_name(parent, name)
         attrs = {"kind": "file", "unnamed": True}
         self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs=attrs)
-        reply = self._opened(inode, fd, flags & ~UNNAMED, status, ctx, created=True)
-        return reply, self._backing.attributes(inode, status)
+        return inode, status, fd, self._opened(inode, fd, flags & ~UNNAMED, status, ctx, created=True)
 
     async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes at an offset; fewer at the end of the file."""
@@ -188,9 +197,8 @@ class Files:
         """A regular file is always ready."""
         return _READY
 
-    def _opened(
-        self, inode: Inode, fd: int, flags: int, status: os.stat_result, ctx: RequestContext, *, created: bool
-    ) -> FileInfo:
+    def _opened(self, inode: Inode, fd: int, flags: int, status: os.stat_result, ctx: Who, *, created: bool) -> bool:
+        """Remember it; whether the kernel is to send each read and write."""
         align = passthrough.honour_direct(fd) if flags & os.O_DIRECT else 1
         path = inode.path()
         who = Opener(ctx.pid, ctx.uid, ctx.gid)
@@ -207,12 +215,9 @@ class Files:
         mode = "rw" if flags & os.O_RDWR else "w" if flags & os.O_WRONLY else "r"
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
         self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
-        # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
-        return FileInfo(fh=fd, keep_cache=False, direct_io=backed and not native)
+        return backed and not native
 
-    def _register(
-        self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: RequestContext
-    ) -> bool:
+    def _register(self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: Who) -> bool:
         """Put the open's flags and backing id into the reply; whether it is a native one."""
         library = self._backing.native
         if library is None:
@@ -258,6 +263,11 @@ class Files:
             "nlink": status.st_nlink,
         }
         self._emit("file.closed", path, file.who, inode=ino, size=status.st_size, attrs=attrs, fresh=False)
+
+
+def _info(fh: int, direct: bool) -> FileInfo:
+    # Coherent with what was written behind the kernel's back since; passthrough opens have no cache of ours anyway.
+    return FileInfo(fh=fh, keep_cache=False, direct_io=direct)
 
 
 def _expire(inode: Inode) -> None:

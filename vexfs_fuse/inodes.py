@@ -92,6 +92,11 @@ class Inode:
         parts.reverse()
         return b"/".join(parts).decode("utf-8", "surrogateescape")
 
+    def tell(self, status: os.stat_result) -> None:
+        """The kernel is told of this status."""
+        self.mode, self.owner = status.st_mode, (status.st_uid, status.st_gid)
+        self.data = (status.st_size, status.st_mtime_ns)
+
     def add_name(self, parent: Inode, name: bytes) -> None:
         """It was reached by, or given, this name; the name becomes the one that `path` says."""
         if self.name == name and self.parent is parent and not self.removed:

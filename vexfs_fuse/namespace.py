@@ -10,7 +10,8 @@ from typing import Final
 from pyfuse3 import EntryAttributes, RequestContext
 
 from vexfs_fuse import passthrough
-from vexfs_fuse.backing import Backing
+from vexfs_fuse.backing import Asking, Backing
+from vexfs_fuse.callers import Who
 from vexfs_fuse.handles import type_of
 from vexfs_fuse.inodes import Inode
 
@@ -57,10 +58,14 @@ class Namespace:
 
     def mkdir(self, parent_ino: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         """Make a directory."""
+        return self._backing.attributes(*self.make_directory(parent_ino, name, mode, ctx))
+
+    def make_directory(self, parent_ino: int, name: bytes, mode: int, ctx: Asking) -> tuple[Inode, os.stat_result]:
+        """Make a directory: its inode and status."""
         parent, fd = self._backing.directory(parent_ino, name)
         with self._backing.credentials.of(ctx.uid, ctx.gid):
             os.mkdir(name, self._backing.masked(stat.S_IMODE(mode), ctx, parent, fd), dir_fd=fd)
-        return self._made("dir.created", parent, name, ctx)
+        return self._entered("dir.created", parent, name, ctx)
 
     def symlink(self, parent_ino: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         """Make a symbolic link."""
@@ -79,7 +84,7 @@ class Namespace:
         self._emit("file.linked", source, ctx, parent.path(name), inode=inode.ino)
         return self._backing.attributes(inode, status)
 
-    def unlink(self, parent_ino: int, name: bytes, ctx: RequestContext) -> None:
+    def unlink(self, parent_ino: int, name: bytes, ctx: Who) -> None:
         """Remove a name of a file."""
         parent, fd = self._backing.directory(parent_ino, name)
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -88,14 +93,14 @@ class Namespace:
         attrs = {"kind": type_of(status.st_mode), "nlink": status.st_nlink - 1}
         self._emit("file.deleted", parent, ctx, name=name, inode=inode, size=status.st_size, attrs=attrs)
 
-    def rmdir(self, parent_ino: int, name: bytes, ctx: RequestContext) -> None:
+    def rmdir(self, parent_ino: int, name: bytes, ctx: Who) -> None:
         """Remove an empty directory."""
         parent, fd = self._backing.directory(parent_ino, name)
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         os.rmdir(name, dir_fd=fd)
         self._emit("dir.deleted", parent, ctx, name=name, inode=self._gone(parent, name, status))
 
-    def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, ctx: RequestContext) -> None:
+    def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, ctx: Who) -> None:
         """Move a name; over another it replaces, with RENAME_EXCHANGE the two change places."""
         source, source_fd = self._backing.directory(old_parent, old)
         target, target_fd = self._backing.directory(new_parent, new)
@@ -120,7 +125,7 @@ class Namespace:
     def _renamed(
         self,
         paths: tuple[str, str],
-        ctx: RequestContext,
+        ctx: Who,
         moved: os.stat_result,
         covered: os.stat_result | None,
         exchange: bool,
@@ -140,10 +145,13 @@ class Namespace:
             self._emit("file.replaced", new, ctx, inode=moved.st_ino, size=moved.st_size, attrs=replaced)
 
     def _made(self, type: str, parent: Inode, name: bytes, ctx: RequestContext, **attrs: str) -> EntryAttributes:
+        return self._backing.attributes(*self._entered(type, parent, name, ctx, **attrs))
+
+    def _entered(self, type: str, parent: Inode, name: bytes, ctx: Who, **attrs: str) -> tuple[Inode, os.stat_result]:
         inode, status = self._backing.enter(parent, name)
         attrs["kind"] = type_of(status.st_mode)
         self._emit(type, parent, ctx, name=name, inode=inode.ino, size=status.st_size, attrs=attrs)
-        return self._backing.attributes(inode, status)
+        return inode, status
 
     def _gone(self, parent: Inode, name: bytes, status: os.stat_result) -> int:
         inode = self._inodes.find(status.st_dev, status.st_ino)

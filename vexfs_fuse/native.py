@@ -23,6 +23,7 @@ log: Final = logging.getLogger(__name__)
 HANDLE_KILLPRIV_V2: Final = 1 << 28
 DIRECT_IO_ALLOW_MMAP: Final = 1 << 36
 PASSTHROUGH: Final = 1 << 37
+FOPEN_DIRECT_IO: Final = 1 << 0
 FOPEN_KEEP_CACHE: Final = 1 << 1
 FOPEN_CACHE_DIR: Final = 1 << 3
 FOPEN_NOFLUSH: Final = 1 << 5
@@ -31,6 +32,8 @@ FOPEN_PASSTHROUGH: Final = 1 << 7
 
 # Types of the events that requests are which the library can answer by itself, in the order of its own enumeration.
 ANSWERED: Final = ("meta.lookup", "meta.getattr", "dir.listed")
+
+ASIDE: Final = -4096  # what a function returns that leaves the request to the ordinary way
 
 SET_ATIME_NOW: Final = 1 << 7
 SET_MTIME_NOW: Final = 1 << 8
@@ -45,6 +48,7 @@ class Request(ctypes.Structure):
         ("uid", ctypes.c_uint32),
         ("gid", ctypes.c_uint32),
         ("flags", ctypes.c_int32),
+        ("umask", ctypes.c_uint32),
     )
 
 
@@ -53,6 +57,14 @@ class Extra(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_void_p) for name in ("readdir", "fallocate", "lseek", "copy_file_range", "statx", "ioctl")
+    )
+
+
+class Direct(ctypes.Structure):
+    """The table of functions that carry out requests at once (`vex_direct`)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("open", "opendir", "create", "mkdir", "unlink", "rmdir", "rename")
     )
 
 
@@ -77,6 +89,8 @@ class Native:
         self._blocking: Final = ctypes.CDLL(str(path))
         self.request: Final = Request.in_dll(self._library, "vex_request")
         self.extra: Final = Extra.in_dll(self._library, "vex_extra")
+        self.direct: Final = Direct.in_dll(self._library, "vex_direct")
+        self.created: Final = ctypes.c_uint64.in_dll(self._library, "vex_created")
         self._open_flags: Final = ctypes.c_uint32.in_dll(self._library, "vex_open_flags")
         self._backing_id: Final = ctypes.c_int32.in_dll(self._library, "vex_backing_id")
         self._wanted: Final = ctypes.c_uint64.in_dll(self._library, "vex_wanted")
@@ -163,10 +177,20 @@ class Native:
         """Whether guards are to be asked before a write: then Python does it."""
         ctypes.c_int.in_dll(self._library, "vex_judged").value = judged
 
+    def carry_out(self, name: str, types: Sequence[Any], function: Callable[..., int]) -> None:
+        """Have the requests `name` carried out by `function`, which returns what it has made, -errno, or `ASIDE`."""
+        callback = ctypes.PYFUNCTYPE(ctypes.c_int64, *types)(function)
+        self._keep.append(callback)
+        setattr(self.direct, name, ctypes.cast(callback, ctypes.c_void_p))
+
     def reply_flags(self, flags: int, backing_id: int = 0) -> None:
         """Add to the reply of the open or create handler that returns next."""
         self._open_flags.value = flags
         self._backing_id.value = backing_id
+
+    def reply_direct_io(self) -> None:
+        """Add that reads and writes are to be sent one by one."""
+        self._open_flags.value |= FOPEN_DIRECT_IO
 
     def backing_open(self, fd: int) -> int:
         """Register `fd`'s file with the kernel; its backing id. Raises OSError."""

@@ -40,11 +40,13 @@ class Tree(Protocol):
 # Handler → the family that serves it. All take the number that routes them first, an inode's or a handle's.
 _INLINE: Final = {
     Namespace: ("readlink", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename"),
+    Files: ("open", "create"),
+    Directories: ("opendir",),
     Attributes: ("getattr", "setattr", "access", "getxattr", "listxattr", "setxattr", "removexattr"),
 }
 _AWAITED: Final = {
-    Files: ("open", "create", "read", "write", "flush", "release", "fsync", "poll"),
-    Directories: ("opendir", "readdir", "releasedir", "fsyncdir"),
+    Files: ("read", "write", "flush", "release", "fsync", "poll"),
+    Directories: ("readdir", "releasedir", "fsyncdir"),
 }
 # What a failed operation would have been, with --failed-events.
 _MEANT: Final = {
@@ -104,7 +106,7 @@ class Operations(pyfuse3.Operations):
                 return await self._tree.getattr(self._tree.root_ino, ctx)
             return self._namespace.lookup(parent, name, ctx)
         except Exception as error:
-            raise self._failed("lookup", error, (parent, name, ctx)) from None
+            raise self.failed("lookup", error, (parent, name, ctx)) from None
 
     async def forget(self, forgotten: Sequence[tuple[int, int]]) -> None:
         """The kernel gives lookups back."""
@@ -124,11 +126,11 @@ class Operations(pyfuse3.Operations):
                 return await self._tree.statfs(ctx)  # type: ignore[attr-defined,no-any-return]
             return self._attributes.statfs(ctx)
         except Exception as error:
-            raise self._failed("statfs", error, ()) from None
+            raise self.failed("statfs", error, ()) from None
 
     def _handler(self, name: str, data: Callable[..., Any], awaited: bool) -> Callable[..., Awaitable[Any]]:
         control = getattr(self._tree, name, None)
-        failed = self._failed
+        failed = self.failed
         if self._guarding is not None and name in REQUESTS:
             return self._guarded_handler(name, data, awaited, self._guarding)
 
@@ -155,7 +157,7 @@ class Operations(pyfuse3.Operations):
     ) -> Callable[..., Awaitable[Any]]:
         """As the others, but the guards are asked first, where there are any (0.04 µs to see that there are none)."""
         control = getattr(self._tree, name, None)
-        failed, guards, guarded = self._failed, guarding.guards, guarding.guarded(name, data)
+        failed, guards, guarded = self.failed, guarding.guards, guarding.guarded(name, data)
 
         async def handler(key: int, *args: Any) -> Any:
             try:
@@ -176,7 +178,8 @@ class Operations(pyfuse3.Operations):
             self._backing.observer.before()  # what is shown there counts it
         return await _maybe(handler(key, *args))
 
-    def _failed(self, operation: str, error: Exception, args: tuple[Any, ...]) -> FUSEError:
+    def failed(self, operation: str, error: Exception, args: tuple[Any, ...]) -> FUSEError:
+        """What the kernel gets for it; perhaps an event."""
         code = code_of(error)
         observer = self._backing.observer
         if observer.failures and operation in _MEANT and args and args[0] < CONTROL_BASE:
@@ -190,7 +193,7 @@ class Operations(pyfuse3.Operations):
             inode: Inode = backing.handles.file(args[0]).inode if by_handle else backing.inodes[args[0]]
             named = len(args) > 1 and isinstance(args[1], bytes) and "xattr" not in operation
             path = inode.path(args[1]) if named else inode.path()
-            who = args[-1] if isinstance(args[-1], RequestContext) else backing.handles.file(args[0]).who
+            who = args[-1] if hasattr(args[-1], "pid") else backing.handles.file(args[0]).who
             backing.observer.emit(_MEANT[operation], path, who, inode=inode.ino, errno=name_of(code))
         except OSError:
             return  # an inode or handle that we do not know has no path to tell

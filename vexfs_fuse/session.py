@@ -23,6 +23,7 @@ from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.callers import Callers, Commands
 from vexfs_fuse.control.numbers import CONTROL_BASE
+from vexfs_fuse.direct import Direct
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.errors import code_of
 from vexfs_fuse.extra import Extra
@@ -118,6 +119,10 @@ class Session:
                 shown = ", ".join(paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
                 rows.append((name, f"{len(paths)} open natively though {why}: {shown}"))
         return rows
+
+    def written_to(self, ino: int) -> bool:
+        """Whether somebody has the file open for writing."""
+        return any(file.inode.ino == ino and file.writable for file in self.backing.handles.files.values())
 
     async def drain(self) -> None:
         """Let those who wait for events go, so that the mount is not busy with them."""
@@ -241,7 +246,10 @@ class Session:
             NATIVE.on_data(self._files.told)
             if self._guards is not None:
                 self._guards.on_switch(NATIVE.judge_writes)
-        return Operations(self.backing, families, self._tree, guarding)
+        operations = Operations(self.backing, families, self._tree, guarding)
+        if NATIVE is not None:
+            Direct(families, NATIVE, guarding, operations.failed)
+        return operations
 
     def _catch_up(self) -> None:
         """Do the releases and forgets that the native library has answered already."""

@@ -31,6 +31,14 @@ def breakable(name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+# Functions that serve a handler of another name.
+SERVED = {"make_directory": "mkdir", "opened": "open", "created": "create"}
+
+
+# Functions that serve a handler of another name.
+SERVED = {"make_directory": "mkdir", "opened": "open", "created": "create"}
+
+
 def break_all() -> None:
     """Wrap the public methods of the families that serve the data tree, and the calls of the native library."""
     families: list[tuple[type, tuple[str, ...]]] = [
@@ -39,7 +47,7 @@ def break_all() -> None:
     ]
     for family, names in families:
         for name in names:
-            setattr(family, name, breakable(name, getattr(family, name)))
+            setattr(family, name, breakable(SERVED.get(name, name), getattr(family, name)))
     native.Native.on_data = lambda self, told: None  # so that reads and writes come to their handlers
     passthrough.fallocate = breakable("fallocate", passthrough.fallocate)  # the first thing that the handler calls
 
