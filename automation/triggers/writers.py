@@ -19,8 +19,8 @@ def writes(event: SemanticEvent) -> bool:
 class Writers:
     """Counts open descriptions that may write, by inode; bounded by the files that are open.
 
-    `file.opened` and `file.closed` carry `mode` (`r`, `w` or `rw`) in their attributes. With somebody to ask, no event need
-    be made for its sake: that costs the open and the close of a file some 5 µs each.
+    `file.opened` and `file.closed` carry `mode` (`r`, `w` or `rw`) in their attributes. With somebody to ask, no event
+    need be made for its sake: that costs the open and the close of a file some 5 µs each.
     """
 
     def __init__(self) -> None:

@@ -35,10 +35,6 @@ def breakable(name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
 SERVED = {"make_directory": "mkdir", "opened": "open", "created": "create"}
 
 
-# Functions that serve a handler of another name.
-SERVED = {"make_directory": "mkdir", "opened": "open", "created": "create"}
-
-
 def break_all() -> None:
     """Wrap the public methods of the families that serve the data tree, and the calls of the native library."""
     families: list[tuple[type, tuple[str, ...]]] = [
