@@ -7,12 +7,12 @@ import stat
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from pyfuse3 import EntryAttributes
 
 from vexfs_fuse import passthrough
-from vexfs_fuse.callers import Who, in_group
+from vexfs_fuse.callers import Asking, Who, in_group
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.credentials import Credentials
 from vexfs_fuse.errors import EBUSY, EXDEV, fail
@@ -22,15 +22,6 @@ from vexfs_fuse.native import Native
 from vexfs_fuse.observer import Observer
 
 CONTROL_NAME: Final = b".vexfs"
-
-
-class Asking(Who, Protocol):
-    """The caller of what makes something."""
-
-    @property
-    def umask(self) -> int:
-        """Bits that a new object's mode lacks."""
-        ...
 
 
 @dataclass(slots=True)

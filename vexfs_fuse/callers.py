@@ -34,6 +34,30 @@ class Who(Protocol):
         ...
 
 
+class Asking(Protocol):
+    """A caller (`Who`) of what makes something."""
+
+    @property
+    def pid(self) -> int:
+        """Thread."""
+        ...
+
+    @property
+    def uid(self) -> int:
+        """Effective user."""
+        ...
+
+    @property
+    def gid(self) -> int:
+        """Effective group."""
+        ...
+
+    @property
+    def umask(self) -> int:
+        """Bits that a new object's mode lacks."""
+        ...
+
+
 class Commands(Protocol):
     """What the automation side knows of its own child processes."""
 

@@ -18,8 +18,8 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
-from vexfs_fuse.backing import Asking, Backing
-from vexfs_fuse.callers import Who
+from vexfs_fuse.backing import Backing
+from vexfs_fuse.callers import Asking, Who
 from vexfs_fuse.errors import EINVAL, code_of, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode

@@ -10,8 +10,8 @@ from typing import Final
 from pyfuse3 import EntryAttributes, RequestContext
 
 from vexfs_fuse import passthrough
-from vexfs_fuse.backing import Asking, Backing
-from vexfs_fuse.callers import Who
+from vexfs_fuse.backing import Backing
+from vexfs_fuse.callers import Asking, Who
 from vexfs_fuse.handles import type_of
 from vexfs_fuse.inodes import Inode
 
