@@ -49,7 +49,7 @@ class Launcher:
 
     `on_fired` is told of a firing that is to have its run, `on_ended` of a run that has ended, `on_settled` of a firing
     that shall have none, `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none.
-    Muted it starts nothing.
+    Muted it starts nothing; `refuses(priority)` says that a new firing is given up for the load.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Launcher:
         self.on_settled: Callable[[Firing], None] = lambda firing: None
         self.on_ended: Callable[[str], None] = lambda run: None
         self.on_removed: Callable[[str, str | None], None] = lambda workflow, key: None
+        self.refuses: Callable[[str], bool] = lambda priority: False
         self.muted = False
         self._runner: Final = runner
         self._announcements: Final = announcements
@@ -156,6 +157,10 @@ class Launcher:
         admission = self._admissions.get(firing.workflow)
         if admission is None or firing.workflow not in self._plans or self.muted:
             return  # removed in the same breath
+        if at is None and self.refuses(self._plans[firing.workflow].priority):
+            admission.dropped["shed"] += 1
+            self.on_settled(firing)
+            return
         joint = self._joints.get(firing.workflow)
         if joint is not None and firing.kind != "join":
             joined = joint.offer(firing, self._clock.now() if at is None else at)

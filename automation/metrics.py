@@ -52,6 +52,8 @@ class Measurements(Collector):
         yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): usage.cpu_percent})
         yield from _memory(service.memory.status())
         yield _gauge("vexfs_analytics", "Of the last window.", ["stream", "key", "measure"], _windows(service))
+        shed = {(name,): count for name, count in service.shedding.counts.items()}
+        yield _counter("vexfs_shed", "Events and firings given up for the load.", ["what"], shed)
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 

@@ -64,6 +64,7 @@ from automation.scripts.files import ScriptFiles
 from automation.scripts.instances import Scale
 from automation.scripts.pool import ScriptPool
 from automation.secrets import Secrets
+from automation.shedding import Shedding
 from automation.state import State
 from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
@@ -223,6 +224,9 @@ class Service:
         self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
+        self.shedding: Final = Shedding(bus, {"analytics": self.analytics, "provenance": self.provenance})
+        self.dispatcher.launcher.refuses = self.shedding.refuses
+        self.system.on_change = self.shedding.settle
         self.explainer: Final = Explainer(self)
         self.dispatcher.on_fault = self.library.fail
         self.machines.on_fault = self.library.fail
@@ -289,6 +293,7 @@ class Service:
             await recover(self.ledger, self.runner)
         await self.memory.recover()
         self.system.restore(self.system.snapshot(), time.time_ns())  # shows it anew
+        self.shedding.settle(str(self.system.current))
         self.system.keep = partial(self.memory.keep, "system")
 
     async def shutdown(self, grace: float = 10.0) -> None:
@@ -325,7 +330,8 @@ class Service:
 
     def _load(self) -> Load:
         """What the system state is judged by."""
-        own = (self.dispatcher.subscription, self.machines.subscription)
+        desks = (self.dispatcher, self.patterns, self.rules, self.machines, self.analytics)
+        own = tuple(desk.subscription for desk in desks)
         return Load(
             queues=lambda: own,
             waiting=self.dispatcher.launcher.waiting,
@@ -451,6 +457,7 @@ class Service:
             "runs": {"active": len(self.runner.active), **runs},
             "outside": {"endpoint": self.endpoint.address if self.endpoint is not None else None}
             | {"received": self.inbox.received, "refused": self.inbox.refused},
+            "shedding": {"now": list(self.shedding.given_up), "counts": self.shedding.counts},
             "queues": dict(self.dispatcher.queues()),
             "room": self.runner.gate.as_dict(),
             "ignored": dict(self.dispatcher.ignored),

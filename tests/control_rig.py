@@ -30,6 +30,7 @@ from automation.provenance.forms import ProvenanceForm
 from automation.provenance.tracker import Tracker
 from automation.runner import Run, StepRecord
 from automation.runner.ledger import MemoryLedger
+from automation.shedding import Shedding
 from automation.state import State
 from automation.targets import DEFAULTS
 from automation.triggers.firing import Firing
@@ -173,6 +174,7 @@ class FakeService:
         self.analytics = AnalyticsDesk(Bus(), wall=time.time)
         self.analytics.install(Analytics.model_validate(STREAM))
         self.provenance = ProvenanceDesk(Bus(), None, "0")
+        self.shedding = Shedding(Bus(), {})
         self.breakers = Breakers()
         self.runner = SimpleNamespace(runs={}, active={}, ledger=MemoryLedger())
         self.archive = Archive(self.runner)

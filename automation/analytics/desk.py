@@ -46,7 +46,8 @@ class AnalyticsDesk:
 
     def __init__(self, bus: Bus, *, wall: Callable[[], float]) -> None:
         self.paused = False
-        self.shed = False
+        self.ignored = 0
+        self._shed = False
         self._bus: Final = bus
         self._wall: Final = wall
         self._kept: Final[dict[str, _Kept]] = {}
@@ -55,12 +56,21 @@ class AnalyticsDesk:
         self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "analytics",
-            accept=lambda event: not (self.paused or self.shed),
+            accept=self._accepts,
             wants=self._wants,
             hears=self._hears,
-            takes=lambda type_name, path, dest: not (self.paused or self.shed),
+            takes=lambda type_name, path, dest: not self.paused,
             capacity=QUEUE,
         )
+
+    def shed(self, on: bool) -> None:
+        """Take no events for the load, or take them again."""
+        self._shed = on
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        if self._shed:
+            self.ignored += 1
+        return not (self.paused or self._shed)
 
     # What is kept
 

@@ -56,6 +56,7 @@ class SystemState:
         self.history: Final[deque[SystemTransition]] = deque(maxlen=HISTORY)
         self.current = SystemStateType.NORMAL
         self.held = False
+        self.on_change: Callable[[str], None] = lambda state: None
         self.keep: Callable[[dict[str, Any]], None] = lambda snapshot: None  # told of what must outlive the mount
         self._state: Final = state
         self._clock: Final = clock
@@ -149,6 +150,7 @@ class SystemState:
         made = SystemTransition(str(self.current), to, reason, by, now)
         self.current = SystemStateType(to)
         self.history.append(made)
+        self.on_change(to)
         self._note(made, reason, by, now, cause)
         return made
 

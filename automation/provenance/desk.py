@@ -34,11 +34,13 @@ class ProvenanceDesk:
 
     def __init__(self, bus: Bus, kept: StateDirectory | None, epoch: str) -> None:
         self.dropped = 0
+        self.ignored = 0
         self.fault = ""
         self._bus: Final = bus
         self._kept: Final = kept
         self._epoch: Final = epoch
         self._form: ProvenanceForm | None = None
+        self._shed = False
         self._tracker: Tracker | None = None
         self._store: Store | None = None
         self._lock: Final = trio.Lock()
@@ -49,8 +51,17 @@ class ProvenanceDesk:
             wants=lambda type_name, path: False,  # opens and closes tell enough: nothing need be traced
             hears=lambda type_name: self._form is not None,
             takes=lambda type_name, path, dest: self._form is not None,
-            accept=lambda event: self._form is not None,
+            accept=self._accepts,
         )
+
+    def shed(self, on: bool) -> None:
+        """Take no events for the load, or take them again."""
+        self._shed = on
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        if self._shed:
+            self.ignored += 1
+        return not self._shed
 
     def install(self, form: ProvenanceForm) -> None:
         """Track as this definition says; a second one takes the place of the first."""
@@ -145,6 +156,7 @@ class ProvenanceDesk:
     async def status(self) -> dict[str, Any]:
         """Plain values."""
         out: dict[str, Any] = {"definition": None if self._form is None else self._form.name, "dropped": self.dropped}
+        out |= {"shed": self.ignored} if self.ignored else {}
         if self.fault:
             out["fault"] = self.fault
         async with self._lock:

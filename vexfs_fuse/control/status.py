@@ -17,6 +17,7 @@ from vexfs_fuse.control.workflow import condition
 if TYPE_CHECKING:
     from automation.runner.ledger import Summary
     from automation.service import Service
+    from automation.shedding import Shedding
 
 ROWS: Final = 12  # workflows and runs shown; the rest are counted
 
@@ -69,6 +70,7 @@ class Status:
             ("readers", f"{len(self._readers)} of events"),
             ("waiting", _counts(facts["queues"])),
             ("ignored", _counts(facts["ignored"])),
+            ("shedding", _shedding(service.shedding)),
             ("runs", _counts(facts["runs"])),
             ("state dir", service.kept.path if service.kept is not None else "none: nothing outlives the mount"),
             ("journal", _journal(facts["journal"])),
@@ -165,6 +167,12 @@ def _journal(facts: Mapping[str, Any] | None) -> str:
         return f"STALLED, no run starts: {facts['stalled']}"
     aside = f"; a damaged one is {facts['set_aside']}" if facts["set_aside"] else ""
     return f"{amount(facts['records'])} records, {amount(facts['commits'])} commits{aside}"
+
+
+def _shedding(shedding: Shedding) -> str:
+    counts = _counts(shedding.counts)
+    now = f"gives up {', '.join(shedding.given_up)}" if shedding.given_up else ""
+    return "; ".join(part for part in (now, f"so far {counts}" if counts else "") if part)
 
 
 def _counts(numbers: Mapping[str, int]) -> str:
