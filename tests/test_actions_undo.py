@@ -142,7 +142,28 @@ async def test_what_is_undone_is_seen_like_any_other_change(act):
 async def test_delete_for_good_frees_the_room_at_once(act):
     """`keep: false` leaves nothing in the trash, and nothing to undo."""
     assert await act("delete", path="d", recursive=True, keep=False) == {"deleted": 4}
-    assert act.context.undo == [] and not (act.tree.top / ".vexfs-tmp-trash").exists()
+    assert not (act.tree.top / ".vexfs-tmp-trash").exists()
+    with pytest.raises(WorldError, match="lost 'd': what was there was not kept"):
+        await act("undo", of=act.context.undo)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"type": "write", "path": "a", "content": "x"},
+        {"type": "copy", "source": "a", "target": "b", "overwrite": True},
+        {"type": "copy", "source": "d", "target": "d2", "overwrite": True, "recursive": True},
+        {"type": "move", "source": "a", "target": "b", "overwrite": True},
+        {"type": "delete", "path": "a"},
+    ],
+)
+async def test_without_a_trash_an_undo_says_what_is_lost(act, raw):
+    """`trash-size = 0`: what was replaced cannot come back, and that is never passed over."""
+    (act.tree.top / "d2").mkdir()
+    act.context.workspace.trash._size = 0
+    await act(**raw)
+    with pytest.raises(WorldError, match="what was there was not kept"):
+        await act("undo", of=act.context.undo)
 
 
 async def test_the_trash_is_bounded_by_size_and_age(act):

@@ -29,8 +29,9 @@ class Delete(BaseModel):
         """`{deleted}`: how many names were removed."""
         if self.missing_ok and not await context.workspace.exists(self.path):
             return {"deleted": 0}
-        undo = context.undo if self.keep else None
-        count = await context.workspace.delete(self.path, recursive=self.recursive, cause=context.cause, undo=undo)
+        count = await context.workspace.delete(
+            self.path, recursive=self.recursive, keep=self.keep, cause=context.cause, undo=context.undo
+        )
         return {"deleted": count}
 
     async def foresee(self, view: Foresight) -> Foreseen:

@@ -146,6 +146,7 @@ def _rename(old: Place, new: Place, *, overwrite: bool, trail: Trail) -> os.stat
                 trail.undoable("kept", new.path, trash=kept, inode=covered.st_ino)
             return covered
         beneath.rename(old, new)
+        trail.undoable("lost", new.path)
         if beneath.exists(old):  # two names of one file, for which rename does nothing
             os.unlink(old.name, dir_fd=old.parent)
         return covered

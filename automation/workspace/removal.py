@@ -36,6 +36,7 @@ def remove(at: Place, *, recursive: bool, check: Callable[[], None], trail: Trai
     info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
     if trail.trash is not None and not (stat.S_ISDIR(info.st_mode) and not recursive and _filled(at)):
         return _put_away(at, trail.trash, trail)
+    trail.undoable("lost", at.path)
     if not stat.S_ISDIR(info.st_mode):
         return _unlink(at, info, trail)
     if not recursive:

@@ -131,6 +131,7 @@ def replace(new: Place, target: Place, before: int, inode: int, trail: Trail) ->
         trail.undoable("replaced", target.path, trash=kept, inode=inode, before=before)
     elif trash is None:
         beneath.rename(new, target)  # refuses to put a file in a directory's place
+        trail.undoable("lost", target.path)
     else:
         trail.undoable("made", target.path, inode=inode)
 

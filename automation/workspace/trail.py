@@ -42,7 +42,7 @@ class Trail:
     """
 
     def __init__(self, cause: Cause | None, trash: Trash | None = None) -> None:
-        self.trash: Final = trash
+        self.trash = trash
         self.undo: Final[list[dict[str, Any]]] = []
         self._cause = cause
         self._events: list[SemanticEvent] = []

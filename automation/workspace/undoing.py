@@ -6,6 +6,7 @@
 | `mkdir` | a directory was made on the way | removing it, unless someone uses it by now |
 | `kept` | what was at `path` went to the trash | putting it back |
 | `replaced` | what was at `path` went to the trash, something new is there | changing the two |
+| `lost` | what was at `path` was not kept | nothing: it fails |
 | `moved` | `path` became `to` | moving it back |
 | `mode`, `owner`, `xattr` | these were what is recorded | setting them |
 | `appended` | the file had `size` bytes and has `after` | cutting it off |
@@ -120,6 +121,10 @@ def _replaced(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trai
     note_appearance(at, trail)
 
 
+def _lost(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+    raise OSError(0, "what was there was not kept")
+
+
 def _moved(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     if _inode(at) == record["inode"]:
         return
@@ -188,6 +193,7 @@ _STEPS: Final[Mapping[str, _Step]] = MappingProxyType(
         "mkdir": _mkdir,
         "kept": _kept,
         "replaced": _replaced,
+        "lost": _lost,
         "moved": _moved,
         "mode": _mode,
         "owner": _owner,

@@ -177,11 +177,19 @@ class Workspace:
         return await self._change(f"move '{source}' to '{target}'", work, cause, undo)
 
     async def delete(
-        self, path: str, *, recursive: bool = False, cause: Cause | None = None, undo: Undo | None = None
+        self,
+        path: str,
+        *,
+        recursive: bool = False,
+        keep: bool = True,
+        cause: Cause | None = None,
+        undo: Undo | None = None,
     ) -> int:
-        """Remove a name, with `recursive` a whole directory; the number of names removed."""
+        """Remove a name, with `recursive` a whole directory, for good unless `keep`; the number of names removed."""
 
         def work(trail: Trail) -> int:
+            if not keep:
+                trail.trash = None
             with beneath.place(self._root, path) as at:
                 return removal.remove(at, recursive=recursive, check=trio.from_thread.check_cancelled, trail=trail)
 
