@@ -28,6 +28,7 @@ from automation.definitions import Workflow
 from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
+from automation.index import Index
 from automation.launcher import MANUAL, Launcher
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
@@ -37,7 +38,6 @@ from automation.triggers import writers
 from automation.triggers.factory import Fed, Trigger, build
 from automation.triggers.firing import Firing
 from automation.triggers.forms import ManualTrigger
-from automation.triggers.index import Index
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern
 from automation.triggers.on_schedule import OnSchedule
@@ -441,7 +441,7 @@ class Dispatcher:
             if isinstance(trigger, OnSchedule) and i not in kept:
                 del self._schedules[trigger]
             if isinstance(trigger, Fed) and i not in kept:
-                self._index.remove(trigger)
+                self._index.remove(trigger, trigger.types, trigger.anchors)
                 self._bus.reroute()
                 if isinstance(trigger, OnEvent) and trigger in self._backfills:
                     self._backfills[trigger].cancel()

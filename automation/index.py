@@ -9,21 +9,13 @@ match (`tests/test_rules_index.py` holds it against trying each). One of 50,000 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from automation.globs import Anchor
 
-
-class Member(Protocol):
-    """What is filed: hashable by identity, and numbered, so that equal bounds have an order."""
-
-    @property
-    def number(self) -> int: ...
-
-
-M = TypeVar("M", bound=Member)
+M = TypeVar("M", bound=Hashable)
 Read = Callable[[Any], Any]
 _MOST_ROUTES: Final = 50_000
 _NUMBERS: Final = (int, float)  # a union made anew for each event would cost 0.1 µs
@@ -79,7 +71,7 @@ class _Shelf(Generic[M]):
         elif isinstance(key, Bound):
             self.bounds = {} if self.bounds is None else self.bounds
             limit = key.limit if key.above else -key.limit
-            insort(self.bounds.setdefault((key.field, key.above), (key.read, []))[1], (limit, member.number, member))
+            insort(self.bounds.setdefault((key.field, key.above), (key.read, []))[1], (limit, id(member), member))
         else:
             self.plain[member] = None
 
@@ -102,18 +94,19 @@ class _Shelf(Generic[M]):
         if self.bounds is None or (key.field, key.above) not in self.bounds:
             return
         found = self.bounds[key.field, key.above][1]
-        at = bisect_left(found, (key.limit if key.above else -key.limit, member.number))
+        at = bisect_left(found, (key.limit if key.above else -key.limit, id(member)))
         if at < len(found) and found[at][2] is member:
             del found[at]
         if not found:
             del self.bounds[key.field, key.above]
 
-    def collect(self, extension: str, subject: Any, found: list[M]) -> None:
+    def collect(self, path: str, subject: Any, found: list[M]) -> None:
         """Add what could care to `found`."""
         if self.plain:
             found += self.plain
-        if self.extensions and extension:
-            some = self.extensions.get(extension)
+        if self.extensions:
+            dot = path.rfind(".")
+            some = self.extensions.get(path[dot:]) if dot >= 0 else None  # none is filed under what holds a slash
             if some:
                 found += some
         if self.values:
@@ -136,7 +129,7 @@ class _Shelf(Generic[M]):
 
 
 class _Table(Generic[M]):
-    """The members of one subscribed type. A place with one member holds it without a shelf."""
+    """The members of one subscribed type. A place with one member, of any extension, holds it without a shelf."""
 
     __slots__ = ("everywhere", "exact", "heads")
 
@@ -194,14 +187,16 @@ class Index(Generic[M]):
                     self._depths.extend([False] * (len(anchor.head) - len(self._depths)))
                     self._depths[len(anchor.head) - 1] = True
                 there = places.get(name)
-                if there is None:
+                extension = "" if anchor.exact else anchor.extension
+                if there is None and not extension:
                     places[name] = member
                     continue
                 if type(there) is not _Shelf:
                     shelf: _Shelf[M] = _Shelf()
-                    shelf.plain[there] = None  # type: ignore[index]  # it is a member
+                    if there is not None:
+                        shelf.plain[there] = None  # type: ignore[index]  # it is a member
                     places[name] = there = shelf
-                there.add(member, "" if anchor.exact else anchor.extension, key)
+                there.add(member, extension, key)
 
     def remove(self, member: M, types: Iterable[str], anchors: Iterable[Anchor] = ANYWHERE, key: Key = None) -> None:
         """Forget a member that was added so."""
@@ -223,7 +218,7 @@ class Index(Generic[M]):
         route = self._routes.get(type_name)
         return bool((self._route(type_name) if route is None else route).tables)
 
-    def find(self, type_name: str, path: str, subject: Any) -> list[M]:
+    def find(self, type_name: str, path: str, subject: Any = None) -> list[M]:
         """The members that could care, each once, in no promised order; the keys read their fields from `subject`.
 
         Written out in one piece: it runs for each event that any member's type covers, 1 µs among 50,000 members.
@@ -234,12 +229,10 @@ class Index(Generic[M]):
         found: list[M] = []
         if not route.tables:
             return found
-        dot = path.rfind(".")
-        extension = path[dot:] if dot >= 0 and path.find("/", dot) < 0 else ""
         for places in route.exact:
             there = places.get(path)
             if there is not None:
-                _gather(there, extension, subject, found)
+                _gather(there, path, subject, found)
         if route.heads:
             at = path.find("/")
             for filed in self._depths:
@@ -250,10 +243,10 @@ class Index(Generic[M]):
                     for places in route.heads:
                         there = places.get(head)
                         if there is not None:
-                            _gather(there, extension, subject, found)
+                            _gather(there, path, subject, found)
                 at = path.find("/", at + 1)
         for shelf in route.everywhere:
-            shelf.collect(extension, subject, found)
+            shelf.collect(path, subject, found)
         return found if len(found) < 2 else list(dict.fromkeys(found))
 
     def at(self, type_name: str, path: str) -> Iterator[M]:
@@ -300,9 +293,9 @@ def names_of(type_name: str) -> list[str]:
     return [*names, type_name]
 
 
-def _gather(there: Any, extension: str, subject: Any, found: list[Any]) -> None:
+def _gather(there: Any, path: str, subject: Any, found: list[Any]) -> None:
     if type(there) is _Shelf:
-        there.collect(extension, subject, found)
+        there.collect(path, subject, found)
     else:
         found.append(there)
 

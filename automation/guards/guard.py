@@ -23,11 +23,10 @@ class Guard:
     user that is wrong.
     """
 
-    def __init__(self, form: GuardForm, file: str, words: Vocabulary, number: int = 0) -> None:
+    def __init__(self, form: GuardForm, file: str, words: Vocabulary) -> None:
         self.form: Final = form
         self.name: Final = form.name
         self.file: Final = file
-        self.number = number
         self.enabled = form.enabled
         self.live = False
         self.counts: Final[Counter[str]] = Counter()

@@ -61,7 +61,6 @@ class Guards:
         self._tick: Final = tick
         self._guards: Final[dict[str, Guard]] = {}
         self._index: Final[Index[Guard]] = Index()
-        self._count = 0
         self._told: Final[list[Callable[[bool], None]]] = []
 
     @property
@@ -76,8 +75,6 @@ class Guards:
             if self._guards.pop(guard.name, None) is not None:
                 self._index.remove(guard, guard.form.operations, guard.anchors)
         for guard in came:
-            self._count += 1
-            guard.number = self._count
             guard.live = guard.enabled
             self._guards[guard.name] = guard
             self._index.add(guard, guard.form.operations, guard.anchors)

@@ -26,7 +26,8 @@ from automation.event_rows import event_row, read_row
 from automation.events import Cause, SemanticEvent
 from automation.expressions import nearest
 from automation.facts import target_of
-from automation.globs import compile_globs
+from automation.globs import Anchor, compile_globs
+from automation.index import ANYWHERE, Index
 from automation.launcher import Launcher
 from automation.machines.detector import Detector
 from automation.machines.machine import Machine
@@ -35,7 +36,6 @@ from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.runner import Plan, Run
 from automation.triggers.firing import Firing
-from automation.triggers.index import ANYWHERE, Index
 
 log: Final = logging.getLogger(__name__)
 
@@ -127,10 +127,8 @@ class Machines:
         self._hosted[machine.name] = new
         plan = Plan.bare(machine.name)
         self._launcher.install_plan(plan, _CONCURRENCY)
-        anchors = compile_globs(machine.paths).anchors if machine.paths else ANYWHERE
-        self._index.add(machine.name, machine.types, anchors)
-        if "dir.renamed" in machine.types:  # of whatever directory above the files
-            self._index.add(machine.name, ("dir.renamed",), ANYWHERE)
+        for types, anchors in _places(machine):
+            self._index.add(machine.name, types, anchors)
         if new.minds:
             self._minding.add(machine.name)
         self._bus.reroute()
@@ -142,8 +140,10 @@ class Machines:
 
     def remove(self, name: str) -> None:
         """Let a machine react no more; its instances are forgotten, what runs goes on."""
-        if self._hosted.pop(name, None) is not None:
-            self._index.remove(name)
+        hosted = self._hosted.pop(name, None)
+        if hosted is not None:
+            for types, anchors in _places(hosted.detector.machine):
+                self._index.remove(name, types, anchors)
             self._minding.discard(name)
             self._launcher.remove(name)
             self._bus.reroute()
@@ -394,6 +394,13 @@ def changed_event(moved: Moved, ts: int | None = None) -> SemanticEvent:
     path = "" if moved.event is None else target_of(moved.event)
     cause = Cause(f"{moved.machine} {moved.number}", moved.machine, _depth(moved.event) + 1)
     return SemanticEvent("machine.changed", path, cause=cause, attrs=attrs, ts=ts)
+
+
+def _places(machine: Machine) -> list[tuple[tuple[str, ...], tuple[Anchor, ...]]]:
+    """Where its events lie; a directory may be renamed that is anywhere above its files."""
+    anchors = compile_globs(machine.paths).anchors if machine.paths else ANYWHERE
+    above = [(("dir.renamed",), ANYWHERE)] if "dir.renamed" in machine.types else []
+    return [(machine.types, anchors), *above]
 
 
 def _depth(event: SemanticEvent | None) -> int:

@@ -79,11 +79,10 @@ class _Live:
 class _Entry:
     """A detector in the set; `due` (ns) is the deadline under which it is filed, `failed` why it is disabled."""
 
-    __slots__ = ("detector", "due", "failed", "live", "number", "weight")
+    __slots__ = ("detector", "due", "failed", "live", "weight")
 
-    def __init__(self, detector: Detecting, number: int) -> None:
+    def __init__(self, detector: Detecting) -> None:
         self.detector: Final = detector
-        self.number: Final = number
         self.due: int | None = None
         self.failed = ""
         self.live = 0
@@ -139,8 +138,7 @@ class PatternSet:
     def add(self, detector: Detecting) -> None:
         """Add a detector, or put it in the place of its namesake; the state of the others stays."""
         self.remove(detector.name)
-        self._count += 1
-        entry = self._entries[detector.name] = _Entry(detector, self._count)
+        entry = self._entries[detector.name] = _Entry(detector)
         concern = detector.concern()
         for types, globs in concern.always:
             self._index.add(entry, _names(types), anchors_of(globs))

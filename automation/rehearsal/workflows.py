@@ -8,13 +8,13 @@ from typing import Final
 from automation.definitions import Workflow
 from automation.events import SemanticEvent
 from automation.facts import target_of
+from automation.index import Index
 from automation.patterns.outcomes import Match
 from automation.rehearsal.records import Record, would_run
 from automation.rehearsal.world import NS, World
 from automation.triggers import writers
 from automation.triggers.factory import Fed, build
 from automation.triggers.firing import Firing
-from automation.triggers.index import Index
 from automation.triggers.join import Joint
 from automation.triggers.on_pattern import OnPattern
 from automation.triggers.on_schedule import OnSchedule

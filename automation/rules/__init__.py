@@ -6,7 +6,7 @@ In the order in which a definition is read:
     book                         a definition file with `rules:`, `guards:`, `lists:`, `macros:`, `system:`
     rule                         one rule as it is kept: small, what it tests compiled when an event first asks
 In the order in which an event travels:
-    index                        type, path, extension, equalities and bounds → the few rules that could care
+    (automation.index)           type, path, extension, equalities and bounds → the few rules that could care
     fields, checks, paths        conditions → Python closures over events; CEL for the rest
     rule_set                     the detector: `feed(event, now) → firings`, cooldowns, rates, failures
     desk                         from the bus to the launcher of runs

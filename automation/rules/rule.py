@@ -124,15 +124,12 @@ class Rule:
     """
 
     __slots__ = (
-        "_test", "body", "enabled", "exclude", "fault", "file", "found", "live", "name", "number", "paths", "record",
+        "_test", "body", "enabled", "exclude", "fault", "file", "found", "live", "name", "paths", "record",
     )  # fmt: skip
 
-    def __init__(
-        self, name: str, file: str, number: int, body: Body, paths: tuple[str, ...], exclude: tuple[str, ...]
-    ) -> None:
+    def __init__(self, name: str, file: str, body: Body, paths: tuple[str, ...], exclude: tuple[str, ...]) -> None:
         self.name: Final = name
         self.file: Final = file
-        self.number: Final = number
         self.body: Final = body
         self.paths: Final = paths
         self.exclude: Final = exclude
@@ -192,7 +189,6 @@ class Shelf:
 
     def __init__(self) -> None:
         self._bodies: Final[WeakValueDictionary[str, Body]] = WeakValueDictionary()
-        self._count = 0
 
     def __len__(self) -> int:
         return len(self._bodies)
@@ -206,9 +202,8 @@ class Shelf:
         if body is None:
             body = Body(text, words)
             self._bodies[marked] = body
-        self._count += 1
         paths = _texts(words.items(raw.get("paths", raw.get("path", ()))))
-        rule = Rule(str(raw["name"]), file, self._count, body, paths, _texts(words.items(raw.get("exclude", ()))))
+        rule = Rule(str(raw["name"]), file, body, paths, _texts(words.items(raw.get("exclude", ()))))
         rule.enabled = raw.get("enabled", True) is True
         return rule
 

@@ -20,10 +20,10 @@ from automation.events import SemanticEvent
 from automation.expressions import EvaluationError, Expression, compile_expression
 from automation.facts import event_facts, target_of
 from automation.globs import Anchor, compile_globs
+from automation.index import ANYWHERE, Index
 from automation.step_forms import EventFilter
 from automation.templates import pieces, write_out
 from automation.triggers.forms import EventTrigger
-from automation.triggers.index import ANYWHERE, Index
 from automation.triggers.matching import Matcher
 
 SLICE: Final = 0.002  # seconds of delivering between two looks at requests
@@ -109,16 +109,18 @@ class Mailroom:
     def __init__(self, bus: Bus) -> None:
         self._bus: Final = bus
         self._index: Final[Index[Ear]] = Index()
+        self._ears: Final[set[Ear]] = set()
         self._types: Final[Counter[str]] = Counter()
         self.subscription: Final = bus.subscribe(
             "runs", accept=self._accepts, wants=self._wants, hears=self._index.wants, capacity=65_536
         )
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._ears)
 
     def add(self, ear: Ear) -> None:
         """Let a run hear."""
+        self._ears.add(ear)
         self._index.add(ear, ear.types, ear.anchors)
         new = [name for name in ear.types if not self._types[name]]
         self._types.update(ear.types)
@@ -127,7 +129,8 @@ class Mailroom:
 
     def remove(self, ear: Ear) -> None:
         """Let it hear no more."""
-        self._index.remove(ear)
+        self._ears.discard(ear)
+        self._index.remove(ear, ear.types, ear.anchors)
         self._types.subtract(ear.types)
         if not all(self._types[name] for name in ear.types):
             self._bus.reroute()

@@ -1,4 +1,4 @@
-"""From events to firings. `index` picks the triggers that could care, a trigger's `feed` says whether it fires.
+"""From events to firings. The index picks the triggers that could care, a trigger's `feed` says whether it fires.
 
     event ─► index ─► EventTrigger: match ─► settle ─► debounce ─► cooldown ─► Firing
     time  ─► due   ─► EventTrigger, ScheduleTrigger                         ─► Firing

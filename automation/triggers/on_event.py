@@ -11,9 +11,9 @@ from automation.event_rows import event_row, read_row
 from automation.events import EVENT_TYPES, SemanticEvent
 from automation.facts import target_of
 from automation.globs import Anchor, compile_globs
+from automation.index import ANYWHERE
 from automation.triggers.firing import MOST_EVENTS, Firing
 from automation.triggers.forms import EventTrigger
-from automation.triggers.index import ANYWHERE
 from automation.triggers.matching import Matcher
 from automation.triggers.pending import Pending
 from automation.triggers.writers import writes

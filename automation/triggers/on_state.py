@@ -9,10 +9,10 @@ from typing import Any, Final
 from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.globs import Anchor
+from automation.index import ANYWHERE
 from automation.triggers.comparisons import holds
 from automation.triggers.firing import Firing
 from automation.triggers.forms import StateTrigger
-from automation.triggers.index import ANYWHERE
 
 MOST_NOTES: Final = 64
 _ABSENT: Final = object()

@@ -21,6 +21,7 @@ from automation.bus import Bus
 from automation.errors import CallerError
 from automation.events import Cause, SemanticEvent
 from automation.facts import target_of
+from automation.index import Index
 from automation.launcher import Launcher
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
@@ -30,7 +31,6 @@ from automation.patterns.detector import Detector
 from automation.patterns.loading import Definition, detect
 from automation.patterns.outcomes import Expired, Failed, Match, Outcome, Overflow, Steps
 from automation.patterns.routing import PatternSet
-from automation.triggers.index import Index
 from automation.triggers.on_pattern import MOST_SHOWN, OnPattern
 
 log: Final = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class PatternDesk:
 
     def _deactivate(self, name: str, kept: _Kept) -> None:
         if kept.appetite is not None:
-            self._index.remove(kept.appetite)
+            self._forget(kept.appetite)
             self.set.remove(name)
             self._successes_only.discard(name)
             kept.detector = kept.appetite = None
@@ -164,8 +164,12 @@ class PatternDesk:
         """Ask the bus for nothing more on behalf of a pattern that failed."""
         appetite = self._kept[name].appetite
         if appetite is not None:
-            self._index.remove(appetite)
+            self._forget(appetite)
             self._bus.reroute()
+
+    def _forget(self, appetite: Appetite) -> None:
+        for types, anchors in appetite.places():
+            self._index.remove(appetite, types, anchors)
 
     def _drop(self, name: str) -> None:
         self._deactivate(name, self._kept.pop(name))
