@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from tests.posix.children import together
+from tests.posix.children import Child
 
 OPENS = 8  # of one turn
 
@@ -46,7 +46,8 @@ def open_many(mountpoint: Path, opens: int, processes: int = 2) -> float:
         for turn in range(opens // OPENS // processes + 1):
             _turn(directory, turn)
 
-    together([lambda number=number: work(number) for number in range(processes)])
+    for child in [Child(lambda number=number: work(number)) for number in range(processes)]:
+        child.result(3600)
     deadline = time.monotonic() + 10
     while (left := _metric(mountpoint, "vexfs_backing_ids")) and time.monotonic() < deadline:
         time.sleep(0.05)  # a close is told after it has returned

@@ -159,6 +159,22 @@ def test_changes_are_events_with_their_origin(mount: Mount, place: tuple[Path, P
     assert next(e for e in events if e["type"] == "file.symlinked")["attrs"]["target"] == "target"
 
 
+def test_a_save_by_rename_behind_the_mount(mount: Mount, place: tuple[Path, Path]) -> None:
+    """A rename over a file that the mount has shown is `file.replaced` too; over a free name it is not."""
+    behind, front = place
+    (behind / "f").write_text("old text")
+    eventually((front / "f").exists)
+    with Listener(mount.mountpoint, "file") as listener:
+        shell("printf new > tmp; mv tmp f; printf x > other; mv other free; rm free", behind)
+        events = listener.until(last("file.deleted", "free"))
+    renamed = [e for e in events if e["type"] in ("file.renamed", "file.replaced")]
+    assert [e["type"] for e in renamed] == ["file.renamed", "file.replaced", "file.renamed"]
+    replaced = renamed[1]
+    assert (replaced["path"].split("/")[-1], replaced["size"], replaced["attrs"]["size_before"]) == ("f", 3, 8)
+    assert (replaced["attrs"]["from"].split("/")[-1], replaced["attrs"]["origin"]) == ("tmp", "backing")
+    assert (front / "f").read_text() == "new"
+
+
 def test_a_changed_mode_and_owner_are_told_apart(mount: Mount, place: tuple[Path, Path]) -> None:
     """For an object that the kernel knows, the event says what attribute changed and from what."""
     behind, front = place

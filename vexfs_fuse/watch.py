@@ -59,6 +59,7 @@ class Watch:
         self.changes = 0  # by others, beneath the source
         self.gaps = 0
         self._written: Final[dict[Inode | str, None]] = {}  # by others, who have it open still
+        self._moved: Change | None = None  # the last rename of a file: what it covered is told next
         self._open: tuple[set[Inode], set[Inode]] | None = None
         self._closed_before: list[OpenFile] = []
         self._clients_before: dict[bytes, int] = {}
@@ -238,6 +239,7 @@ class Watch:
                 self._publish("file.attr", spot, change)
             return
         self._cache.attributes(inode)
+        self._replaced(inode, status)
         if status.st_nlink == 0:
             inode.removed = True
             return
@@ -269,12 +271,22 @@ class Watch:
         attrs = {"kind": type_of(status.st_mode) if status else "dir" if directory else "unknown"}
         if old is not None and new is not None:
             self._publish("dir.renamed" if directory else "file.renamed", old, change, dest=new.path, **attrs)
+            self._moved = None if directory else change
         elif old is not None:
             self._publish("dir.deleted" if directory else "file.deleted", old, change, moved_out=True, **attrs)
         elif new is not None:
             self._publish("dir.created" if directory else "file.created", new, change, moved_in=True, **attrs)
             if status is not None and stat.S_ISREG(status.st_mode):  # whoever waits for complete files: it is one
                 self._publish("file.closed", new, change, written=True, bytes_written=None, mode="w", created=True)
+
+    def _replaced(self, inode: Inode, status: os.stat_result) -> None:
+        """A link was lost: a rename just before, to a name that it had, is a save by rename."""
+        moved, self._moved = self._moved, None
+        if moved is None or moved.old is None or moved.new is None or moved.inode is inode:
+            return
+        if moved.new.parent is inode.parent and moved.new.name == inode.name:
+            attrs = {"from": moved.old.path, "size_before": status.st_size}
+            self._publish("file.replaced", moved.new, moved, **attrs)
 
     def _publish(self, type: str, spot: Spot, change: Change, dest: str | None = None, **attrs: Any) -> None:
         if not self._bus.heard(type):
