@@ -285,7 +285,7 @@ class Watch:
         if moved is None or moved.old is None or moved.new is None or moved.inode is inode:
             return
         if moved.new.parent is inode.parent and moved.new.name == inode.name:
-            attrs = {"from": moved.old.path, "size_before": status.st_size}
+            attrs: dict[str, Any] = {"from": moved.old.path, "size_before": status.st_size}
             self._publish("file.replaced", moved.new, moved, **attrs)
 
     def _publish(self, type: str, spot: Spot, change: Change, dest: str | None = None, **attrs: Any) -> None:
