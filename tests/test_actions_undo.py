@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -190,6 +191,16 @@ async def test_a_full_disk_is_not_filled_by_what_was_deleted(act, monkeypatch):
     monkeypatch.setattr("os.fstatvfs", lambda fd: full)
     await act("delete", path="d", recursive=True)
     assert os.listdir(act.tree.top / ".vexfs-tmp-trash") == []
+
+
+async def test_a_trash_that_somebody_removed_is_made_again(act):
+    """Behind our back, with all that was in it: actions go on, and what is lost is said."""
+    await act("delete", path="a")
+    shutil.rmtree(act.tree.top / ".vexfs-tmp-trash")
+    await act("delete", path="b")
+    with pytest.raises(WorldError, match="kept 'a': it is not in the trash any more"):
+        await act("undo", of=act.context.undo)
+    assert (act.tree.top / "b").exists()
 
 
 async def test_an_undo_can_be_rehearsed(act):

@@ -35,7 +35,7 @@ class Trash:
         self._root: Final = root_fd
         self._age: Final = age
         self._size: Final = size
-        self._lock: Final = threading.Lock()
+        self._lock: Final = threading.RLock()
         self._entries: OrderedDict[str, int] | None = None  # bytes of each, oldest first
         self._total = 0
         self._fd = -1
@@ -128,12 +128,16 @@ class Trash:
         return self._entries
 
     def _directory(self) -> int:
-        if self._fd < 0:
-            with suppress(FileExistsError):
-                os.mkdir(NAME, 0o700, dir_fd=self._root)
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(NAME, flags, dir_fd=self._root)
-        return self._fd
+        with self._lock:
+            if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # somebody removed it
+                self.close()
+                self._entries, self._total = None, 0
+            if self._fd < 0:
+                with suppress(FileExistsError):
+                    os.mkdir(NAME, 0o700, dir_fd=self._root)
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._fd = os.open(NAME, flags, dir_fd=self._root)
+            return self._fd
 
 
 def _carry(at: Place, target: Place) -> None:
