@@ -17,6 +17,8 @@ from automation.actions import EFFECTS
 from automation.errors import TimedOut, WorldError
 from automation.scripts.languages import LANGUAGES
 from automation.scripts.pool import GRACE, ScriptPool
+from automation.scripts.process import Worker
+from tests.broken_worker import SAID
 
 LIMIT = 0.25
 SMALL = 5.0  # seconds that a busy machine may take to notice, kill and begin anew; 0.2 is usual
@@ -449,3 +451,19 @@ def test_landlock_leaves_the_libraries_only():
     if done.returncode == 77:
         pytest.skip("this kernel has no Landlock")
     assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+@pytest.mark.parametrize("how", SAID)
+async def test_a_worker_that_was_taken_over_is_not_believed(pool, how, monkeypatch):
+    """Whatever comes instead of an answer: one sentence, the worker is killed, and the next script has another one."""
+    real = Worker.start
+
+    async def broken(what: str, module: str, *arguments: str) -> Worker:
+        return await real(what, "tests.broken_worker", how)
+
+    monkeypatch.setattr(Worker, "start", broken)
+    with pytest.raises(WorldError, match=r"worker (broke off|ended)"):
+        await pool.run("return 1", None, {}, refuse, 20)
+    assert pool.workers == []
+    monkeypatch.setattr(Worker, "start", real)
+    assert await pool.run("return 1", None, {}, refuse, 20) == 1

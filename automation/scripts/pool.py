@@ -15,6 +15,7 @@ import trio
 from automation.errors import TimedOut, VexError, WorldError
 from automation.scripts import frames
 from automation.scripts.api import Effects
+from automation.scripts.call import MOST_NOTES
 from automation.scripts.frames import Message
 from automation.scripts.instances import PLAIN, Instances, Scale
 from automation.scripts.process import Worker
@@ -23,6 +24,7 @@ Perform = Callable[[dict[str, Any]], Awaitable[Any]]
 
 MEMORY: Final = 64 << 20
 GRACE: Final = 0.1  # seconds past its deadline in which a language may stop a script by itself, which saves the worker
+_ANSWERS: Final = ("effect", "done", "fail", "late")
 _WAIT: Final = "wait"
 _LONGEST: Final = 10 * 365 * 86_400  # seconds
 
@@ -177,19 +179,19 @@ class _Conversation:
             async with self._computing:
                 answer = await self._compute(message)
             for note in answer["notes"]:
-                await self._perform({"type": "log", "message": note["message"], "level": _level(note["level"])})
+                await self._perform({"type": "log", "message": str(note["message"]), "level": _level(note["level"])})
             if answer["op"] == "done":
                 return answer["value"]
             if answer["op"] == "late":
                 raise _Failed(self._late())
             if answer["op"] == "fail":
-                raise _Failed(self._failure(answer["value"]))
+                raise _Failed(self._failure(str(answer["value"])))
             message = await _encoded(await self._effect(answer["value"]))
 
     async def _compute(self, message: bytes) -> Message:
         started = trio.current_time()
         with trio.move_on_after(self._left) as scope:
-            answer = await self._worker.exchange(message)
+            answer = _checked(await self._worker.exchange(message))
         self._left = max(0.0, self._left - (trio.current_time() - started))
         if scope.cancelled_caught:
             raise self._late()
@@ -227,11 +229,24 @@ async def _encoded(message: Message) -> bytes:
         raise WorldError(f"the script cannot be given its arguments: {error}") from None
 
 
+def _checked(answer: Message) -> Message:
+    """An answer of the form that the protocol has: who speaks for the worker by now is not known."""
+    notes: Any = answer.get("notes")
+    known = answer.get("op") in _ANSWERS and (answer["op"] == "late" or "value" in answer)
+    if not known or not isinstance(notes, list) or not all(map(_is_note, notes)):
+        raise WorldError("the script's worker broke off: what it said is no answer")
+    return {**answer, "notes": notes[:MOST_NOTES]}
+
+
+def _is_note(note: object) -> bool:
+    return isinstance(note, dict) and note.keys() >= {"level", "message"}
+
+
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST:
         raise WorldError(f"wait takes a number of seconds, at most {_LONGEST}")
     return value
 
 
-def _level(text: str) -> str:
-    return text if text in ("debug", "info", "warning", "error") else "info"
+def _level(text: object) -> str:
+    return text if isinstance(text, str) and text in ("debug", "info", "warning", "error") else "info"

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from automation.errors import InternalError, TimedOut, WorldError
+from automation.errors import TimedOut, WorldError
 from automation.scripts import frames
 from automation.scripts.frames import Message
 
@@ -61,8 +61,8 @@ class Worker:
     async def ready(self) -> None:
         """Wait until it takes a call. WorldError when it ended instead, however long ago."""
         with trio.move_on_after(_START) as scope:
-            if (await self.receive())["op"] != "ready":
-                raise InternalError(f"the worker of a {self._what} is out of step")
+            if (await self.receive()).get("op") != "ready":
+                raise WorldError(f"the {self._what}'s worker is out of step")
         if scope.cancelled_caught:
             raise TimedOut(f"the worker of a {self._what} was not ready after {_START:g} s")
         if self._process.poll() is not None:
@@ -79,7 +79,7 @@ class Worker:
         try:
             header = await self._exactly(frames.HEADER.size)
             return frames.decode(await self._exactly(frames.length(header)))
-        except (ValueError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except (ValueError, RecursionError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise WorldError(f"the {self._what}'s worker broke off: {error or 'it was stopped'}") from None
 
     async def _exactly(self, count: int) -> bytes:
