@@ -46,7 +46,6 @@ async def perform_action(walk: Walk, step: PlannedStep, place: str, scope: Scope
             record.error = ""
         else:
             walk.note_end(step, place, result, record.attempts)
-            await walk.means.turns.take()
             return result
 
 
@@ -55,6 +54,7 @@ async def _attempt(walk: Walk, step: PlannedStep, place: str, scope: Scope, reco
     data = {"action": step.kind, "attempt": record.attempts, "key": f"{walk.run.id}:{place}"}
     walk.history.note("started", place, data)
     await walk.history.flush()
+    await walk.means.turns.take()  # one commit wakes many
     if walk.fresh:
         walk.fresh = False
         walk.means.begun(walk.run)
