@@ -5,6 +5,9 @@ import pytest
 from automation.definitions import Workflow
 from automation.events import SemanticEvent
 from automation.runner import Plan
+from automation.runner.history import History
+from automation.runner.ledger import MemoryLedger, NewRun, Record, StoredRun
+from automation.runner.mailbox import Mailbox
 from automation.triggers.firing import Firing
 from tests.runner_rig import MortalLedger, Performer, life, outcome
 
@@ -144,3 +147,20 @@ def test_states_and_received_events_are_remembered(definition):
                 run = life(one, ledger, performer, during=during)
             assert run.status == "succeeded"
             assert outcome(ledger) == expected, (dies_at, before)
+
+
+def test_an_event_that_several_transitions_hear_comes_once():
+    """And the numbers of events go on over restarts, whatever was taken out."""
+    ledger = MemoryLedger()
+    new = NewRun("r", "w", "d", "{}", {}, "k", 1)
+    history = History(ledger, new, lambda: 1)
+    box, event = Mailbox(history, "", lambda: None), SemanticEvent("user.x")
+    event.seq = 7
+    box.put(event)
+    assert box.take(lambda n, e: True) == (0, event)
+    box.put(event)
+    assert box.take(lambda n, e: True) is None
+    taken = {"value": {"box": "", "number": 0}}
+    stored = StoredRun(new, [*history.pending, Record("decided", "a!mail", 1, taken)])
+    again = Mailbox(History(ledger, new, lambda: 1, stored), "", lambda: None)
+    assert again.take(lambda n, e: True) is None and again.seen == 1

@@ -39,6 +39,7 @@ class History:
         "_written",
         "clock",
         "mail",
+        "mailed",
         "number",
         "run",
     )
@@ -48,6 +49,7 @@ class History:
         self.clock: Final = clock
         self.number = 0
         self.mail: dict[str, deque[tuple[int, Mapping[str, Any]]]] | None = None
+        self.mailed: dict[str, int] | None = None  # how many events ever came, by place
         self._ledger: Final = ledger
         self._new = stored is None
         self._out: list[Record] = []
@@ -81,6 +83,9 @@ class History:
         elif record.kind == "mail":
             if self.mail is None:
                 self.mail = {}
+                self.mailed = {}
+            assert self.mailed is not None
+            self.mailed[record.place] = record.data["number"] + 1
             self.mail.setdefault(record.place, deque()).append((record.data["number"], record.data["event"]))
         elif record.kind == "compensating":
             self._decisions["!compensating"] = dict(record.data)

@@ -25,7 +25,7 @@ class Mailbox:
     empty for the run's own.
     """
 
-    __slots__ = ("_count", "_history", "_known", "_mail", "_on_mail", "_place", "_wake", "dropped", "ears")
+    __slots__ = ("_count", "_history", "_known", "_last", "_mail", "_on_mail", "_place", "_wake", "dropped", "ears")
 
     def __init__(self, history: History, place: str, on_mail: Callable[[], None]) -> None:
         self.ears: Final[list[Ear]] = []
@@ -34,13 +34,13 @@ class Mailbox:
         self._on_mail: Final = on_mail
         self._history: Final = history
         self._mail: Final[deque[tuple[int, SemanticEvent]]] = deque()
-        self._count = 0
+        self._count = history.mailed.get(place, 0) if history.mailed else 0
+        self._last = 0
         self._known: Final[set[int]] = set()  # what came before this life may be handed over once more
         self._wake: trio.Event | None = None
         for number, event in (history.mail or {}).get(place, ()):
             self._mail.append((number, read_numbered(event)))
             self._known.add(event["seq"])
-            self._count = max(self._count, number + 1)
 
     @property
     def seen(self) -> int:
@@ -49,8 +49,9 @@ class Mailbox:
 
     def put(self, event: SemanticEvent) -> None:
         """An event came."""
-        if self._mail and self._mail[-1][1].seq == event.seq != 0:
+        if event.seq and event.seq == self._last:
             return  # two ears heard the same
+        self._last = event.seq
         if event.seq and event.seq in self._known:
             return
         if len(self._mail) >= MOST:
