@@ -113,6 +113,7 @@ class Service:
         self.workspace: Final = workspace
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
+        self.automation: Final = automation
         self.memory: Final = Memory(bus, kept, logged=event_log, wall=wall)
         records = self.memory.records
         self.state: Final = State(bus)
@@ -195,7 +196,7 @@ class Service:
             versions=self._versions,
         )
         self.library.on_change = self._changed
-        self.language: Final = Desk(self.library)
+        self.language: Final = Desk(self.library, enabled=automation.enable_natural_language_rules)
         self.policy: Final = Policy(automation, self._definitions)
         self.library.objection = self.policy.against
         self.guards: Final = Guards(bus, self.state.view, wall=wall)

@@ -59,13 +59,16 @@ def propose(sentence: str) -> Proposal:
 class Desk:
     """One sentence waits for each user. `confirm` installs it into the library."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, *, enabled: bool = True) -> None:
+        self._enabled: Final = enabled
         self._library: Final = library
         self._waiting: Final[dict[int, Proposal]] = {}
         self._answers: Final[dict[int, str]] = {}
 
     async def write(self, line: str, uid: int) -> str:
         """A sentence, `confirm` or `discard`; one sentence about what was done. CallerError when it cannot be."""
+        if not self._enabled:
+            raise CallerError("sentences are not taken: enable_natural_language_rules is false")
         text = line.strip()
         if text.lower().rstrip(".!") == "confirm":
             return await self._confirm(uid)

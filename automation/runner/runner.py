@@ -181,12 +181,17 @@ class Runner:
             firing.key,
             at,
             plan.priority,
-            plan.tenant or firing.event.tenant,
+            self._tenant(plan, firing),
             parent,
         )
         run = self._register(plan, firing, new)
         self._admit(plan, run, History(self.ledger, new, self._clock), by_hand)
         return run
+
+    def _tenant(self, plan: Plan, firing: Firing) -> str:
+        """Whose the run is, in the turns at the gate; nobody's where tenants are not told apart."""
+        shared = not self._automation.enable_multi_tenant_isolation
+        return "" if shared else plan.tenant or firing.event.tenant
 
     def _register(self, plan: Plan, firing: Firing, new: NewRun) -> Run:
         shown = plan.steps if plan.type not in ("state_machine", "event_driven") else ()

@@ -37,6 +37,7 @@ workflows/     definition files, and a directory for each workflow
   NAME/status      state, triggers, errors, last runs
   NAME/trigger     what starts it; echo '{"size": 10}' > NAME/trigger starts it
   NAME/enabled     1 or 0; write it to change it
+  NAME/graph       a picture of it, as text for Mermaid
   NAME/runs        its runs, newest first, one a line
 
 explain/NAME   why a workflow, pattern or rule did or did not fire

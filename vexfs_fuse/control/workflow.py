@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from automation.definitions import Workflow
+from automation.diagram import diagram
 from automation.errors import CallerError
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.handles import CommandLines, Snapshot
@@ -214,10 +215,29 @@ def condition(entry: Entry) -> str:
     return state if entry.error is None else f"{state}*"
 
 
+class Graph:
+    """A picture of the workflow in Mermaid's text."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject: Final = subject
+
+    def describe(self) -> Description:
+        """Readable by the owner."""
+        return Description(0o400, 0, self._subject.changed_ns())
+
+    def open(self, opening: Opening) -> Handle:
+        """A snapshot; ENOENT for what is no workflow, or where pictures are switched off."""
+        definition = self._subject.entry.definition
+        if not isinstance(definition, Workflow) or not self._subject.service.automation.enable_visual_workflows:
+            fail(ENOENT)
+        return Snapshot(lambda: diagram(definition).encode("utf-8", "backslashreplace"))
+
+
 FILES: Final[dict[str, Callable[[Subject], Node]]] = {
     "definition": lambda s: Definition(s.read, s.changed_ns, s.install),
     "status": WorkflowStatus,
     "trigger": Trigger,
     "enabled": Enabled,
     "runs": WorkflowRuns,
+    "graph": Graph,
 }
