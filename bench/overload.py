@@ -2,7 +2,7 @@
 
 Two mounts over tmpfs, one without automations, one with a low-priority workflow on every save, twenty analytics streams
 and a critical workflow. Writers save files as fast as they can in both, one mount after the other; meanwhile a probe
-makes, writes and removes a file of its own every 10 ms and takes the time. Said at the end: the probe's latency on both,
+makes, writes and removes a file of its own every 10 ms and takes the time. Said: the latency of the probe on both,
 the mount's memory, whether each critical save had its run, and what was given up.
 """
 
