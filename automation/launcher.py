@@ -241,6 +241,8 @@ class Launcher:
 
     def _start(self, firing: Firing) -> None:
         """Start an admitted firing; the gate may let its run wait for its turn among all."""
+        if not self._runner.serving:
+            return  # the mount ends: the next one starts it
         plan = self._plans.get(firing.workflow)
         if plan is None:
             self._next(firing)

@@ -38,7 +38,7 @@ class Runner:
     def __init__(self, ran, epoch):
         self.active, self.ran, self.epoch = {}, ran, epoch
         self.on_finished = lambda run: None
-        self.calls, self.gate = SimpleNamespace(), None
+        self.calls, self.gate, self.serving = SimpleNamespace(), None, True
 
     def knows(self, firing):
         return False

@@ -127,6 +127,11 @@ class Runner:
         )
 
     @property
+    def serving(self) -> bool:
+        """Whether runs can be started."""
+        return self._nursery is not None
+
+    @property
     def runs(self) -> Mapping[str, Run]:
         """All runs by identity: those under way and the last finished ones, oldest first."""
         return MappingProxyType(self._runs)
