@@ -282,6 +282,8 @@ def _texts(value: Any, place: Place, way: Place) -> Iterator[tuple[Place, str]]:
     for key, inner in items:
         if way == () and key in ("compensate", "sequence"):  # an undo runs after every step that it could name
             continue
+        if key in ("script", "script_content") and "action" in way:  # no template
+            continue
         if len(way) == 1 and way[0] in ("decision", "loop", "parallel", "on_error") and key in _LISTS:
             continue
         yield from _texts(inner, (*place, key), (*way, key))

@@ -13,6 +13,9 @@ from automation.scripts.pool import ScriptPool
 _ENTRY: Final = "\0entry"
 _PLACE: Final = re.compile(r"\A(?P<name>.*?):(?P<line>\d+): (?P<reason>.*)\Z", re.DOTALL)
 _READING: Final = 2.0  # seconds of computing to read a file
+_GROUPS: Final = frozenset({"sequence", "parallel", "decision", "loop", "on_error"})
+_HOLDERS: Final = frozenset({"steps", "then", "else", "otherwise", "default", "fallback", "do"})
+_STEP: Final = frozenset({_ENTRY, "run", "action"})
 _LISTS: Final = ("steps", "compensation_steps", "triggers", "trigger_patterns")
 
 
@@ -64,7 +67,20 @@ def _entry(item: Any, runs: dict[str, str]) -> Any:
     for field in ("action", "compensate"):
         if field in out:
             out[field] = _actions(out[field], runs)
-    return out
+    return {key: _within(item, runs) if key in _GROUPS else item for key, item in out.items()}
+
+
+def _within(value: Any, runs: dict[str, str]) -> Any:
+    """What holds steps: a list of them, or lists of them by name at any depth."""
+    if isinstance(value, list):
+        return [_entry(item, runs) for item in value]
+    if isinstance(value, dict) and not _STEP & value.keys():
+        return {key: _within(item, runs) if key in _HOLDERS else item for key, item in value.items()} | (
+            {"cases": {case: _within(steps, runs) for case, steps in value["cases"].items()}}
+            if isinstance(value.get("cases"), dict)
+            else {}
+        )
+    return _entry(value, runs)
 
 
 def _actions(value: Any, runs: dict[str, str]) -> Any:
