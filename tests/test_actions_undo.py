@@ -203,6 +203,17 @@ async def test_a_trash_that_somebody_removed_is_made_again(act):
     assert (act.tree.top / "b").exists()
 
 
+async def test_no_action_reaches_into_the_trash(act):
+    """Whatever is deleted stays there until it is its turn."""
+    await act("delete", path="a")
+    (entry,) = os.listdir(act.tree.top / ".vexfs-tmp-trash")
+    os.symlink(".vexfs-tmp-trash", act.tree.top / "way")
+    for path in (".vexfs-tmp-trash", "/.vexfs-tmp-trash/x", "./.vexfs-tmp-trash", f"way/{entry}"):
+        with pytest.raises(WorldError, match="automations do not touch"):
+            await act("delete", path=path, recursive=True)
+    assert (await act("stat", path="b"))["exists"]
+
+
 async def test_an_undo_can_be_rehearsed(act):
     """It changes nothing, and says how many effects there are."""
     await act("write", path="a", content="new")

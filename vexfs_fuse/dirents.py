@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from automation.workspace.trash import NAME as TRASH
+from automation.workspace.beneath import TRASH_NAME
 from vexfs_fuse.native import NATIVE
 
 _HEAD: Final = struct.Struct("=QQII")  # ino, off, namelen, type
@@ -31,7 +31,7 @@ def scan(fd: int, hide: bytes) -> bytes:
         found = [(os.fsencode(entry.name), entry.inode(), _kind(entry)) for entry in entries]
     here = os.fstat(fd).st_ino
     dots = [(b".", here, stat.S_IFDIR), (b"..", here, stat.S_IFDIR)]
-    hidden = (hide, TRASH) if hide else ()
+    hidden = (hide, TRASH_NAME) if hide else ()
     return encode(entry for entry in [*dots, *found] if entry[0] not in hidden)
 
 

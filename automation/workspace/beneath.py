@@ -16,6 +16,7 @@ from typing import Final
 
 CONTROL_NAME: Final = b".vexfs"
 TEMPORARY_PREFIX: Final = b".vexfs-tmp-"
+TRASH_NAME: Final = TEMPORARY_PREFIX + b"trash"
 
 NOREPLACE: Final = 1
 EXCHANGE: Final = 2
@@ -63,8 +64,8 @@ def split(path: str) -> tuple[bytes, ...]:
     names = tuple(name for name in raw.split(b"/") if name not in (b"", b"."))
     if b".." in names or b"\0" in raw:
         raise OutsideError(0, "a path may hold neither '..' nor a NUL", path)
-    if names and names[0] == CONTROL_NAME:
-        raise OutsideError(0, "automations do not touch /.vexfs", path)
+    if names and names[0] in (CONTROL_NAME, TRASH_NAME):
+        raise OutsideError(0, f"automations do not touch /{names[0].decode()}", path)
     return names
 
 
@@ -143,8 +144,8 @@ def place(root_fd: int, path: str, *, follow: bool = False) -> Iterator[Place]:
             os.close(parent)
             parent = -1
             parent, above = _directory(root_fd, names[:-1])
-        if names[-1] == CONTROL_NAME and _same(parent, root_fd):
-            raise OutsideError(0, "automations do not touch /.vexfs", path)
+        if names[-1] in (CONTROL_NAME, TRASH_NAME) and _same(parent, root_fd):
+            raise OutsideError(0, f"automations do not touch /{names[-1].decode()}", path)
         yield Place(parent, names[-1], child(above, names[-1]))
     finally:
         if parent >= 0:
@@ -193,7 +194,10 @@ def _real(root_fd: int, fd: int) -> tuple[bytes, ...]:
         return ()
     if not real.startswith(root + b"/"):
         raise OutsideError(0, "its place in the mount cannot be told", real)
-    return tuple(real[len(root) + 1 :].split(b"/"))
+    names = tuple(real[len(root) + 1 :].split(b"/"))
+    if names[0] == TRASH_NAME:
+        raise OutsideError(0, f"automations do not touch /{TRASH_NAME.decode()}", real)
+    return names
 
 
 def _same(one: int, other: int) -> bool:

@@ -17,10 +17,9 @@ from contextlib import suppress
 from typing import Final
 
 from automation.workspace import beneath, copying, removal, staging
-from automation.workspace.beneath import Place
+from automation.workspace.beneath import TRASH_NAME, Place
 from automation.workspace.trail import Trail
 
-NAME: Final = beneath.TEMPORARY_PREFIX + b"trash"
 AGE: Final = 86_400.0
 SIZE: Final = 1 << 30
 MOST: Final = 10_000
@@ -47,7 +46,7 @@ class Trash:
 
     def place(self, entry: str) -> Place:
         """Where an entry is; its path is one that is never shown."""
-        return Place(self._directory(), entry.encode(), f"{NAME.decode()}/{entry}")
+        return Place(self._directory(), entry.encode(), f"{TRASH_NAME.decode()}/{entry}")
 
     def keep(self, at: Place) -> str:
         """Take what is at `at`, name and all; the entry's name. `purge` when the events of it are noted."""
@@ -87,7 +86,7 @@ class Trash:
     def purge(self) -> int:
         """Remove what is too old or too much; how many entries went."""
         with self._lock:
-            if self._fd < 0 and not os.path.isdir(f"/proc/self/fd/{self._root}/{NAME.decode()}"):
+            if self._fd < 0 and not os.path.isdir(f"/proc/self/fd/{self._root}/{TRASH_NAME.decode()}"):
                 return 0
             entries, count = self._known(), 0
             oldest = time.time_ns() - int(self._age * 1e9)
@@ -134,9 +133,9 @@ class Trash:
                 self._entries, self._total = None, 0
             if self._fd < 0:
                 with suppress(FileExistsError):
-                    os.mkdir(NAME, 0o700, dir_fd=self._root)
+                    os.mkdir(TRASH_NAME, 0o700, dir_fd=self._root)
                 flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(NAME, flags, dir_fd=self._root)
+                self._fd = os.open(TRASH_NAME, flags, dir_fd=self._root)
             return self._fd
 
 
