@@ -23,12 +23,19 @@ from automation.patterns import collection
 from automation.patterns.correlation import Correlation
 from automation.patterns.model import Pattern
 from automation.patterns.table import PATTERN
+from automation.provenance.forms import ProvenanceForm
 from automation.rules import book
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _TEMPLATE: Final = {"type": "string", "pattern": r"\{\{"}
-_WHOLE: Final = (Workflow, book.BookForm, collection.Collection, MachineForm, ThresholdsForm, Analytics)
-_NAMELESS: Final = (*_WHOLE, Pattern, Correlation)
+_BY_KIND: Final[Mapping[str, type[BaseModel]]] = {
+    "machine": MachineForm,
+    "system": ThresholdsForm,
+    "analytics": Analytics,
+    "provenance": ProvenanceForm,
+}
+"""Definitions that say with `kind` what they are."""
+_NAMELESS: Final = (Workflow, book.BookForm, collection.Collection, *_BY_KIND.values(), Pattern, Correlation)
 """Their name is that of the file, or of the entry that they stand in."""
 
 Schema = dict[str, Any]
@@ -61,9 +68,7 @@ def schema() -> Schema:
 def _choice(at: Mapping[type[BaseModel], str], defs: Mapping[str, Schema]) -> Schema:
     """The kind that the fields of a file say it is, in the order in which the library asks."""
     kinds: list[tuple[Schema, Schema]] = [
-        (_kind("machine"), {"$ref": at[MachineForm]}),
-        (_kind("system"), {"$ref": at[ThresholdsForm]}),
-        (_kind("analytics"), {"$ref": at[Analytics]}),
+        *((_kind(name), {"$ref": at[model]}) for name, model in _BY_KIND.items()),
         (_has("cases"), {"$ref": at[Expectations]}),
         (_has("expect"), _single_case(defs[_key(at[Case])], defs[_key(at[Expectations])])),
         (_has(*sorted(book.KEYS)), {"$ref": at[book.BookForm]}),

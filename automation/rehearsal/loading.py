@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError
-from automation.library import examine_files, is_definition
+from automation.library import DECLARING, examine_files, is_definition
 from automation.loading import most_telling
 from automation.machines.machine import Machine
 from automation.machines.thresholds import Threshold, ThresholdsForm
@@ -19,7 +19,7 @@ from automation.patterns.loading import Definition
 from automation.rules.book import Book, check_books, is_book
 from automation.sources import read_source
 
-_WHOLE: Final = (".lua", ".scxml")
+_WHOLE: Final = (*DECLARING, ".scxml")
 
 
 @dataclass(slots=True)
