@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from automation.errors import CallerError, DefinitionError, VexError
 from automation.event_lines import EventLineError, is_whole, read_event, read_time
-from automation.patterns.loading import SUFFIXES, Definition, detect, load_definitions
+from automation.library import DECLARING
+from automation.patterns.loading import Definition, detect, load_definitions
 from automation.patterns.routing import PatternSet
 from automation.rehearsal import Ensemble, Rehearsal, load_ensemble
 
@@ -138,9 +138,8 @@ def load(*paths: str, wrong: Callable[[DefinitionError], None] | None = None) ->
     """The patterns, and what would act, of files or directories. DefinitionError for the first pattern that is wrong,
     and for the first definition of another kind, unless `wrong` is told of those.
     """
-    definitions = [
-        one for path in paths if path.endswith(SUFFIXES) or os.path.isdir(path) for one in load_definitions(path)
-    ]
+    holding = [path for path in paths if not path.endswith((*DECLARING, ".scxml"))]
+    definitions = [one for path in holding for one in load_definitions(path)]
     ensemble = load_ensemble(*paths, wrong=wrong) if wrong is not None else load_ensemble(*paths)
     known = {definition.name for definition in definitions}
     return [*definitions, *(one for name, one in ensemble.patterns.items() if name not in known)], ensemble

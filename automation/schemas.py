@@ -35,7 +35,14 @@ _BY_KIND: Final[Mapping[str, type[BaseModel]]] = {
     "provenance": ProvenanceForm,
 }
 """Definitions that say with `kind` what they are."""
-_NAMELESS: Final = (Workflow, book.BookForm, collection.Collection, *_BY_KIND.values(), Pattern, Correlation)
+_NAMELESS: Final[tuple[type[BaseModel], ...]] = (
+    Workflow,
+    book.BookForm,
+    collection.Collection,
+    *_BY_KIND.values(),
+    Pattern,
+    Correlation,
+)
 """Their name is that of the file, or of the entry that they stand in."""
 
 Schema = dict[str, Any]

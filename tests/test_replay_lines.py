@@ -122,3 +122,10 @@ def test_wrong_definitions_name_file_and_line(tmp_path, text, line, reason):
         load_definitions(str(tmp_path))
     assert (error.value.path, error.value.line) == (str(file), line)
     assert reason in error.value.reason
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml", "nowhere.lua", "nowhere.scxml"])
+def test_definitions_that_are_not_there_are_an_error(tmp_path, capsys, name):
+    """Of whatever kind they would be."""
+    assert main(["--definitions", str(tmp_path / name), "-"], stdin=io.BytesIO(b""), stdout=io.StringIO()) == 2
+    assert name in capsys.readouterr().err
