@@ -6,7 +6,7 @@
 
 /* Events that the library's answers would be, as indices of `vex_unheard` and bits of `vex_silent`: set where nobody
  * hears them. */
-enum { VEX_LOOKUP, VEX_GETATTR, VEX_LISTED, VEX_KINDS };
+enum { VEX_LOOKUP, VEX_GETATTR, VEX_LISTED, VEX_XATTR, VEX_KINDS };
 #define VEX_ABSENT (1 << VEX_KINDS) /* nor the failure of a lookup */
 extern uint32_t vex_silent;
 extern uint64_t vex_unheard[VEX_KINDS];

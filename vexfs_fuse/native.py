@@ -31,7 +31,7 @@ FOPEN_PARALLEL_DIRECT_WRITES: Final = 1 << 6
 FOPEN_PASSTHROUGH: Final = 1 << 7
 
 # Types of the events that requests are which the library can answer by itself, in the order of its own enumeration.
-ANSWERED: Final = ("meta.lookup", "meta.getattr", "dir.listed")
+ANSWERED: Final = ("meta.lookup", "meta.getattr", "dir.listed", "meta.xattr")
 
 ASIDE: Final = -4096  # what a function returns that leaves the request to the ordinary way
 
