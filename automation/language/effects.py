@@ -71,6 +71,11 @@ def _without_it(slots: Slots, it: str) -> dict[str, Any]:
     return _command(slots, "")
 
 
+def _chat(slots: Slots, it: str) -> dict[str, Any]:
+    """The webhook's address is a secret called like the service."""
+    return {"send_notification": {"message": own(slots["text"]), str(slots["chat"]): f"secret:{slots['chat']}"}}
+
+
 def _event(slots: Slots, it: str) -> dict[str, Any]:
     name = own(slots["place"])
     if not name.startswith("user."):
@@ -102,6 +107,8 @@ EFFECTS: Final[dict[str, _Effect]] = {
     "upload": _Effect(True, lambda slots, it: {"http": {"url": own(slots["url"]), "method": "POST", "upload": it}}),
     "log": _Effect(False, lambda slots, it: {"log": {"message": own(slots["text"])}}),
     "warn": _Effect(False, lambda slots, it: {"log": {"message": own(slots["text"]), "level": "warning"}}),
+    "notify": _Effect(False, lambda slots, it: {"send_notification": {"message": own(slots["text"]), "desktop": True}}),
+    "chat": _Effect(False, _chat),
     "write": _Effect(
         False, lambda slots, it: {"write": {"path": place(slots["place"]), "content": own(slots["text"])}}
     ),

@@ -84,6 +84,14 @@ TRIGGERS: Final = (
         ),
         ("when the state NAME becomes VALUE", "when the state NAME is above NUMBER", "when the state NAME changes"),
     ),
+    Form(
+        "anomaly",
+        ("<when> (an anomaly|[a|an] {anomaly}) is (detected|found|seen) [of [at least] {severity} severity]",),
+        ("when an anomaly is detected", "when a volume spike is detected of at least high severity"),
+    ),
+    Form(
+        "outside", ("<when> an event {place} (comes|arrives) from outside",), ("when an event NAME comes from outside",)
+    ),
 )
 
 ACTIONS: Final = (
@@ -114,6 +122,8 @@ ACTIONS: Final = (
     Form("upload", ("(upload|send) <it> to {url}",), ("upload it to URL",)),
     Form("log", ("(log|note|say) {text}",), ('log "TEXT"',)),
     Form("warn", ("warn {text}", "log the warning {text}"), ('warn "TEXT"',)),
+    Form("notify", ("(notify|tell) me {text}",), ('notify me "TEXT"',)),
+    Form("chat", ("(send|post) {text} to {chat}",), ('send "TEXT" to slack',)),
     Form("write", ("write {text} (to|into) {place}",), ('write "TEXT" to PLACE',)),
     Form("append", ("(append|add) {text} to {place}",), ('append "TEXT" to PLACE',)),
     Form("command_on", ("(run|execute) {text} (on|with) <it>",), ('run "COMMAND" on it',)),
@@ -283,6 +293,17 @@ COMPARISONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 
+ANOMALIES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "volume_spike": ("volume spike", "spike of events"),
+        "volume_drop": ("volume drop", "drop of events"),
+        "latency_spike": ("latency spike",),
+        "error_rate": ("high error rate", "error rate anomaly"),
+        "unusual_pattern": ("unusual pattern",),
+        "resource_exhaustion": ("resource exhaustion", "exhaustion of resources"),
+    }
+)
+
 MEASURES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "disk_usage": ("disk usage", "the disk usage", "the disk", "disk", "the usage of the disk"),
@@ -324,6 +345,9 @@ LISTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
         "hourly": {"hour": ("hourly",)},
         "weekday": {day: (day,) for day in WEEKDAYS},
         "ordinal": _ordinals(),
+        "anomaly": ANOMALIES,
+        "severity": {name: (name,) for name in ("low", "medium", "high", "critical")},
+        "chat": {name: (name,) for name in ("slack", "discord", "teams")},
         "priority": {name: (name,) for name in ("low", "normal", "high", "critical")},
     }
 )

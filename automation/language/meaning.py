@@ -152,6 +152,17 @@ def _on_value(slots: Slots, words: list[Word]) -> dict[str, Any]:
     return trigger
 
 
+def _on_anomaly(slots: Slots, words: list[Word]) -> dict[str, Any]:
+    trigger: dict[str, Any] = {"type": "anomaly"}
+    if "anomaly" in slots:
+        trigger["anomaly_type"] = [slots["anomaly"]]
+    return trigger | ({"severity_threshold": slots["severity"]} if "severity" in slots else {})
+
+
+def _on_outside(slots: Slots, words: list[Word]) -> dict[str, Any]:
+    return {"type": "external_event", "event_type": [own(slots["place"])]}
+
+
 def _compared(trigger: dict[str, Any], slots: Slots, operator: str) -> dict[str, Any]:
     return trigger | {"operator": operator, "value": literal(word(slots["amount"]))} | _held(slots)
 
@@ -167,6 +178,8 @@ _TRIGGERS: Final = {
     "pace": _on_pace,
     "state": _on_state,
     "value": _on_value,
+    "anomaly": _on_anomaly,
+    "outside": _on_outside,
 }
 
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from automation.language.forms import COMPARISONS, FOLDINGS, HAPPENINGS, KINDS, MEASURES
+from automation.language.forms import ANOMALIES, COMPARISONS, FOLDINGS, HAPPENINGS, KINDS, MEASURES
 from automation.language.times import say_cron, say_duration
 
 IT: Final = re.compile(r"\{\{ (event\.target|steps\.moved\d+\.path) \}\}")
@@ -60,7 +60,13 @@ def _matched(pattern: re.Pattern[str], text: str) -> re.Match[str]:
 def _when(trigger: dict[str, Any]) -> str:
     trigger.pop("cooldown", None)
     kind = trigger.pop("type", "event")
-    said = {"event": _event, "schedule": _schedule, "state_change": _state}[kind](trigger)
+    said = {
+        "event": _event,
+        "schedule": _schedule,
+        "state_change": _state,
+        "anomaly": _anomaly,
+        "external_event": _outside,
+    }[kind](trigger)
     if trigger:
         raise Unsayable(f"there are no words for {', '.join(trigger)} of the trigger")
     return said
@@ -145,10 +151,34 @@ def _state(trigger: dict[str, Any]) -> str:
     return f"when the state {quoted(path)} is {compare} {value}{held}"
 
 
+def _anomaly(trigger: dict[str, Any]) -> str:
+    kinds = trigger.pop("anomaly_type", None)
+    name = "anomaly"
+    if kinds is not None:
+        (kind,) = kinds
+        name = ANOMALIES[kind][0]
+    severity = f" of at least {trigger.pop('severity_threshold')} severity" if "severity_threshold" in trigger else ""
+    return f"when {'an' if name[0] in 'aeiou' else 'a'} {name} is detected{severity}"
+
+
+def _outside(trigger: dict[str, Any]) -> str:
+    (name,) = trigger.pop("event_type")
+    return f"when an event {quoted(name)} comes from outside"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
     return str(value) if isinstance(value, int | float) else _text(value)
+
+
+_TRIGGERS: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
+    "event": _event,
+    "schedule": _schedule,
+    "state_change": _state,
+    "anomaly": _anomaly,
+    "external_event": _outside,
+}
 
 
 # What is done
@@ -183,6 +213,16 @@ def _http(fields: dict[str, Any]) -> str:
     return f"post the event to {fields['url']}" if "body" in fields else f"call {fields['url']}"
 
 
+def _notify(fields: dict[str, Any]) -> str:
+    message = _text(fields.pop("message"))
+    if fields == {"desktop": True}:
+        return f"notify me {message}"
+    ((chat, address),) = fields.items()
+    if address != f"secret:{chat}":
+        raise Unsayable(f"there are no words for the address {address}")
+    return f"send {message} to {chat}"
+
+
 def _write(fields: dict[str, Any]) -> str:
     if fields.get("append"):
         return f"append {_text(fields['content'].removesuffix(chr(10)))} to {quoted(fields['path'])}"
@@ -206,6 +246,7 @@ _ACTIONS: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
     "snapshot": lambda fields: "keep a version of it",
     "http": _http,
     "log": lambda fields: f"{'warn' if fields.get('level') == 'warning' else 'log'} {_text(fields['message'])}",
+    "send_notification": _notify,
     "write": _write,
     "command": _command,
     "emit_event": lambda fields: f"emit {quoted(fields['event'])}",
