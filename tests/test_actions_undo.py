@@ -214,6 +214,19 @@ async def test_no_action_reaches_into_the_trash(act):
     assert (await act("stat", path="b"))["exists"]
 
 
+async def test_where_no_trash_can_be_made_actions_go_on_without(act, monkeypatch):
+    """A root that may not be written to: deleting below it works, and undoing says what is lost."""
+
+    def refused(*args, **more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("automation.workspace.trash.Trash._directory", refused)
+    assert await act("delete", path="d", recursive=True) == {"deleted": 4}
+    await act("write", path="a", content="x")
+    with pytest.raises(WorldError, match=r"lost 'a'.*lost 'd'"):
+        await act("undo", of=act.context.undo)
+
+
 async def test_an_undo_can_be_rehearsed(act):
     """It changes nothing, and says how many effects there are."""
     await act("write", path="a", content="new")

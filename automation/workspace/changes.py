@@ -140,8 +140,9 @@ def _rename(old: Place, new: Place, *, overwrite: bool, trail: Trail) -> os.stat
         if not overwrite:
             raise
         covered = os.stat(new.name, dir_fd=new.parent, follow_symlinks=False)
-        if trail.trash is not None and not stat.S_ISDIR(covered.st_mode) and not _is_directory(old):
-            kept = trail.trash.exchange(old, new)
+        trash = None if stat.S_ISDIR(covered.st_mode) or _is_directory(old) else trail.trash
+        if trash is not None:
+            kept = trash.exchange(old, new)
             if kept is not None:
                 trail.undoable("kept", new.path, trash=kept, inode=covered.st_ino)
             return covered

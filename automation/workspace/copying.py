@@ -171,7 +171,7 @@ def copy_tree(source: Place, target: Place, *, overwrite: bool, check: Check, tr
 
 def publish_tree(made: Place, target: Place, *, overwrite: bool, trail: Trail) -> None:
     """Give a directory that was made beside the target its name."""
-    if trail.trash is None and overwrite and beneath.exists(target):
+    if overwrite and beneath.exists(target) and trail.trash is None:
         trail.undoable("lost", target.path)
         beneath.rename(made, target, beneath.EXCHANGE)  # what was there has the temporary name now, and goes with it
     else:

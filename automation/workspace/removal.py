@@ -34,8 +34,10 @@ def remove(at: Place, *, recursive: bool, check: Callable[[], None], trail: Trai
     What was removed before an error or a stop stays removed and is in `trail`.
     """
     info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
-    if trail.trash is not None and not (stat.S_ISDIR(info.st_mode) and not recursive and _filled(at)):
-        return _put_away(at, trail.trash, trail)
+    refused = stat.S_ISDIR(info.st_mode) and not recursive and _filled(at)
+    trash = None if refused else trail.trash
+    if trash is not None:
+        return _put_away(at, trash, trail)
     trail.undoable("lost", at.path)
     if not stat.S_ISDIR(info.st_mode):
         return _unlink(at, info, trail)

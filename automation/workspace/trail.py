@@ -42,7 +42,7 @@ class Trail:
     """
 
     def __init__(self, cause: Cause | None, trash: Trash | None = None) -> None:
-        self.trash = trash
+        self._trash = trash
         self.undo: Final[list[dict[str, Any]]] = []
         self._cause = cause
         self._events: list[SemanticEvent] = []
@@ -64,6 +64,15 @@ class Trail:
             **fields,
         )
         self._events.append(event)
+
+    @property
+    def trash(self) -> Trash | None:
+        """Where what goes is kept; None if nothing shall be, or can be. Asked when there is something to keep."""
+        return self._trash if self._trash is not None and self._trash.ready else None
+
+    def keep_nothing(self) -> None:
+        """What goes is gone."""
+        self._trash = None
 
     def undoable(self, op: str, path: str, **facts: Any) -> None:
         """Note how what was just done is undone; see `undoing`."""

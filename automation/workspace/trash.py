@@ -40,9 +40,14 @@ class Trash:
         self._fd = -1
 
     @property
-    def keeps(self) -> bool:
-        """Whether anything is kept at all."""
-        return self._size > 0
+    def ready(self) -> bool:
+        """Whether anything can be kept; its directory is made now. Not where the root may not be written to."""
+        if self._size <= 0:
+            return False
+        try:
+            return self._directory() >= 0
+        except OSError:
+            return False
 
     def place(self, entry: str) -> Place:
         """Where an entry is; its path is one that is never shown."""

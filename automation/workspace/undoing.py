@@ -226,9 +226,9 @@ def _entry(trash: Trash, record: Record, inode: int) -> Place:
 
 
 def _discard(at: Place, trash: Trash) -> None:
-    if trash.keeps:
+    if trash.ready:
         trash.keep(at)
     elif stat.S_ISDIR(os.stat(at.name, dir_fd=at.parent, follow_symlinks=False).st_mode):
-        raise OSError(0, "nothing is kept in this mount (trash-size is 0), so a whole directory is not removed")
+        raise OSError(0, "nothing can be kept in this mount, so a whole directory is not removed")
     else:
         os.unlink(at.name, dir_fd=at.parent)

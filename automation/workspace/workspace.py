@@ -189,7 +189,7 @@ class Workspace:
 
         def work(trail: Trail) -> int:
             if not keep:
-                trail.trash = None
+                trail.keep_nothing()
             with beneath.place(self._root, path) as at:
                 return removal.remove(at, recursive=recursive, check=trio.from_thread.check_cancelled, trail=trail)
 
@@ -352,14 +352,14 @@ class Workspace:
             raise WorldError(f"cannot {what}: {reason(error)}") from error
 
     async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None, undo: Undo | None = None) -> T:
-        trail = Trail(cause, self.trash if undo is not None and self.trash.keeps else None)
+        trail = Trail(cause, self.trash if undo is not None else None)
 
         def done() -> T:
             try:
                 return work(trail)
             finally:
-                if trail.undo and trail.trash is not None:
-                    trail.trash.purge()
+                if trail.undo and undo is not None:
+                    self.trash.purge()
 
         try:
             return await self._ask(what, done)
