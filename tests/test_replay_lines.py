@@ -129,3 +129,16 @@ def test_definitions_that_are_not_there_are_an_error(tmp_path, capsys, name):
     """Of whatever kind they would be."""
     assert main(["--definitions", str(tmp_path / name), "-"], stdin=io.BytesIO(b""), stdout=io.StringIO()) == 2
     assert name in capsys.readouterr().err
+
+
+def test_all_that_is_due_at_a_jump_has_timed_out_before_a_match_rules_it_out():
+    """As Flink has it: the match by absence at 6 ms would have taken the partial match that began at 5 ms along."""
+    text = "s1(user.c)? ->> s2(user.c) -> !s3(user.c) within 2ms skip past last timeouts over user"
+    times = (2, 4, 4, 5, 5, 5, 5, 5)
+    items = [{"type": f"user.{name}", "ts_ms": at} for name, at in zip("caccabbb", times, strict=True)]
+    ends = [
+        (record["kind"], {name: [event["seq"] for event in events] for name, events in record["steps"].items()})
+        for record in run(text, *items, {"advance_to": 1000})
+        if record.get("at") == 8
+    ]
+    assert ("timeout", {"s1": [4]}) in ends and any(kind == "match" for kind, _ in ends)

@@ -24,7 +24,8 @@ class Rehearsal:
     """Every call gives records; `at` is the number of the input item. Time is that of the events (ns).
 
     Between two items the clock goes from deadline to deadline, at most 10,000 of them; what is due beyond comes with
-    the next item.
+    the next item. Where there are patterns alone, which nobody hears, it goes there at once, as a watermark does in
+    Flink: all that is due by then has timed out before a match rules out anything.
     """
 
     def __init__(self, patterns: PatternSet, ensemble: Ensemble) -> None:
@@ -33,6 +34,7 @@ class Rehearsal:
         self._workflows: Final = Workflows(ensemble.workflows, self._world)
         self._machines: Final = Machines(ensemble.machines, self._world)
         self._rules: Final = Rules(ensemble.books, self._world, self._machines.holds)
+        self._alone: Final = not (ensemble.workflows or ensemble.books or ensemble.machines)
         self._begun = False
 
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:
@@ -80,7 +82,8 @@ class Rehearsal:
         return self._workflows.begin(ts, at) + self._machines.begin(ts, at) + self._made(at)
 
     def _deadline(self, *, periodic: bool) -> int | None:
-        times = [self._workflows.deadline(periodic=periodic), self._machines.deadline(), self._patterns.deadline()]
+        times = [self._workflows.deadline(periodic=periodic), self._machines.deadline()]
+        times += [] if self._alone else [self._patterns.deadline()]
         times += [self._rules.deadline()] if periodic else []
         return min((time for time in times if time is not None), default=None)
 
