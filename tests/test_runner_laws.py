@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,3 +124,26 @@ def test_a_run_ends_the_same_wherever_it_was_interrupted(definition, drawn):
     assert second.done.keys() == performer.done.keys()
     again = sum((second.done - performer.done).values())
     assert again <= len(deaths) * 16 and all(second.done[key] >= n for key, n in performer.done.items() if n == 1)
+
+
+@given(definitions(), st.data())
+@settings(max_examples=25, deadline=None)
+def test_what_fails_fast_still_ends_once(definition, drawn):
+    """Which of several branches got how far is up to chance, before an interruption as after it; but every run ends, no
+    place ends twice, and what was completed and can be undone is undone when the run failed.
+    """
+    text = json.dumps(definition).replace("collect", "fail_fast")
+    plan = Plan.of(Workflow.model_validate_json(text))
+    ledger, performer = MortalLedger(), Performer()
+    for dies_at, before in drawn.draw(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=3)):
+        ledger.writes, ledger.dies_at, ledger.before = 0, dies_at, before
+        if life(plan, ledger, performer, later=10**9 * bool(ledger.runs)) is not None:
+            break
+    ledger.dies_at = None
+    if not ledger.runs or next(iter(ledger.runs.values())).finished is None:
+        assert life(plan, ledger, performer, later=10**9) is not None
+    data, ends = outcome(ledger)
+    undone = {place.removeprefix("undo/") for place in ends if place.startswith("undo/")} - {"!last"}
+    undoable = {step.name for step in plan.every_step() if step.compensate}
+    done = {place for place, (status, _) in ends.items() if status == "succeeded" and place.split(".")[-1] in undoable}
+    assert done <= undone if data["status"] != "succeeded" else not undone
