@@ -146,6 +146,20 @@ async def test_a_bulkhead_of_the_configuration(tmp_path):
         assert r.service.status()["room"]["dropped"] == {"type conditional": 3}
 
 
+async def test_a_sub_workflow_without_room_is_tried_again(tmp_path):
+    """Its step fails as the world does."""
+    child = "workflow_type: conditional\nsteps: [{command: {argv: [sleep, '0.2']}}]"
+    text = "steps: [{name: a, trigger_workflow: {workflow: child}, retry: {attempts: 50, backoff: 50ms, factor: 1}}]"
+    one = Automation.model_validate({"bulkheads": {"types": {"conditional": {"limit": 1, "queue": 0}}}})
+    async with rig(tmp_path, one, w=text, once=text.replace("attempts: 50", "attempts: 1"), child=child) as r:
+        for name in ("w", "w", "once"):
+            await r.service.command(f"run {name}", 0)
+        await r.settled()
+        ended = [run for run in r.runs if run.workflow != "child"]
+        assert [run.status for run in ended] == ["succeeded", "succeeded", "failed"]
+        assert "found no room" in ended[2].error and max(run.steps[0].attempts for run in ended[:2]) > 1
+
+
 async def test_a_rate_lets_runs_wait(tmp_path, autojump_clock):
     """A burst at once, then one after the other; each key has its own."""
     text = "rate: {rate: 1/minute, burst: 2}\ntriggers: {types: user.x, key: path}\nsteps: [{log: {message: x}}]"

@@ -12,6 +12,7 @@ import trio
 from automation.bulkheads import EVERY, PRIORITIES, Bulkhead, Bulkheads
 
 Key = tuple[str, str]
+FULL: Final = "the bulkhead of the"  # how the reason of whoever is dropped begins
 
 
 @dataclass(slots=True, eq=False)
@@ -77,11 +78,11 @@ class Gate:
             self.dropped[name] += 1
             oldest = self._oldest(key) if bulkhead.full == "drop_oldest" else None
             if oldest is None:
-                drop(f"the bulkhead of the {name} is full")
+                drop(f"{FULL} {name} is full")
                 return False
             self._forget(oldest)
             if oldest.drop is not None:
-                oldest.drop(f"the bulkhead of the {name} is full")
+                oldest.drop(f"{FULL} {name} is full")
         self._lane(ticket).starting.append(_Entry(ticket, go, drop))
         self._waiting.update(ticket.keys)
         self.waiting += 1

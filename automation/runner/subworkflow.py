@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from automation.errors import CallerError
+from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
+from automation.runner.gate import FULL
 from automation.runner.plan import Plan
 from automation.runner.record import Run
 from automation.runner.retry import WorkflowFailed
@@ -94,6 +95,8 @@ class Call:
         if not waits:
             return {"run": child_id}
         data = await self._outcome(child_id, child)
+        if str(data.get("error", "")).startswith(FULL):
+            raise WorldError(f"{plan.name} found no room: {data['error']}")
         if data["status"] != "succeeded":
             raise WorkflowFailed(f"{plan.name} (run {child_id}) {_said(data['status'])}: {data.get('error', '')}")
         return {"run": child_id, "status": data["status"], "output": data.get("output")}
