@@ -16,6 +16,7 @@ from automation.analytics.desk import AnalyticsDesk
 from automation.analytics.forms import Analytics
 from automation.breakers import Breakers
 from automation.bus import Bus
+from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError
 from automation.events import SemanticEvent
 from automation.inbox import Inbox
@@ -73,7 +74,8 @@ class FakeLibrary:
             raise DefinitionError(file, None, "name", f"{self.entries[name].file} holds {name!r} already")
         for other in [e for e in self.entries.values() if e.file == file]:
             del self.entries[other.name]
-        definition = SimpleNamespace(description="", triggers=[], step_names=["copy"])
+        step = {"name": "copy", "action": {"type": "copy", "from": "a", "to": "b"}}
+        definition = Workflow.model_validate({"name": name, "steps": [step]})
         self.entries[name] = FakeEntry(name, file, text, definition)
 
     def enable(self, name: str):
@@ -161,6 +163,7 @@ class FakeService:
         self.bus = Bus()
         self.state = State(self.bus)
         self.inbox, self.endpoint = Inbox(self.bus), None
+        self.automation = DEFAULTS
         self.library = FakeLibrary()
         self.language = Desk(self.library)
         self.rules = FakeRules()
