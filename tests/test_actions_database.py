@@ -131,7 +131,7 @@ def postgres() -> Iterator[str]:
             "-U",
             "ann",
             "--no-sync",
-            f"--pwfile={_password(user)}",
+            f"--pwfile={_password(directory, user)}",
         )
         options = f"-k {directory} -c listen_addresses= -c fsync=off -c max_connections=10"
         run(_program("pg_ctl"), "-D", data, "-w", "-o", options, "-l", f"{directory}/log", "start")
@@ -141,9 +141,9 @@ def postgres() -> Iterator[str]:
             run(_program("pg_ctl"), "-D", data, "-m", "immediate", "stop")
 
 
-def _password(user: pwd.struct_passwd) -> str:
-    fd, path = tempfile.mkstemp()
-    with open(fd, "w") as file:
+def _password(directory: str, user: pwd.struct_passwd) -> str:
+    path = f"{directory}/password"
+    with open(path, "w") as file:
         file.write("t0p-s3cret\n")
     os.chown(path, user.pw_uid, user.pw_gid)
     return path
