@@ -131,6 +131,7 @@ def test_the_files_of_a_pattern(mount):
 def test_recorded_replayed_and_explained(mount, tmp_path):
     """What a mount's events were is found again in replay; and the mount says where a match stands."""
     lines = tmp_path / "events.jsonl"
+    (mount.mountpoint / ".vexfs" / "state").write_text("limits.size = 3\n")
     recorder = subprocess.Popen([sys.executable, MOUNT_PY, "record", mount.mountpoint, lines])
     try:
         until(lines.exists)
@@ -144,6 +145,7 @@ def test_recorded_replayed_and_explained(mount, tmp_path):
     records = [json.loads(line) for line in replayed.stdout.splitlines()]
     matches = [one for one in records if one["kind"] == "match" and one["pattern"] == "upload"]
     recorded = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert recorded[0]["state"]["limits"] == {"size": 3}  # so that conditions on it hold in replay as well
     (told,) = [one["attrs"]["id"] for one in recorded if one.get("type") == "pattern.matched"]
     assert [one["id"] for one in matches] == [told]
     assert [one["workflow"] for one in records if one["kind"] == "run"] == ["on_upload"]
