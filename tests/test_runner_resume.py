@@ -164,3 +164,22 @@ def test_an_event_that_several_transitions_hear_comes_once():
     stored = StoredRun(new, [*history.pending, Record("decided", "a!mail", 1, taken)])
     again = Mailbox(History(ledger, new, lambda: 1, stored), "", lambda: None)
     assert again.take(lambda n, e: True) is None and again.seen == 1
+
+
+def test_a_long_run_shows_its_last_steps():
+    """A thousand of them; how many there were before is counted."""
+    loop = [
+        {
+            "name": "a",
+            "set": {"n": "{{ vars.n + 1 }}"},
+            "transitions": [{"to": "b", "when": "vars.n > 1500"}, {"to": "a"}],
+        }
+    ]
+    one = plan(
+        workflow_type="state_machine",
+        max_transitions=2000,
+        vars={"n": 0},
+        steps=[*loop, {"name": "b", "final": "succeeded"}],
+    )
+    run = life(one, MortalLedger(), Performer())
+    assert run.status == "succeeded" and len(run.steps) == 1000 and run.omitted == 502 and run.steps[-1].name == "b"

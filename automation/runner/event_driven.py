@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from automation.events import SemanticEvent
 from automation.patterns.snapshots import read_numbered
@@ -10,6 +10,8 @@ from automation.runner.scope import Frontier, Scope
 from automation.runner.wait import next_mail
 from automation.runner.walk import Walk
 from automation.triggers.firing_records import event_record
+
+MOST_EVENTS: Final = 100_000  # all that a run did is looked at again when it is resumed
 
 
 async def walk_events(walk: Walk, scope: Scope) -> Any:
@@ -26,7 +28,7 @@ async def walk_events(walk: Walk, scope: Scope) -> Any:
         result = await walk.sequence(plan.steps, f"event[{count}].", here, None)
         count += 1
         over = plan.until is not None and walk.holds(plan.until, f"event[{count}]!until", here, result=result)
-        if over or (plan.lifetime.count is not None and count >= plan.lifetime.count):
+        if over or count >= (plan.lifetime.count or MOST_EVENTS):
             return {"count": count, "result": result}
         following = await _following(walk, f"event[{count}]", scope)
         if following is None:

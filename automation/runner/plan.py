@@ -185,10 +185,13 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a workflow, and those that follow a failure. `definition` is the JSON that `parse` makes it of."""
+    """The steps of a workflow, and those that follow a failure. `definition` is the JSON that `parse` makes it of;
+    `listens` is what its runs hear from their beginning on.
+    """
 
     name: str
     steps: tuple[PlannedStep, ...] = ()
+    listens: tuple[Listening, ...] = ()
     compensation: tuple[PlannedStep, ...] = ()
     type: str = "linear"
     timeout: float | None = None
@@ -214,9 +217,11 @@ class Plan:
         """Compile a validated workflow."""
         dumped = workflow.model_dump(mode="json", exclude_unset=True, exclude={"triggers", "patterns", "metadata"})
         definition = json.dumps(dumped, sort_keys=True)
+        steps = _planned(workflow.steps, "step")
         return cls(
             name=workflow.name,
-            steps=_planned(workflow.steps, "step"),
+            steps=steps,
+            listens=tuple(_listens(steps)),
             compensation=_planned(workflow.compensation_steps, "compensation"),
             type=workflow.workflow_type,
             timeout=workflow.timeout,
@@ -265,13 +270,13 @@ class Plan:
         for step in self.steps:
             yield from step.every()
 
-    @property
-    def listens(self) -> Iterator[Listening]:
-        """What its runs hear from their beginning on."""
-        for step in self.every_step():
-            if isinstance(step.body, WaitBody) and step.body.event is not None and step.body.from_start:
-                yield step.body.event
-            yield from (move.on for move in step.moves if move.on is not None)
+
+def _listens(steps: Iterable[PlannedStep]) -> Iterator[Listening]:
+    """What is heard from the beginning of a run on."""
+    for step in (inner for outer in steps for inner in outer.every()):
+        if isinstance(step.body, WaitBody) and step.body.event is not None and step.body.from_start:
+            yield step.body.event
+        yield from (move.on for move in step.moves if move.on is not None)
 
 
 def segment(name: str) -> str:

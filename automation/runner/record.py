@@ -25,6 +25,7 @@ Status = Literal[
 StepStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "skipped", "compensated"]
 FINISHED: Final = frozenset({"succeeded", "failed", "compensated", "compensation_failed", "cancelled"})
 MOST_PATHS: Final = 100
+MOST_STEPS: Final = 1000  # as many as a definition may have
 MOST_SHOWN: Final = 200  # executions of the steps within one step
 
 
@@ -81,7 +82,9 @@ class StepRecord:
 
 @dataclass(slots=True)
 class Run:
-    """One run of a workflow. `steps` are those of the plan, then what compensation did; `output` is what it gave.
+    """One run of a workflow. `steps` are those of the plan, then what compensation did; of a state machine or an
+    event-driven run what was done, of which the first ones go when there are more than 1,000, and `omitted` counts
+    them. `output` is what it gave.
 
     `left` is what could not be undone and is to be done by hand: places, actions with parameters, and errors.
     """
@@ -103,6 +106,7 @@ class Run:
     parent: tuple[str, str] | None = None
     received: int = 0
     left: list[dict[str, Any]] = field(default_factory=list)
+    omitted: int = 0
 
     @property
     def trigger(self) -> str:
@@ -123,6 +127,13 @@ class Run:
     def cause(self) -> Cause:
         """The mark of everything that this run brings about."""
         return Cause(self.id, self.workflow, self.firing.depth + 1)
+
+    def add(self, record: StepRecord) -> None:
+        """Another execution of a step at the first level."""
+        self.steps.append(record)
+        if len(self.steps) > MOST_STEPS:
+            del self.steps[0]
+            self.omitted += 1
 
     def facts(self) -> dict[str, Any]:
         """What templates see as `run`: `paths` are the distinct targets of the events, the last `MOST_PATHS`."""
@@ -159,7 +170,7 @@ class Run:
             out["again"] = self.firing.again.partition("@")[0]
         if self.parent is not None:
             out["parent"] = {"run": self.parent[0], "place": self.parent[1]}
-        for name in ("tenant", "error", "input", "output", "left", "received"):
+        for name in ("tenant", "error", "input", "output", "left", "received", "omitted"):
             if getattr(self, name):
                 out[name] = getattr(self, name)
         return out

@@ -58,7 +58,7 @@ def _recorded(one: Completed) -> tuple[PlannedUndo, ...]:
 
 async def _undo(walk: Walk, undo: PlannedUndo, place: str, scope: Scope, name: str) -> bool | None:
     record = StepRecord(name, undo.kind, "running", 0, walk.means.clock(), place=place)
-    walk.run.steps.append(record)
+    walk.run.add(record)
     scope = scope.thawed()
     end = walk.history.end(place)
     try:

@@ -278,7 +278,7 @@ class Walk:
         if holder is not None:
             holder.within(record)
         else:
-            self.run.steps.append(record)
+            self.run.add(record)
         return record
 
     # Effects and waits
