@@ -255,8 +255,6 @@ class Service:
                 await self._stop.wait()
                 reacting.cancel()
                 await self.runner.shutdown(self._grace)
-                if self.journal is not None:
-                    self.journal.writer.hurry()
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):

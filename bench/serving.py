@@ -13,6 +13,7 @@ import trio
 from automation.actions import Commands
 from automation.bus import Bus
 from automation.events import SemanticEvent
+from automation.journal.keeping import Keeping
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.workspace import Workspace
@@ -52,6 +53,7 @@ async def serving(directory: str) -> AsyncIterator[Service]:
         commands=Commands(directory),
         workflows=os.path.join(directory, "workflows"),
         kept=kept,
+        keeping=Keeping(retention_runs=1_000_000),
     )
     try:
         async with trio.open_nursery() as nursery:

@@ -10,6 +10,7 @@ from automation.journal import database as module
 from automation.journal.database import Database
 from automation.journal.schema import MIGRATIONS
 from automation.journal.writer import Writer
+from tests.full_disk import FullDisk
 
 
 def row(number, kind="audit"):
@@ -131,8 +132,8 @@ async def test_nobody_waits_for_a_full_disk_at_the_end(tmp_path, caplog):
     path = str(tmp_path / "journal.db")
     told = []
     writer = Writer(Database(path, sync="off"), on_stall=told.append)
-    (pages,) = writer._connection.execute("PRAGMA page_count").fetchone()
-    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    disk = FullDisk(writer)
+    disk.full = True
     writer.start()
     large = row(1)
     large[7] = "x" * 100_000
@@ -161,8 +162,8 @@ async def test_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):
     path = str(tmp_path / "journal.db")
     told = []
     writer = Writer(Database(path, sync="off"), on_stall=told.append)
-    (pages,) = writer._connection.execute("PRAGMA page_count").fetchone()
-    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    disk = FullDisk(writer)
+    disk.full = True
     writer.start()
     large = row(1)
     large[7] = "x" * 100_000
@@ -173,7 +174,7 @@ async def test_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):
                 await trio.sleep(0.01)
             assert "full" in writer.stalled and stored(path) == []
             writer.hand_over([row(2)])
-            writer._connection.execute("PRAGMA max_page_count = 1000000")
+            disk.full = False
     await writer.write([row(3)])
     await writer.close()
     assert stored(path) == [1, 2, 3] and len(told) == 2 and told[1] == ""

@@ -7,6 +7,7 @@ import trio
 
 from automation.state_directory import StateDirectory
 from tests.automation_rig import Rig
+from tests.full_disk import FullDisk
 
 APPEND = "{name: %s, write: {path: log, content: '%s ', append: true}}"
 
@@ -26,7 +27,7 @@ async def life(directory, **definitions):
         kept.close()
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=60.0):
     """Wait for what threads bring about."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - any state may be asked for
@@ -90,18 +91,15 @@ async def test_a_full_disk_stops_runs_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("automation.journal.writer.RETRY_SECONDS", 0.02)
     text = f"triggers: {{path: in/*}}\nsteps: [{APPEND % ('a', 'a')}, {APPEND % ('b', 'b')}]"
     async with life(tmp_path, flow=text) as r:
-        connection = r.service.journal.writer._connection
-        r.service.journal.auditor.note("test", data={"big": "x" * 200_000})
-        await r.service.journal.writer.perform(lambda c: c.execute("DELETE FROM audit WHERE kind = 'none'"))
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+        disk = FullDisk(r.service.journal.writer)
+        disk.full = True
         for number in range(200):
             r.save(f"in/{number}")
-        await until(lambda: r.service.journal.stalled)
+        await until(lambda: r.bus.counts["system.overload"])
         assert "full" in r.service.status()["journal"]["stalled"]
         stalled = [e for e in r.events("system.overload") if e.attrs.get("reason") == "journal"]
         assert len(stalled) == 1 and "full" in stalled[0].attrs["said"]
-        connection.execute("PRAGMA max_page_count = 1000000")
+        disk.full = False
         await until(lambda: r.service.runner.counts["flow", "succeeded"] == 200)
         assert sorted(r.text("log").split()) == ["a"] * 200 + ["b"] * 200
         assert not r.service.journal.stalled
@@ -110,11 +108,9 @@ async def test_a_full_disk_stops_runs_and_nothing_else(tmp_path, monkeypatch):
 async def test_a_full_disk_does_not_keep_the_service_from_ending(tmp_path, monkeypatch):
     """What cannot be recorded at the end stops where it is, and goes on in the next life."""
     text = f"triggers: {{path: in/*}}\nsteps: [{APPEND % ('a', 'a')}, {APPEND % ('b', 'b')}]"
-    with trio.fail_after(30):
+    with trio.fail_after(90):
         async with life(tmp_path, flow=text) as r:
-            connection = r.service.journal.writer._connection
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {pages}")
+            FullDisk(r.service.journal.writer).full = True
             for number in range(100):
                 r.save(f"in/{number}")
             await until(lambda: r.service.journal.stalled)
@@ -128,6 +124,20 @@ def _earlier(r):
     return sum(
         one.status == "succeeded" for run, one in r.service.ledger.known.items() if run not in r.service.runner.runs
     )
+
+
+async def test_a_full_disk_does_not_keep_a_cancelled_service_from_ending(tmp_path):
+    """Not even one that has no time to end in order."""
+    kept = StateDirectory(str(tmp_path / "state"))
+    one = Rig(tmp_path, {"flow.yaml": f"triggers: {{path: in/*}}\nsteps: [{APPEND % ('a', 'a')}]"}, kept=kept)
+    with trio.fail_after(90):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(one.service.run)
+            FullDisk(one.service.journal.writer).full = True
+            one.save("in/a")
+            await until(lambda: one.service.journal.stalled)
+            nursery.cancel_scope.cancel()
+    kept.close()
 
 
 async def test_no_secret_is_in_anything_that_is_written(tmp_path, caplog):

@@ -65,9 +65,17 @@ class Journal:
         return self.writer.stalled
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; then nobody waits any more for a disk that takes nothing."""
         self.writer.start()
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._audit)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.writer.hurry()
+
+    async def _audit(self) -> None:
         with contextlib.suppress(WorldError):  # it ended while the disk took nothing
             await self.auditor.run()
 

@@ -142,7 +142,14 @@ class Writer:
             self._wake.wait()
             self._wake.clear()
             while self._units:
-                self._commit([self._units.popleft() for _ in range(min(MOST, len(self._units)))])
+                units = [self._units.popleft() for _ in range(min(MOST, len(self._units)))]
+                try:
+                    self._commit(units)
+                except Exception as error:  # a bug of ours must not leave anybody waiting
+                    log.exception("the journal's writer met a bug")
+                    for unit in units:
+                        unit.error = unit.error or InternalError(f"the journal met a bug: {error!r}")
+                    self._tell(units)
             if self.closed and not self._units:
                 return
 

@@ -384,7 +384,7 @@ class Runner:
         if walk.plan.type == "event_driven":
             self._keyed.pop((run.workflow, run.firing.key), None)
         if run.status == "suspended":
-            if not self._suspends:
+            if not self._suspends and self._nursery is not None:  # else nothing takes its place
                 self.on_finished(run)
             return
         run.ended_ns = self._clock()
