@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MOST (1 << 20) /* bytes of one request */
@@ -27,18 +26,10 @@ static int ours(uint64_t fh, uint32_t flags, uint64_t offset, uint32_t size)
 
 static int64_t slow_until; /* the device of some file was slow a moment ago */
 
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
 /* What has taken since `start` is over: whether it was slow decides who does the next ones. */
 static void timed(int64_t start)
 {
-	int64_t end = now();
+	int64_t end = vex_now();
 
 	if (end - start > SLOW_NS)
 		slow_until = end + REMEMBER_NS;
@@ -51,7 +42,7 @@ static ssize_t read_at_once(int fd, char *to, size_t size, off_t offset)
 	ssize_t got = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
 	int64_t start;
 
-	if (got >= 0 || errno != EOPNOTSUPP || (start = now()) < slow_until)
+	if (got >= 0 || errno != EOPNOTSUPP || (start = vex_now()) < slow_until)
 		return got;
 	got = pread(fd, to, size, offset);
 	timed(start);
@@ -83,7 +74,7 @@ int vex_write(const struct fuse_in_header *in, const struct fuse_write_in *arg)
 
 	if (!ours(arg->fh, arg->flags, arg->offset, arg->size) || vex_judged || arg->write_flags & WRITE_SPECIAL)
 		return 0;
-	start = now();
+	start = vex_now();
 	if (start < slow_until)
 		return 0;
 	count = pwrite((int)arg->fh, arg + 1, arg->size, (off_t)arg->offset);

@@ -384,7 +384,7 @@ EXPORT int vex_backing_close(uint32_t id)
 	return ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0 ? -errno : 0;
 }
 
-static int64_t now(void)
+int64_t vex_now(void)
 {
 	struct timespec t;
 
@@ -415,17 +415,17 @@ static int serve(int fd)
 EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int64_t start = now(), end = start + nanoseconds, at = start;
+	int64_t start = vex_now(), end = start + nanoseconds, at = start;
 
 	do {
 		if (poll(&p, 1, 0) > 0) {
 			if (!serve(fd))
 				return 1;
-			end = now() + nanoseconds;
+			end = vex_now() + nanoseconds;
 		} else if (vex_deferred_count || vex_fresh) {
 			return 2;
 		}
-		at = now();
+		at = vex_now();
 	} while (at < end && at < start + turn);
 	return 0;
 }

@@ -49,6 +49,9 @@ INTERNAL void note(fuse_req_t req, fuse_ino_t ino, int32_t flags);
 /* See a request that libfuse does not know as one that it does; before libfuse looks at it. */
 INTERNAL void translate(struct fuse_in_header *in);
 
+/* Nanoseconds of the steady clock. */
+INTERNAL int64_t vex_now(void);
+
 /* Put the operations that pyfuse3 lacks into the table. */
 INTERNAL void add_extra(struct fuse_lowlevel_ops *ours);
 
