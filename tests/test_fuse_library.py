@@ -34,14 +34,14 @@ def mount() -> Iterator[Mount]:
         yield live
 
 
-def metric(mount: Mount, name: str) -> int:
+def metric(mount: Mount, name: str) -> float:
     """The value of one metric, 0 where there is none yet."""
     text = (mount.mountpoint / ".vexfs" / "metrics").read_text()
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
+    return float(found[1]) if found else 0
 
 
-def counted(mount: Mount, kind: str) -> int:
+def counted(mount: Mount, kind: str) -> float:
     """How many events of a type there were."""
     return metric(mount, f'vexfs_events_total{{type="{kind}"}}')
 
@@ -168,3 +168,20 @@ def test_a_listing_that_the_kernel_keeps_follows_every_change(mount: Mount) -> N
     while "foreign" not in (names := set(os.listdir(directory))) or "f2" in names:
         assert time.monotonic() < deadline, f"the kernel still lists {sorted(names)}"
         time.sleep(0.01)
+
+
+def test_a_storm_of_requests_leaves_the_other_tasks_their_turn(mount: Mount) -> None:
+    """Files are opened, closed and asked for without a pause for four seconds; the event loop is never late by half."""
+    root = mount.mountpoint / "storm"
+    root.mkdir()
+    (root / "file").touch()
+
+    def storm() -> int:
+        end, count = time.monotonic() + 4, 0
+        while time.monotonic() < end:
+            os.close(os.open(root / "file", os.O_RDONLY))
+            count += 1
+        return count
+
+    assert all(together([storm, storm]))
+    assert metric(mount, 'vexfs_loop_lag_seconds{quantile="1"}') < 2

@@ -300,6 +300,8 @@ class Inodes:
                 self._held.append(inode)
                 continue
             inode.handle = self._encode(inode)
+            if self._mirror is not None:
+                self._mirror.hold(inode.ino, -1)
             self._release(inode)
 
     def _encode(self, inode: Inode) -> bytes | None:
@@ -369,8 +371,6 @@ class Inodes:
     def _release(self, inode: Inode) -> None:
         fd, inode.fd = inode.fd, -1
         self._descriptors -= 1
-        if self._mirror is not None:
-            self._mirror.hold(inode.ino, -1)
         if inode.removed and inode.kind == stat.S_IFREG:
             close_last(fd)
         else:

@@ -10,6 +10,7 @@ nothing comes, the other tasks of the nursery have their turn. Measured by `benc
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
@@ -80,8 +81,11 @@ class _Lowlevel:
 
     def _ready(self, fd: int) -> bool:
         if NATIVE is not None:
+            end = time.monotonic_ns() + TURN_NS
             while (found := NATIVE.wait(fd, LINGER_NS, TURN_NS)) == 2:
                 self._idle()
+                if time.monotonic_ns() > end:
+                    return False
             return bool(found)
         if fd not in self._polled:
             self._polled.add(fd)
