@@ -8,7 +8,7 @@
  *   fuse_reply_open     add open flags and the backing id to the reply of the handler that is just returning
  *   fuse_reply_create
  *
- * Everything runs in the one thread that holds the GIL and reads the session, so plain globals are enough. No private
+ * Everything runs in the one thread that reads the session (vex_wait without the GIL), so plain globals are enough. No private
  * structure of libfuse is touched; the kernel's own wire structures (linux/fuse.h) are.
  */
 #include "_serve.h"
