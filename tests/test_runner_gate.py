@@ -205,3 +205,21 @@ def test_rates_are_written_in_many_ways():
     """Per unit, per number of units."""
     for text, rate in (("10/minute", (10, 60)), ("2/s", (2, 1)), ("100/2h", (100, 7200)), ("1 / day", (1, 86400))):
         assert load("w.yaml", f"rate: {text}\nsteps: [{{wait: 1s}}]").rate.rate == rate
+
+
+async def test_a_bug_in_what_is_woken_or_told_harms_nobody_else(tmp_path, mock_clock):
+    """Timers go on ringing, ears go on hearing, runs go on ending."""
+    waits = "steps: [{wait: 1h}, {wait: {event: user.go}}]"
+    async with rig(tmp_path, wall=virtual_wall(), w=waits) as r:
+        runner = r.service.runner
+        await r.service.command("run w", 0)
+        await r.until(lambda: r.runs[0].status == "waiting")
+        runner.after(60, lambda: 1 / 0)
+        told = runner.on_finished
+        runner.on_finished = lambda run: 1 / 0
+        mock_clock.jump(3600)
+        await r.until(lambda: len(runner._mailroom) == 1)
+        r.publish("user.go")
+        await r.until(lambda: r.runs[0].finished)
+        runner.on_finished = told
+        assert r.runs[0].status == "succeeded"

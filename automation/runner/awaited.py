@@ -8,6 +8,7 @@ announces.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from automation.step_forms import EventFilter
 from automation.templates import pieces, write_out
 from automation.triggers.forms import EventTrigger
 from automation.triggers.matching import Matcher
+
+log: Final = logging.getLogger(__name__)
 
 SLICE: Final = 0.002  # seconds of delivering between two looks at requests
 
@@ -99,8 +102,11 @@ class Ear:
 
     def hear(self, event: SemanticEvent) -> None:
         """Take the event or let it pass."""
-        if self._matcher.matches(event):
-            self.take(event)
+        try:
+            if self._matcher.matches(event):
+                self.take(event)
+        except Exception:  # a bug of ours must not make all others deaf
+            log.exception("a run that heard %r met a bug", event)
 
 
 class Mailroom:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import heapq
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
 import trio
+
+log: Final = logging.getLogger(__name__)
 
 SLICE: Final = 0.002  # seconds of the loop that runs may take before others are looked at
 SHELF: Final = 100
@@ -33,7 +36,10 @@ class Timer:
         """Wake whoever waits."""
         wake, self._wake = self._wake, None
         if wake is not None:
-            wake()
+            try:
+                wake()
+            except Exception:  # a bug of ours must not stop the clock of all others
+                log.exception("what a timer wakes met a bug")
 
 
 class Timers:

@@ -343,7 +343,7 @@ class Runner:
                         one()
                 except Doubled:
                     log.warning("a run of %s had begun before", history.run.workflow)
-                except Unrecorded:
+                except Exception:  # the disk's fault or ours; the others' mail is recorded all the same
                     log.exception("what came for %s is not recorded", history.run.id)
                 await self._turns.take()
 
@@ -385,7 +385,7 @@ class Runner:
             self._keyed.pop((run.workflow, run.firing.key), None)
         if run.status == "suspended":
             if not self._suspends and self._nursery is not None:  # else nothing takes its place
-                self.on_finished(run)
+                self._tell_end(run)
             return
         run.ended_ns = self._clock()
         run.started_ns = run.started_ns or run.ended_ns
@@ -400,7 +400,13 @@ class Runner:
         self._finished.append(run.id)
         if len(self._finished) > self._history:
             self._runs.pop(self._finished.popleft(), None)
-        self.on_finished(run)
+        self._tell_end(run)
+
+    def _tell_end(self, run: Run) -> None:
+        try:
+            self.on_finished(run)
+        except Exception:  # a bug of ours must not end the other runs
+            log.exception("after the end of run %s of %s", run.id, run.workflow)
 
 
 @lru_cache(maxsize=256)
