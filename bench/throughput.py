@@ -51,6 +51,8 @@ def prepare(source: str) -> None:
         with open(os.path.join(source, "fio", f"data.{number}"), "wb") as file:
             for _ in range(FILE_MIB):
                 file.write(block)
+            file.flush()
+            os.fsync(file.fileno())  # else whoever is measured first shares the disk with the writing back
 
 
 def measure(load: Load, system: Running, seconds: float, group: str) -> list[Sample]:
@@ -71,6 +73,7 @@ def measure(load: Load, system: Running, seconds: float, group: str) -> list[Sam
         "--thread",
         "--group_reporting",
         "--fallocate=none",
+        "--invalidate=0",  # a FUSE server's page cache would keep what the bare directory's has to forget
         "--disk_util=0",
         "--eta=never",
         "--output-format=json",
