@@ -218,9 +218,15 @@ def load() -> Native | None:
     """The library, or None with one line in the log where it cannot be had. Must run before `import pyfuse3`."""
     if "VEXFS_NO_NATIVE" in os.environ:
         return None
-    found = sorted(Path(__file__).parent.glob("_native*.so"))
+    folder = Path(__file__).parent
+    found = sorted(folder.glob("_native*.so"))
     if not found or "pyfuse3" in sys.modules:
         log.warning("native library %s: ordinary FUSE I/O", "not built" if not found else "loaded too late")
+        return None
+    built = found[0].stat().st_mtime
+    if any(source.stat().st_mtime > built for source in (*folder.glob("*.c"), *folder.glob("*.h"))):
+        # half of another version, its symbols already in force, would be worse than none
+        log.warning("native library older than its sources (make install builds it anew): ordinary FUSE I/O")
         return None
     try:
         return Native(found[0])
