@@ -14,6 +14,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -94,11 +95,23 @@ def parse(words: Sequence[str], program: str) -> tuple[Callable[[Arguments], int
     bare = not words or words[0] not in COMMANDS
     build, command = COMMANDS["mount" if bare else words[0]]
     shown = f"python {program}" if program.endswith(".py") else "vexfs"
-    arguments = vars(build(shown).parse_args(words if bare else words[1:]))
+    arguments = _arguments(build(shown), words if bare else words[1:])
     if bare and program == "vexfs":
         # `vexfs SRC MNT -o ...`, the call of mount(8) for an fstab line: like any FUSE program, return once mounted.
         arguments.setdefault("background", True)
     return command, arguments
+
+
+def _arguments(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
+    """What was given; exits with 2, and names the nearest option, for a word that means nothing."""
+    given, unknown = parser.parse_known_args(words)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        known = tuple(re.findall(r"--[a-z][a-z-]+", parser.format_help()))
+        near = configuration.suggest(word, known) or " (see --help)"
+        what = f"there is no such option{near}" if word.startswith("-") else "that is one argument too many"
+        parser.exit(2, f"vexfs: {word}: {what}\n")
+    return vars(given)
 
 
 def mount(arguments: Arguments) -> int:

@@ -179,7 +179,8 @@ def _reason(error: Any) -> str:
     """Pydantic's sentence for one error, without its prefix for errors that are ours, and with the value."""
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = repr(error["input"])
-    return f"{message[:1].lower()}{message[1:]}, not {shown if len(shown) < 60 else shown[:57] + '...'}"
+    told = "" if shown in message else f", not {shown if len(shown) < 60 else shown[:57] + '...'}"
+    return f"{message[:1].lower()}{message[1:]}{told}"
 
 
 def _line(text: str, name: str) -> int | None:

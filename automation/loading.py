@@ -93,6 +93,8 @@ def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
         return "a step needs an action, for instance 'copy: {source: a, target: b}'"
     if kind == "missing":
         return _REQUIRED
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "a mapping is expected"
     if kind == "union_tag_invalid":
         return message.replace("Input tag", "the type").replace(
             " found using 'type' does not match any of the expected tags", " is none of"

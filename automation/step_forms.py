@@ -104,10 +104,15 @@ class Retry(Form):
     not_on: Names = Field(default_factory=list)
 
 
-Retries = Annotated[
-    Retry,
-    BeforeValidator(lambda v: {"attempts": v} if isinstance(v, int) else v, json_schema_input_type=int | Retry),
-]
+def _retries(value: Any) -> Any:
+    if isinstance(value, int):
+        return {"attempts": value}
+    if isinstance(value, dict | Retry):
+        return value
+    raise ValueError(f"a whole number of attempts or a mapping such as {{attempts: 3, backoff: 1s}}, not {value!r}")
+
+
+Retries = Annotated[Retry, BeforeValidator(_retries, json_schema_input_type=int | Retry)]
 
 
 class EventFilter(Form):

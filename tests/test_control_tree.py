@@ -198,8 +198,10 @@ async def test_runs_are_listed_newest_first_and_vanish(service, kernel):
     await kernel.write("runs/00bb/cancel", "1\n")
     assert service.commands[-1] == ("cancel 00bb", OWNER)
     ino = await kernel.walk("runs/00aa/status")
+    opened = await kernel.tree.open(ino, os.O_RDONLY, kernel.ctx)
     del service.runner.runs["00aa"]
-    for call in (kernel.tree.getattr(ino, kernel.ctx), kernel.walk("runs/00aa")):
+    late = kernel.tree.read(opened.fh, 0, 100)
+    for call in (late, kernel.tree.getattr(ino, kernel.ctx), kernel.walk("runs/00aa")):
         with refused(errno.ENOENT):
             await call
 

@@ -34,6 +34,9 @@ WRONG = [
     ("steps:\n  - when: event.size +\n    log: {message: x}\n", 2, "steps.0.when", "no expression"),
     ("steps:\n  - when: event.size + 1\n    log: {message: x}\n", 2, "steps.0.when", "true or false"),
     ("steps:\n  - log: {message: x}\n    retry: {atempts: 1}\n", 3, "steps.0.retry.atempts", "did you mean 'attempts'"),
+    ("steps:\n  - log: {message: x}\n    retry: three\n", 3, "steps.0.retry", "number of attempts or a mapping"),
+    (f"{STEPS}vars: none\n", 2, "vars", "a mapping is expected"),
+    (f"{STEPS}triggers: file.closed\n", 2, "triggers.0", "a mapping is expected"),
     ("steps:\n  - log: {message: x}\n    timeout: soon\n", 3, "steps.0.timeout", "no duration"),
     (
         "steps:\n  - log: {message: x}\n    compensate: {type: delete}\n",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from automation.errors import CallerError
 from vexfs_fuse.control.handles import CommandLines, LateSnapshot
 from vexfs_fuse.control.layout import clock, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
@@ -91,7 +92,10 @@ class RunText:
         """A snapshot."""
 
         async def render() -> bytes:
-            return (await self._render(self._subject)).encode(errors="backslashreplace")
+            try:
+                return (await self._render(self._subject)).encode(errors="backslashreplace")
+            except CallerError:  # forgotten since it was opened
+                fail(ENOENT)
 
         return LateSnapshot(render)
 
