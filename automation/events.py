@@ -132,6 +132,8 @@ _TABLE: Final = (
     ("workflow.compensation_failed", 0x0888, "a failed or cancelled run could not be undone; says what is left"),
     ("anomaly.detected", 0x0886, "a stream behaves unusually"),
     ("prediction.made", 0x0887, "a forecast was made"),
+    ("model.version", 0x088A, "a model has a new version, or was rolled back to one"),
+    ("model.adapted", 0x088B, "a value was moved by outcomes, or back by hand"),
     ("analytics.window", 0x0888, "a window of a stream ended"),
     ("analytics.trend", 0x0889, "a measure began to rise, to fall, or to do neither"),
 )

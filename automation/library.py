@@ -31,6 +31,7 @@ from automation.loading import examine_source, most_telling
 from automation.machines import loading as machines
 from automation.machines.machine import Machine
 from automation.machines.thresholds import ThresholdsForm
+from automation.models.forms import AdaptiveForm, ModelForm, examine_learning, is_learning
 from automation.patterns.collection import Collection, check_names, examine_collection, is_collection, patterns_of
 from automation.provenance.forms import ProvenanceForm, examine_provenance, is_provenance
 from automation.rules.book import Book, check_books, examine_book, is_book
@@ -47,7 +48,9 @@ SUFFIXES: Final = (".yaml", ".yml", ".json", *DECLARING, ".scxml")
 QUIET_SECONDS: Final = 0.05  # several files copied at once are one change
 LARGE: Final = 16_384  # characters; what is longer is examined in a thread, so that the mount goes on answering
 EXPECTATIONS: Final = (".test.yaml", ".test.yml", ".test.json")  # for `vexfs test`
-Definition = Workflow | Book | Machine | Collection | ThresholdsForm | Analytics | ProvenanceForm
+Definition = (
+    Workflow | Book | Machine | Collection | ThresholdsForm | Analytics | ProvenanceForm | ModelForm | AdaptiveForm
+)
 Declare = Callable[[str, str], Awaitable[dict[str, Any]]]
 """Path and text of a Lua file → the mapping that a YAML file would hold; DefinitionError when it declares none."""
 
@@ -439,6 +442,8 @@ def examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionEr
         return machines.examine_system(source)
     if is_provenance(source.value):
         return examine_provenance(source)
+    if is_learning(source.value):
+        return examine_learning(source)
     if is_analytics(source.value):
         return examine_analytics(source)
     if is_book(source):

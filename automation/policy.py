@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from automation.definitions import Workflow
+from automation.models.forms import AdaptiveForm, ModelForm
 from automation.rules.book import Book
 from automation.targets import Automation
 from automation.triggers.forms import PredictionTrigger
 
-LEARNING: Final = frozenset({"ml_inference"})  # actions that need machine learning
+LEARNING: Final = frozenset({"ml_inference", "predict"})  # actions that need machine learning
 
 
 class Policy:
@@ -46,7 +47,7 @@ def size_of(definition: Any) -> int:
 def learns(definition: Any) -> bool:
     """Whether a definition needs machine learning."""
     if not isinstance(definition, Workflow):
-        return False
+        return isinstance(definition, ModelForm | AdaptiveForm)
     if any(isinstance(trigger, PredictionTrigger) for trigger in definition.triggers):
         return True
     return str(definition.workflow_type) == "ml_enhanced" or any(kind in LEARNING for kind in _kinds(definition))

@@ -19,6 +19,7 @@ from automation.definitions import Workflow
 from automation.expectations import Case, Expectations
 from automation.machines.model import MachineForm
 from automation.machines.thresholds import ThresholdsForm
+from automation.models.forms import FORMS
 from automation.patterns import collection
 from automation.patterns.correlation import Correlation
 from automation.patterns.model import Pattern
@@ -33,6 +34,7 @@ _BY_KIND: Final[Mapping[str, type[BaseModel]]] = {
     "system": ThresholdsForm,
     "analytics": Analytics,
     "provenance": ProvenanceForm,
+    **FORMS,
 }
 """Definitions that say with `kind` what they are."""
 _NAMELESS: Final[tuple[type[BaseModel], ...]] = (

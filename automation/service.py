@@ -50,6 +50,10 @@ from automation.machines.system_state import SystemState
 from automation.machines.thresholds import ThresholdsForm
 from automation.memory.memory import Memory
 from automation.metrics import Measurements
+from automation.models.desk import ModelDesk
+from automation.models.forms import AdaptiveForm, ModelForm
+from automation.models.store import Shelf
+from automation.models.tuning import TuningDesk
 from automation.patterns.collection import patterns_of
 from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
@@ -144,6 +148,8 @@ class Service:
                 permissions.breaker_cooldown,
             ),
         )
+        self._shelf: Final = Shelf(kept)
+        self.models: Final = ModelDesk(bus, self._shelf, wall=wall, switches=records.switches("model"))
         self.equipment: Final = Equipment(
             workspace,
             self.state,
@@ -155,6 +161,7 @@ class Service:
             self.breakers,
             Databases(permissions.databases or ((kept.file("databases"),) if kept else ())),
             Models(permissions.models or (kept.file("models") if kept else None)),
+            self.models,
         )
         self.executor: Final[Executor] = Recorder() if dry_run else Performer()
         self.ledger: Final = MemoryLedger(history) if self.journal is None else SqliteLedger(self.journal)
@@ -170,6 +177,7 @@ class Service:
             ledger=self.ledger,
         )
         self.archive: Final = Archive(self.runner)
+        self.models.find_run = self.archive.known
         self.dispatcher: Final = Dispatcher(
             bus,
             self.runner,
@@ -222,10 +230,22 @@ class Service:
         )
         self.guards.standing = self.rules.standing = self.machines.holds
         self.analytics: Final = AnalyticsDesk(bus, wall=wall)
+        self.tuning: Final = TuningDesk(
+            bus, self._shelf, self.archive.known, self.analytics.tune, wall=wall, switches=records.switches("adaptive")
+        )
+        self.runner.learnt = self.tuning.backoff
         self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
         self.shedding: Final = Shedding(bus, {"analytics": self.analytics, "provenance": self.provenance})
+        self._homes: Final[dict[type, Any]] = {  # who keeps which kind of definition: install(form), remove(name)
+            Workflow: self.dispatcher,
+            Machine: self.machines,
+            Analytics: self.analytics,
+            ProvenanceForm: self.provenance,
+            ModelForm: self.models,
+            AdaptiveForm: self.tuning,
+        }
         self.dispatcher.launcher.refuses = self.shedding.refuses
         self.system.on_change = self.shedding.settle
         self.explainer: Final = Explainer(self)
@@ -259,6 +279,7 @@ class Service:
         finally:
             with trio.CancelScope(shield=True):
                 await self.memory.close()
+                await self._shelf.aclose()
                 self._versions.close()
                 await self._web.aclose()
                 await self.equipment.models.aclose()
@@ -309,11 +330,9 @@ class Service:
                 await nursery.start(self.library.run)
                 await self._recover()
                 await nursery.start(self.memory.run)
-                await nursery.start(self.dispatcher.run)
-                await nursery.start(self.rules.run)
-                await nursery.start(self.machines.run)
-                await nursery.start(self.analytics.run)
-                await nursery.start(self.provenance.run)
+                desks = (self.dispatcher, self.rules, self.machines, self.analytics, self.provenance)
+                for run in (*(desk.run for desk in desks), self.models.run, self.tuning.run):
+                    await nursery.start(run)
                 if self.endpoint is not None:
                     await nursery.start(self.endpoint.run)
                 task_status.started()
@@ -353,30 +372,18 @@ class Service:
             self.patterns.remove(was.name)
             if isinstance(was, Book):
                 self.rules.remove(was)
-            elif isinstance(was, Machine):
-                self.machines.remove(was.name)
-            elif isinstance(was, ProvenanceForm):
-                self.provenance.remove(was.name)
-            elif isinstance(was, Analytics):
-                self.analytics.remove(was.name)
             elif isinstance(was, ThresholdsForm):
                 self.system.use()
-            elif isinstance(was, Workflow):
-                self.dispatcher.remove(was.name)
+            elif type(was) in self._homes:
+                self._homes[type(was)].remove(was.name)
         if now is not None and now is not was:
             self.patterns.install(now.name, patterns_of(now))
             if isinstance(now, Book):
                 self.rules.install(now)
-            elif isinstance(now, Machine):
-                self.machines.install(now)
-            elif isinstance(now, ProvenanceForm):
-                self.provenance.install(now)
-            elif isinstance(now, Analytics):
-                self.analytics.install(now)
             elif isinstance(now, ThresholdsForm):
                 self.system.use(now.thresholds)
-            elif isinstance(now, Workflow):
-                self.dispatcher.install(now)
+            elif type(now) in self._homes:
+                self._homes[type(now)].install(now)
 
     # For people
 

@@ -124,13 +124,8 @@ async def rig(
     files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
     options = {"automation": _automation or DEFAULTS, "history": _history, "permissions": permissions, "wall": wall}
     one = Rig(directory, files, dry_run=dry_run, **options)
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(one.service.run)
-            yield one
-            await one.service.shutdown(0.5)
-    finally:
-        os.close(one.root_fd)
+    async with serving(one):
+        yield one
 
 
 def virtual_wall() -> Callable[[], float]:
@@ -144,3 +139,15 @@ def virtual_wall() -> Callable[[], float]:
         return 1_893_456_000.0 + now - begin
 
     return wall
+
+
+@asynccontextmanager
+async def serving(one: Rig) -> AsyncIterator[None]:
+    """The service of a rig runs in the block."""
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(one.service.run)
+            yield
+            await one.service.shutdown(0.5)
+    finally:
+        os.close(one.root_fd)

@@ -25,6 +25,10 @@ from automation.language.desk import Desk
 from automation.machines.host import Machines
 from automation.machines.loading import load as load_machine
 from automation.machines.system_state import SystemState
+from automation.models.desk import ModelDesk
+from automation.models.forms import AdaptiveForm, ModelForm
+from automation.models.store import Shelf
+from automation.models.tuning import TuningDesk
 from automation.patterns.text import parse_pattern
 from automation.provenance.desk import ProvenanceDesk
 from automation.provenance.forms import ProvenanceForm
@@ -156,6 +160,11 @@ class FakePatterns:
 STREAM = {"kind": "analytics", "name": "load", "streams": {"writes": {"events": "file.closed"}}}
 
 
+MODEL = {"kind": "model", "name": "guess", "workflow": "w", "features": {"size": "event.size"}}
+ADAPTIVE = {"kind": "adaptive", "name": "patience", "min": 1, "max": 9, "step": 1}
+ADAPTIVE |= {"retry": {"workflow": "w", "step": "s"}}
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
@@ -177,6 +186,10 @@ class FakeService:
         self.analytics = AnalyticsDesk(Bus(), wall=time.time)
         self.analytics.install(Analytics.model_validate(STREAM))
         self.provenance = ProvenanceDesk(Bus(), None, "0")
+        self.models = ModelDesk(Bus(), Shelf(None), wall=time.time)
+        self.models.install(ModelForm.model_validate(MODEL))
+        self.tuning = TuningDesk(Bus(), Shelf(None), None, self.analytics.tune, wall=time.time)
+        self.tuning.install(AdaptiveForm.model_validate(ADAPTIVE))
         self.shedding = Shedding(Bus(), {})
         self.breakers = Breakers()
         self.runner = SimpleNamespace(runs={}, active={}, ledger=MemoryLedger())

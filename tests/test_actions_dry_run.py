@@ -44,6 +44,7 @@ EVERY = [
     {"type": "send_notification", "message": "x", "desktop": True},
     {"type": "update_database", "sqlite": "{top}/../x.db", "sql": "CREATE TABLE t (a)", "create": True},
     {"type": "ml_inference", "model": "m", "input": {"x": [1]}},
+    {"type": "predict", "model": "m"},
     {"type": "trigger_workflow", "workflow": "w"},
     {"type": "execute_rule", "rule": "r"},
     {"type": "emit_event", "event": "user.x"},
@@ -58,7 +59,7 @@ EVERY = [
 ]
 
 
-OUTSIDE = ("trigger_workflow", "execute_rule", "send_notification", "update_database", "ml_inference")
+OUTSIDE = ("trigger_workflow", "execute_rule", "send_notification", "update_database", "ml_inference", "predict")
 
 
 def snapshot(top: Path) -> list[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ async def documented_paths() -> set[str]:
     paths = {path for path, directory in (await kernel.every_path()).items() if not directory}
     changes = {"workflows/ingest/": "workflows/NAME/", "runs/00aa/": "runs/ID/", "workflows/x.yaml": "workflows/FILE"}
     changes |= {f"graph/{question}/{subject}/": "graph/QUESTION/SUBJECT/" for question, subject in ASKED}
+    changes |= {"models/guess/": "models/NAME/", "models/patience/": "models/NAME/"}
     changes |= {"analytics/load.writes/": "analytics/NAME/"}
     changes |= {"patterns/pair/": "patterns/NAME/", "explain/pair": "explain/NAME"}
     changes |= {"rules/watch/": "rules/NAME/", "machines/gate/": "machines/NAME/"}

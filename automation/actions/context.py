@@ -39,6 +39,16 @@ class Workflows(Protocol):
         ...
 
 
+class Learned(Protocol):
+    """The models that learn here; `automation.models.desk` keeps them."""
+
+    async def predict(
+        self, name: str, features: Mapping[str, Any] | None, variables: Mapping[str, Any], cause: Cause
+    ) -> dict[str, Any]:
+        """`{label, probability, confidence, version}`."""
+        ...
+
+
 def no_progress(done: int, total: int) -> None:
     """Nobody asks how far it is."""
 
@@ -57,6 +67,7 @@ class Equipment:
     breakers: Breakers = field(default_factory=Breakers)
     databases: Databases = field(default_factory=Databases)
     models: Models = field(default_factory=Models)
+    learned: Learned | None = None
     threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
 
 
@@ -139,6 +150,11 @@ class ActionContext:
     def models(self) -> Models:
         """Trained models."""
         return self.equipment.models
+
+    @property
+    def learned(self) -> Learned | None:
+        """Models that learn here."""
+        return self.equipment.learned
 
     @property
     def threads(self) -> trio.CapacityLimiter:

@@ -27,6 +27,7 @@ from automation.actions.lua import Lua
 from automation.actions.mkdir import Mkdir
 from automation.actions.ml_inference import MlInference
 from automation.actions.move import Move
+from automation.actions.predict import Predict
 from automation.actions.read import Read
 from automation.actions.script import SCRIPTS, Script
 from automation.actions.send_notification import SendNotification
@@ -66,6 +67,7 @@ ACTIONS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "send_notification": SendNotification,
         "update_database": UpdateDatabase,
         "ml_inference": MlInference,
+        "predict": Predict,
         "emit_event": EmitEvent,
         "update_state": UpdateState,
         "log": Log,

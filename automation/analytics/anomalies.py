@@ -93,7 +93,7 @@ class Robust:
     """See above. With a season each place in it has a memory of its own."""
 
     def __init__(self, form: AnomalyForm) -> None:
-        self._form: Final = form
+        self.form = form
         self._seasons: Final = [Recent(form.memory) for _ in range(form.season or 1)]
         self._seen = 0
 
@@ -102,11 +102,11 @@ class Robust:
         recent = self._seasons[self._seen % len(self._seasons)]
         self._seen += 1
         judgement = USUAL
-        if self._seen > self._form.warm_up and len(recent) >= min(5, self._form.warm_up):
+        if self._seen > self.form.warm_up and len(recent) >= min(5, self.form.warm_up):
             median, deviation = recent.median, recent.deviation()
             z = (value - median) / deviation
-            reach = self._form.sensitivity * deviation
-            score = 1 - 2 ** (-abs(z) / self._form.sensitivity) if abs(z) > self._form.sensitivity else 0.0
+            reach = self.form.sensitivity * deviation
+            score = 1 - 2 ** (-abs(z) / self.form.sensitivity) if abs(z) > self.form.sensitivity else 0.0
             judgement = Judgement(score, 1 if z > 0 else -1, median - reach, median + reach)
             if score:  # an outlier must not stretch the memory: it counts as the bound
                 value = min(max(value, median - reach), median + reach)
@@ -195,12 +195,19 @@ class AnomalyWatch:
     """
 
     def __init__(self, form: AnomalyForm, most: int) -> None:
-        self.form: Final = form
+        self.form = self.defined = form
         self.found = 0
         self.suppressed = 0
         self._most: Final = most
         self._detectors: Final[dict[str, Detector]] = {}
         self._said: Final[dict[str, int]] = {}  # by key: when the anomaly that goes on was said
+
+    def tune(self, sensitivity: float) -> None:
+        """Judge by another sensitivity from now on; what was learnt stays."""
+        self.form = self.form.model_copy(update={"sensitivity": sensitivity})
+        for detector in self._detectors.values():
+            if isinstance(detector, Robust):
+                detector.form = self.form
 
     def take(self, row: Row) -> Found | None:
         """What is unusual in a row."""
@@ -251,5 +258,6 @@ class AnomalyWatch:
 
     def status(self) -> dict[str, Any]:
         """Plain values."""
-        out = {"measure": self.form.measure, "type": self.form.type, "method": self.form.method}
+        out: dict[str, Any] = {"measure": self.form.measure, "type": self.form.type, "method": self.form.method}
+        out |= {"sensitivity": self.form.sensitivity} if self.form.method == "robust" else {}
         return {**out, "found": self.found, "suppressed": self.suppressed}

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import trio
 
+from automation.analytics.anomalies import AnomalyWatch
 from automation.analytics.engine import Engine, Node, Output, row_event
 from automation.analytics.findings import Finding, Trended
 from automation.analytics.forms import Analytics
@@ -53,6 +54,7 @@ class AnalyticsDesk:
         self._kept: Final[dict[str, _Kept]] = {}
         self._types: Final[dict[str, bool]] = {}
         self._imported: Final[set[str]] = set()
+        self._tuned: Final[dict[tuple[str, str], float]] = {}
         self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "analytics",
@@ -79,6 +81,7 @@ class AnalyticsDesk:
         kept = self._kept.get(form.name)
         if kept is None or kept.form != form:
             self._kept[form.name] = _Kept(form)
+            self._retune(form.name)
             self._changed()
 
     def remove(self, name: str) -> None:
@@ -90,7 +93,33 @@ class AnalyticsDesk:
         """Let the definition of a stream work (again), with nothing seen so far, or no more; CallerError for none."""
         kept = self._find(name)[0]
         kept.engine, kept.fault = (Engine(kept.form) if on else None), ""
+        self._retune(kept.form.name)
         self._changed()
+
+    def tune(self, stream: str, measure: str, sensitivity: float | None) -> None:
+        """Judge a measure of a stream by another sensitivity, or by its own again; also of one that comes later."""
+        definition = stream.rpartition(".")[0]
+        if sensitivity is not None:
+            self._tuned[stream, measure] = sensitivity
+        elif self._tuned.pop((stream, measure), None) is not None and definition in self._kept:
+            for watch in self._watches(self._kept[definition], stream, measure):
+                watch.tune(watch.defined.sensitivity)
+        self._retune(definition)
+
+    def _retune(self, definition: str) -> None:
+        kept = self._kept.get(definition)
+        for (stream, measure), sensitivity in self._tuned.items():
+            if kept is not None and stream.rpartition(".")[0] == definition:
+                for watch in self._watches(kept, stream, measure):
+                    watch.tune(sensitivity)
+
+    @staticmethod
+    def _watches(kept: _Kept, stream: str, measure: str) -> Iterator[AnomalyWatch]:
+        """The robust watches of a measure."""
+        watches = [] if kept.engine is None else kept.engine.watches.get(stream.rpartition(".")[2], [])
+        for watch in watches:
+            if isinstance(watch, AnomalyWatch) and (watch.form.measure, watch.form.method) == (measure, "robust"):
+                yield watch
 
     def names(self) -> list[str]:
         """Of every stream, join and correlation."""

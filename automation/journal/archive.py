@@ -60,6 +60,11 @@ class Archive:
         run, _ = await self._look(run_id)
         return run
 
+    async def known(self, run_id: str) -> Run:
+        """One run as memory has it, else as it was recorded; CallerError when there is none."""
+        live = self._runner.runs.get(run_id)
+        return live if live is not None else await self.run(run_id)
+
     async def trace(self, run_id: str) -> dict[str, Any]:
         """Everything about a run in plain values: `events` that caused it, `steps`, and `records`, all that was written
         about it.

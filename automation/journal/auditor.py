@@ -19,6 +19,7 @@ TYPES: Final = (
     "rule.denied",
     "machine.changed",
     "pattern.matched",
+    "model",
     "workflow",
     "system.definition",
     "system.state",

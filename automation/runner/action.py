@@ -76,7 +76,10 @@ async def within(
 
 
 async def _try_later(walk: Walk, step: PlannedStep, place: str, record: StepRecord) -> None:
-    delay = delay_before(step.retry, record.attempts + 1, walk.means.dice)
+    retry, learnt = step.retry, walk.means.learnt(walk.run.workflow, step.name)
+    if learnt is not None:
+        retry = retry.model_copy(update={"backoff": learnt})
+    delay = delay_before(retry, record.attempts + 1, walk.means.dice)
     wake = walk.means.clock() + round(delay * 1e9)
     data = {"wake": wake, "attempt": record.attempts + 1, "error": record.error}
     walk.history.note("timer", place, data)

@@ -62,6 +62,7 @@ class Runner:
     ) -> None:
         self.counts: Final[Counter[tuple[str, str]]] = Counter()  # (workflow, status) of finished runs
         self.active: Final[dict[str, Run]] = {}
+        self.learnt: Callable[[str, str], float | None] = lambda workflow, step: None
         self.on_finished: Callable[[Run], None] = lambda run: None
         self.on_dropped: Callable[[Run], None] = lambda run: None
         self.on_resumed: Callable[[Run], None] = lambda run: None
@@ -123,6 +124,7 @@ class Runner:
             perform=perform,
             mailed=self._note_mail,
             automation=self._automation,
+            learnt=lambda workflow, step: self.learnt(workflow, step),  # noqa: PLW0108 - it is set later
             begun=self._begun,
         )
 

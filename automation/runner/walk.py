@@ -60,6 +60,7 @@ class Means:
     calls: Calls
     mailed: Callable[[History], None]
     automation: Automation
+    learnt: Callable[[str, str], float | None]  # the backoff of a workflow's step, where it is adapted
     begun: Callable[[Run], None]  # the first action of a run is about to be performed
     perform: Callable[[Walk, PlannedStep, str, Scope, StepRecord], Awaitable[Any]]
 

@@ -56,6 +56,15 @@ analytics/     each stream of numbers, as DEFINITION.STREAM
   NAME/sparkline   the same to look at
   NAME/status, NAME/enabled
 
+models/        what learns from runs, and values that outcomes move
+  NAME/status      examples, how good it is, what it goes by; or the value
+  NAME/predict     echo '{"size": 10}' > NAME/predict, then read it
+  NAME/approve     echo 'RUN yes' > NAME/approve: what people say of a run
+  NAME/versions, NAME/version
+                   echo 3 > NAME/version rolls back; snapshot makes one
+  NAME/changes     how a value was moved; echo undo > NAME/changes
+  NAME/enabled
+
 graph/         who made what from what (once a definition asks for it)
   status           how much is known
   QUESTION/SUBJECT/json, dot, prov

@@ -18,6 +18,7 @@ from vexfs_fuse.control.inbox import InboxFile
 from vexfs_fuse.control.journal import JournalFile
 from vexfs_fuse.control.machines import MachinesDirectory
 from vexfs_fuse.control.metrics import Metrics
+from vexfs_fuse.control.models import ModelsDirectory
 from vexfs_fuse.control.nl import Sentences
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.patterns import patterns
@@ -67,6 +68,7 @@ class Root:
             "rules": rules(service.rules),
             "graph": GraphDirectory(service.provenance),
             "analytics": analytics(service.analytics),
+            "models": ModelsDirectory(service.models, service.tuning),
             "machines": MachinesDirectory(service),
             "runs": Runs(service),
             "journal": JournalFile(service),
