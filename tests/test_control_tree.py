@@ -157,6 +157,8 @@ async def test_ctl_answers_what_was_done(kernel):
     assert "Done" not in await kernel.read("ctl")
     await kernel.write("ctl", "pause\n")
     assert "pause: done" in (await kernel.read("ctl")).splitlines()[-1]
+    await kernel.write("ctl", "resume\n")
+    assert "resume: done" in (await kernel.read("ctl")).splitlines()[-1]  # as `tail -n 1 ctl` shows it
 
 
 async def test_state_is_set_and_deleted(service, kernel):

@@ -239,3 +239,28 @@ async def test_a_log_that_cannot_be_written_is_given_up_and_tried_again(tmp_path
     detection.step()
     detection.killed(tmp_path / "2")
     assert ran == [("pair", "f", (1, 2), 2)]
+
+
+async def test_a_stop_while_an_event_waits_asks_for_no_log_that_went_before(tmp_path, autojump_clock):
+    """However many lives the log has outlived: what is pruned was not needed, and no start says that it is missing."""
+    (tmp_path / "0").mkdir()
+    ran = []
+    for number in range(6):
+        detection = await Detection(tmp_path / str(number), ran, PAIR).begin()
+        detection.publish("user.b", number)
+        detection.step()
+        if number == 5:
+            detection.publish("user.a", number)
+        await detection.closed(tmp_path / str(number + 1))
+    assert min(int(file.stem[-12:]) for file in (tmp_path / "6/detection").glob("*.log")) > 1
+    fd = os.open(tmp_path / "6/detection", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert read_earlier(fd).problems == []
+    finally:
+        os.close(fd)
+    last = await Detection(tmp_path / "6", ran, PAIR).begin()
+    assert last.memory.recovery["problems"] == []
+    last.publish("user.b", 9)
+    last.step()
+    assert ran == [("pair", "f", (5, 9), 2)]
+    await last.closed(tmp_path / "7")

@@ -71,6 +71,11 @@ class EventLog:
         """How many there are."""
         return len(self._segments)
 
+    @property
+    def first(self) -> int:
+        """The number of the first frame that is there, or of the next one."""
+        return self._segments[0].first if self._segments else self.frames
+
     def open(self, epoch: int) -> None:
         """Begin a new segment, for the life of a detection that `epoch` names."""
         self.close()

@@ -308,10 +308,10 @@ class Memory:
         self.last |= {"seconds": round(self._took, 3)}
 
     def _oldest_needed(self) -> int:
-        """The first frame that holds an event that still waits, or the next one."""
+        """The first frame that holds an event that still waits, or the next one; never one that the log has not."""
         self.recorder.flush()
         waiting = [seq for desk in self._desks.values() if (seq := desk.subscription.oldest) is not None]
-        return self.recorder.frame_before(min(waiting)) if waiting else self._log.frames
+        return max(self.recorder.frame_before(min(waiting)), self._log.first) if waiting else self._log.frames
 
     def _found(self, clean: bool) -> Iterator[Found]:
         for owner, desk in self._desks.items():

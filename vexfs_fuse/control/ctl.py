@@ -35,8 +35,8 @@ _OWN: Final = 100  # answers that a descriptor remembers
 
 
 class Ctl:
-    """Written: commands of the service. Read: the list of them, and what the last five that were done answered; on a
-    descriptor that has written, what its own commands answered, a line each.
+    """Written: commands of the service. Read: the list of them, and what the last five that were done answered, the
+    newest at the end, for `tail -n 1`; on a descriptor that has written, what its own commands answered, a line each.
     """
 
     def __init__(self, service: Service) -> None:
@@ -56,10 +56,10 @@ class Ctl:
             answer = await self._service.command(line, opening.uid)
             own.append(f"{answer}\n")
             del own[:-_OWN]
-            self._answers.appendleft(f"{clock(time.time_ns())} uid {opening.uid} {fit(line, 200)}: {answer}\n")
+            self._answers.append(f"{clock(time.time_ns())} uid {opening.uid} {fit(line, 200)}: {answer}\n")
 
         return CommandLines(lambda: "".join(own).encode(errors="backslashreplace") or self._render(), do)
 
     def _render(self) -> bytes:
-        answers = ["\nDone, newest first:\n", *self._answers] if self._answers else []
+        answers = ["\nDone, newest last:\n", *self._answers] if self._answers else []
         return "".join([HELP, *answers]).encode(errors="backslashreplace")
