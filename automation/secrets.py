@@ -59,6 +59,8 @@ class Secrets:
 
     def check(self, action: Any) -> None:
         """WorldError when an action refers to a secret in a field that takes none."""
+        if not _names(action):
+            return
         allowed: frozenset[str] = getattr(type(action), "SECRETS", frozenset())
         for field in type(action).model_fields:
             names = _names(getattr(action, field))
@@ -68,11 +70,11 @@ class Secrets:
 
     def opened(self, action: T) -> T:
         """The action with the values of the secrets that it refers to."""
-        self.check(action)
-        assert isinstance(action, BaseModel)
-        values = {name: self.value(name) for name in _names(action)}
-        if not values:
+        names = _names(action)
+        if not names:
             return action
+        self.check(action)
+        values = {name: self.value(name) for name in names}
         opened: T = _changed(action, lambda text: seals.opened(text, values))
         return opened
 
@@ -132,7 +134,7 @@ def _names(value: Any) -> list[str]:
     if isinstance(value, str):
         return seals.sealed(value)
     if isinstance(value, BaseModel):
-        return [name for field in type(value).model_fields for name in _names(getattr(value, field))]
+        return [name for item in value.__dict__.values() if item for name in _names(item)]
     if isinstance(value, Mapping):
         return [name for pair in value.items() for item in pair for name in _names(item)]
     return [name for item in value for name in _names(item)] if isinstance(value, list | tuple) else []

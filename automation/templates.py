@@ -17,13 +17,15 @@ from automation.expressions import Expression, compile_expression
 class Template:
     """A JSON value with compiled texts; `constant` when nothing in it needs rendering.
 
-    Of a mapping, the values of the keys in `literal` are left as they are.
+    Of a mapping, the values of the keys in `literal` are left as they are. `prepared` is for whoever uses a constant
+    one again and again: what its value has been made into.
     """
 
-    __slots__ = ("_form", "constant", "source")
+    __slots__ = ("_form", "constant", "prepared", "source")
 
     def __init__(self, source: Any, literal: Collection[str] = ()) -> None:
         self.source: Final = source
+        self.prepared: Any = None
         plain = {key: source[key] for key in literal if key in source} if isinstance(source, dict) else {}
         self._form: Final = (
             {**_compile({**source, **dict.fromkeys(plain)}, ()), **plain} if plain else _compile(source, ())

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from automation.journal.encoding import encoding
 from automation.journal.schema import Row
 
-_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+_encode: Final = encoding(sort_keys=True)
 START: Final = "0" * 64  # what stands for the hash before the first record
 
 
@@ -42,7 +42,7 @@ def linked(before: str, record: str) -> str:
 
 def printable(text: str) -> str:
     """A path as SQLite can hold it and a person can type it: bytes that are not UTF-8 become `\\xff`."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class Chain:
@@ -65,8 +65,17 @@ class Chain:
     ) -> Row:
         """The row of the next record; `at` in nanoseconds since the epoch (0: now)."""
         seq, at = self.head.seq + 1, at or time.time_ns()
-        facts = {"seq": seq, "at": at, "kind": kind, "path": path, "uid": uid, "pid": pid, "run": run}
-        record = self._redact(canonical(facts | {"data": data or {}}))
+        facts = {
+            "seq": seq,
+            "at": at,
+            "kind": kind,
+            "path": path,
+            "uid": uid,
+            "pid": pid,
+            "run": run,
+            "data": data or {},
+        }
+        record = self._redact(canonical(facts))
         self.head = Head(seq, linked(self.head.hash, record))
         return ["audit", seq, at, kind, printable(path), uid, run, record, self.head.hash]
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from automation.journal.encoding import encoding
 from automation.journal.journal import Journal
 from automation.journal.schema import Row
 from automation.runner.ledger import Kind, NewRun, Record, StoredRun, Summary
 
-_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_encode: Final = encoding()
 _RUN: Final = "SELECT id, workflow, digest, at, facts, text FROM runs LEFT JOIN definitions USING (digest)"
 
 

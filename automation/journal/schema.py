@@ -1,15 +1,10 @@
-"""The tables of the journal, by version, and the one statement through which everything is written.
-
-`INSERT INTO intake … FROM json_each(?)` takes a whole batch of rows of all tables in one statement: one transaction,
-and Python's lock is given up once for all of them instead of once for each row. Under a busy event loop a commit of 200
-runs costs 20 µs a run this way; row by row each would wait for the loop's turn (`bench/workflows.py`).
-"""
+"""The tables of the journal, by version."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-Row = list[Any]  # what is written: the kind of the row first, then the columns of `intake`
+Row = list[Any]  # what is written: the kind of the row first, then its values in the order of `rows.TAKES`
 
 _AUDIT: Final = """
 CREATE TABLE audit (
@@ -68,8 +63,8 @@ CREATE TRIGGER intake_end INSTEAD OF INSERT ON intake WHEN NEW.kind = 'end' BEGI
 END;
 """
 
-# Each entry brings the database from the version that is its index to the next; entries are never changed.
-MIGRATIONS: Final[tuple[str, ...]] = (_AUDIT, _RUNS)
+# Up to version 2 all rows passed through one view; `rows` does without.
+_DIRECT: Final = "DROP VIEW intake;"
 
-_FIELDS: Final = ", ".join(f"json_extract(value, '$[{i}]')" for i in range(9))
-WRITE: Final = f"INSERT INTO intake SELECT {_FIELDS} FROM json_each(?)"
+# Each entry brings the database from the version that is its index to the next; entries are never changed.
+MIGRATIONS: Final[tuple[str, ...]] = (_AUDIT, _RUNS, _DIRECT)

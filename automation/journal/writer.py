@@ -4,7 +4,7 @@ Whoever has something to write hands rows over and may wait for them. The thread
 then takes what has come meanwhile: no delay is made, so one writer alone waits for one commit, and under load a commit
 serves hundreds.
 
-    hand over (trio) ─► queue ─► take all ─► one INSERT = one transaction ─► wake those who wait (trio)
+    hand over (trio) ─► queue ─► take all ─► one transaction ─► wake those who wait (trio)
 
 The queue has no bound of its own: each run waits for its own rows, so it holds a few rows a run; the audit's share is
 bounded by its subscription. Nothing is dropped. When the disk takes nothing (it is full, say) the thread tries again
@@ -15,7 +15,6 @@ system call.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sqlite3
 import threading
@@ -27,7 +26,8 @@ import trio
 
 from automation.errors import InternalError, WorldError
 from automation.journal.database import Database, damaged
-from automation.journal.schema import WRITE, Row
+from automation.journal.rows import write_rows
+from automation.journal.schema import Row
 
 log: Final = logging.getLogger(__name__)
 
@@ -169,10 +169,9 @@ class Writer:
         if not group:
             return
         rows = [row for unit in group for row in unit.rows]
-        text = json.dumps(rows)
         try:
-            self._until_taken(lambda connection: connection.execute(WRITE, (text,)))  # one statement, one transaction
-        except sqlite3.Error as error:
+            self._until_taken(lambda connection: _transact(connection, lambda within: write_rows(within, rows)))
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter: no text or number that SQLite holds
             if len(group) > 1:
                 for unit in group:
                     self._write([unit])
@@ -252,8 +251,8 @@ def _transact(connection: sqlite3.Connection, work: Work) -> Any:
     return result
 
 
-def _sentence(error: sqlite3.Error) -> Exception:
-    if _passing(error):
+def _sentence(error: Exception) -> Exception:
+    if isinstance(error, sqlite3.Error) and _passing(error):
         return WorldError(f"the journal cannot be written: {error}")
     log.error("the journal refused a record", exc_info=error)
     return InternalError(f"the journal refused a record: {error}")

@@ -121,7 +121,7 @@ class Memory:
         self._launcher = launcher
         if self.kept:
             launcher.on_fired, launcher.on_settled = self._fired, self._settled
-            launcher.on_ended, launcher.on_removed = self._forget, self._removed
+            launcher.on_ended, launcher.on_removed = self._ended, self._removed
 
     # What is remembered
 
@@ -156,6 +156,11 @@ class Memory:
     def _forget(self, run: str) -> None:
         if self._firings.pop(run, None) is not None:
             self.recorder.write(("d", run))
+
+    def _ended(self, run: str) -> None:
+        """A run's end is in the run log already: after a kill the launcher knows of it."""
+        if self._firings.pop(run, None) is not None:
+            self.recorder.write_soon(("d", run))
 
     def _removed(self, workflow: str, key: str | None) -> None:
         """What waits for a run of a workflow (of one key) shall have none."""

@@ -92,6 +92,17 @@ class Recorder:
             self._held.append(record)
             self._urgent = True
 
+    def write_soon(self, record: Any) -> None:
+        """Write a record with the next one, or within a second: what is also known from elsewhere."""
+        if self.log is None:
+            return
+        if self._held is not None:
+            self._held.append(record)
+            return
+        self._lazy.append(record)
+        if len(self._lazy) >= MOST_LAZY:
+            self.flush()
+
     def write_lazily(self, key: str, record: Any) -> None:
         """Write a record with the next one, unless another of the same key comes before."""
         if self.log is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from automation.errors import TimedOut
-from automation.runner.plan import ENDLESS, ActionBody, PlannedStep, SetBody
+from automation.runner.plan import AT_ONCE, ENDLESS, ActionBody, PlannedStep, SetBody
 from automation.runner.record import StepRecord
 from automation.runner.retry import Interrupted, class_of, delay_before, is_worth
 from automation.runner.scope import Scope
@@ -59,7 +59,9 @@ async def _attempt(walk: Walk, step: PlannedStep, place: str, scope: Scope, reco
         walk.fresh = False
         walk.means.begun(walk.run)
     seconds = step.timeout
-    if seconds is None and step.kind not in ENDLESS:
+    if step.kind in AT_ONCE:
+        seconds = None
+    elif seconds is None and step.kind not in ENDLESS:
         seconds = walk.means.automation.automation_timeout
     return await within(seconds, walk, step.body.template, place, scope, record)
 

@@ -23,11 +23,11 @@ class Ticket:
     tenant: str = ""
     type: str = "linear"
     inside: bool = False
+    keys: tuple[Key, Key, Key] = field(init=False)
+    """The bulkheads that it falls under."""
 
-    @property
-    def keys(self) -> tuple[Key, Key, Key]:
-        """The bulkheads that it falls under."""
-        return ("type", self.type), ("priority", self.priority), ("tenant", self.tenant)
+    def __post_init__(self) -> None:
+        self.keys = ("type", self.type), ("priority", self.priority), ("tenant", self.tenant)
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +127,8 @@ class Gate:
             return
         ticket.inside = False
         self._total -= 1
-        self._inside.subtract(ticket.keys)
+        for key in ticket.keys:
+            self._inside[key] -= 1
         self._admit()
 
     def as_dict(self) -> dict[str, Any]:
@@ -154,7 +155,8 @@ class Gate:
     def _enter(self, ticket: Ticket) -> None:
         ticket.inside = True
         self._total += 1
-        self._inside.update(ticket.keys)
+        for key in ticket.keys:
+            self._inside[key] += 1
 
     def _lane(self, ticket: Ticket) -> _Lane:
         tenants = self._lanes[PRIORITIES.index(ticket.priority)]
@@ -196,7 +198,8 @@ class Gate:
             lane.returning.remove(entry)
         else:
             lane.starting.remove(entry)
-            self._waiting.subtract(ticket.keys)
+            for key in ticket.keys:
+                self._waiting[key] -= 1
         self.waiting -= 1
         if not lane.returning and not lane.starting:
             del lanes[ticket.type]

@@ -120,8 +120,8 @@ class Turns:
         self._lot: Final = trio.lowlevel.ParkingLot()
 
     async def take(self) -> None:
-        """Return when it is one's turn."""
-        while self._since is not None and time.perf_counter() - self._since > SLICE:
+        """Return when it is one's turn. Who is woken has it: to wait once more would cost as much as most turns."""
+        if self._since is not None and time.perf_counter() - self._since > SLICE:
             await self._lot.park()
         if self._since is None:
             self._begin()

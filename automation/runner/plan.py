@@ -26,6 +26,7 @@ from automation.step_forms import (
 from automation.templates import Template
 
 _ONCE: Final = Retry(attempts=1)
+AT_ONCE: Final = frozenset({"emit_event", "log", "update_state"})  # done before any time limit could end them
 ENDLESS: Final = frozenset({"trigger_workflow", "execute_rule"})  # bounded by what they start
 
 

@@ -381,7 +381,9 @@ class Runner:
             walk.close(place)
         self._gate.leave(walk.ticket)
         del self.active[run.id], self._stops[run.id]
-        self._ends.pop(run.id, trio.Event()).set()
+        awaited = self._ends.pop(run.id, None)
+        if awaited is not None:
+            awaited.set()
         self._moved.set()
         if walk.plan.type == "event_driven":
             self._keyed.pop((run.workflow, run.firing.key), None)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
-from automation.actions import ActionContext, Equipment, Executor, build_action
+from automation.actions import ActionContext, Equipment, Executor
 from automation.errors import TimedOut
 from automation.events import SemanticEvent
 from automation.facts import event_facts
 from automation.runner.awaited import Ear, Listening, Mailroom
-from automation.runner.brief import brief
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.mailbox import Mailbox
 from automation.runner.plan import Plan, PlannedStep
+from automation.runner.prepared import prepare
 from automation.runner.record import Run, StepRecord
 from automation.runner.retry import ConditionFailed, class_of
 from automation.runner.scope import SKIPPED, Frontier, Scope, StepFailed
@@ -107,7 +107,7 @@ class Walk:
         self.ticket: Final = ticket
         self.cause: Final = run.cause
         self.vars: dict[str, Any] = plan.vars
-        self._facts: Final = run.event
+        self._facts: dict[str, Any] | None = None
         self.fresh = not history.resumed
         self.completed: list[Completed] = []
         self.given: Final[dict[str, Any]] = {}
@@ -119,6 +119,8 @@ class Walk:
 
     def variables(self, scope: Scope, **more: Any) -> dict[str, Any]:
         """Everything that an expression at this place may read; for use before the next await."""
+        if self._facts is None:
+            self._facts = self.run.event
         return {
             "event": self._facts if scope.event is None else event_facts(scope.event),
             "steps": scope.results,
@@ -284,27 +286,29 @@ class Walk:
 
     # Effects and waits
 
-    async def act(self, template: Template, place: str, scope: Scope, record: StepRecord) -> Any:
-        """Render an action and do it."""
+    def _snapshot(self, scope: Scope) -> dict[str, Any]:
+        """`variables` that stay as they are while others go on."""
         variables = self.variables(scope)
         variables["steps"], variables["state"] = dict(scope.results), copy.copy(variables["state"])
-        parameters = template.render(variables)
-        action = build_action(parameters)
-        given = {name: value for name, value in parameters.items() if name != "type"}
-        record.input = self.given[place] = self.means.equipment.secrets.redact(brief(given))
+        return variables
+
+    async def act(self, template: Template, place: str, scope: Scope, record: StepRecord) -> Any:
+        """Render an action and do it."""
+        prepared = prepare(template, lambda: self._snapshot(scope))
+        record.input = self.given[place] = self.means.equipment.secrets.redact(prepared.given)
         dry = self.plan.dry_run
         executor = self.means.dry if dry else self.means.executor
         context = ActionContext(
             equipment=self.means.equipment,
             cause=self.cause,
-            variables=variables,
+            variables=prepared.variables,
             executor=executor,
             key=f"{self.run.id}:{place}",
             progress=lambda done, total: setattr(record, "progress", (done, total)),
             workflows=self.means.calls.of(self, place, record.attempts),
         )
         try:
-            return await executor.perform(action, context)
+            return await executor.perform(prepared.action, context)
         finally:
             if context.undo:  # also what an attempt had done before it failed
                 self.undo[place] = [*self.undo.get(place, ()), *context.undo]

@@ -34,6 +34,8 @@ class Firing:
     match: Match | None = None
     waited: bool = False
     again: str = ""
+    made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out from it: asked for by the event log, the runner and the run log."""
 
     @property
     def event(self) -> SemanticEvent:
@@ -47,6 +49,11 @@ class Firing:
 
     def run_id(self, mounted_ns: int) -> str:
         """The identity of the run: the same firing of the same mount is the same run. 16 hexadecimal digits."""
+        key = f"id {mounted_ns}"
+        known: str = self.made.get(key) or self.made.setdefault(key, self._identity(mounted_ns))
+        return known
+
+    def _identity(self, mounted_ns: int) -> str:
         parts = [self.workflow, str(self.trigger), *([self.again] if self.again else [])]
         if self.kind == "schedule":  # the time itself, whichever mount sees it
             parts.append(repr(self.event.attrs["scheduled"]))

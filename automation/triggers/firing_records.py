@@ -27,7 +27,12 @@ def event_record(event: SemanticEvent) -> dict[str, Any]:
 
 
 def firing_record(firing: Firing) -> dict[str, Any]:
-    """A firing as plain JSON."""
+    """A firing as plain JSON, made once and never changed."""
+    known: dict[str, Any] = firing.made.get("record") or firing.made.setdefault("record", _record(firing))
+    return known
+
+
+def _record(firing: Firing) -> dict[str, Any]:
     events: list[SemanticEvent] = []
     numbers: dict[int, int] = {}
 
