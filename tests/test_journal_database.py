@@ -115,6 +115,38 @@ async def test_all_rows_of_one_call_or_none(tmp_path, caplog):
     assert stored(path) == []
 
 
+async def test_what_sqlite_cannot_hold_fails_alone(tmp_path, caplog):
+    """A text or a number of a wrong kind is the error of who brought it."""
+    path = str(tmp_path / "journal.db")
+    writer = Writer(Database(path, sync="off"))
+    wrong = [["audit", 1, 1, "\udcff", *row(1)[4:]], ["audit", 2**70, *row(1)[2:]]]
+    for unit in (row(1), *wrong, row(2)):
+        writer.hand_over([unit])
+    writer.start()
+    await writer.write([row(3)])
+    await writer.close()
+    assert stored(path) == [1, 2, 3] and caplog.text.count("refused a record") == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 256, 257, 700])
+async def test_a_crowd_of_any_size_is_written_whole(tmp_path, count):
+    """Rows that fill a statement up are not taken; rows of all tables are."""
+    path = str(tmp_path / "journal.db")
+    writer = Writer(Database(path, sync="off"))
+    writer.start()
+    rows = [["run", f"r{n}", "w", "d", n, "{}"] for n in range(count)]
+    rows += [["record", f"r{n}", "started", "p", n, "{}"] for n in range(count)]
+    rows += [["end", f"r{n}", "failed", n] for n in range(0, count, 2)] + [["definition", "d", "text"]]
+    await writer.write(rows)
+    await writer.close()
+    with module.reading(path) as connection:
+        ends = connection.execute("SELECT status, ended FROM runs ORDER BY number").fetchall()
+        places = connection.execute("SELECT run, at FROM records ORDER BY number").fetchall()
+        assert connection.execute("SELECT * FROM definitions").fetchall() == [("d", "text")]
+    assert ends == [("", 0) if n % 2 else ("failed", n) for n in range(count)]
+    assert places == [(f"r{n}", n) for n in range(count)]
+
+
 async def test_a_cancelled_wait_ends_with_the_commit(tmp_path):
     """What was handed over is written before the caller goes on, whatever became of it meanwhile."""
     path = str(tmp_path / "journal.db")

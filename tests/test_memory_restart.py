@@ -69,11 +69,11 @@ async def test_a_settling_file_fires_after_a_kill_once(tmp_path, autojump_clock)
         rig.save("a.txt")
         await trio.sleep(1)
         assert rig.runs == []
-    lives.later += 86400
+    lives.later += 86400 + 60
     async with lives.life(kill=True) as rig:
         await trio.sleep(1)
         assert await quiet(rig) == ["go"]
-    lives.later += 86400
+    lives.later += 86400 + 60
     async with lives.life() as rig:
         await trio.sleep(1)
         assert await quiet(rig) == []
@@ -130,7 +130,7 @@ async def test_cooldowns_of_rules_survive_a_kill(tmp_path, autojump_clock):
     async with lives.life(kill=True) as rig:
         rig.publish("user.slow")
         assert await quiet(rig) == []
-    lives.later += 86400
+    lives.later += 86400 + 60
     async with lives.life() as rig:
         rig.publish("user.slow")
         assert len(await quiet(rig)) == 1
