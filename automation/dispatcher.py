@@ -97,6 +97,7 @@ class Dispatcher:
         self._index: Final[Index[Fed]] = Index()
         self._installed: Final[dict[str, _Installed]] = {}
         self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
+        self.learnt: Callable[[str], float | None] | None = None  # the cooldown of a workflow, where it is adapted
         self._announcements: Final = Announcements(bus)
         self.launcher: Final = Launcher(runner, self._announcements, state, max_runs, bulkheads, self.records.clock)
         self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall, records=self.records)
@@ -432,7 +433,10 @@ class Dispatcher:
 
     def _build(self, workflow: Workflow, number: int) -> Trigger | None:
         last = self.records.value(_schedule_key(workflow.name, number))
-        return build(workflow, number, state=self._state.view, busy=self._busy, now=self._wall(), last=last)
+        made = build(workflow, number, state=self._state.view, busy=self._busy, now=self._wall(), last=last)
+        if isinstance(made, OnEvent) and self.learnt is not None:
+            made.learnt = self.learnt
+        return made
 
     def _withdraw(self, old: _Installed, kept: Mapping[int, Trigger]) -> None:
         for i, trigger in enumerate(old.triggers):

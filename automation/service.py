@@ -233,7 +233,7 @@ class Service:
         self.tuning: Final = TuningDesk(
             bus, self._shelf, self.archive.known, self.analytics.tune, wall=wall, switches=records.switches("adaptive")
         )
-        self.runner.learnt = self.tuning.backoff
+        self.runner.learnt, self.dispatcher.learnt = self.tuning.backoff, self.tuning.cooldown
         self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
@@ -328,10 +328,11 @@ class Service:
         with scope:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.library.run)
+                await nursery.start(self.tuning.run)
                 await self._recover()
                 await nursery.start(self.memory.run)
                 desks = (self.dispatcher, self.rules, self.machines, self.analytics, self.provenance)
-                for run in (*(desk.run for desk in desks), self.models.run, self.tuning.run):
+                for run in (*(desk.run for desk in desks), self.models.run):
                     await nursery.start(run)
                 if self.endpoint is not None:
                     await nursery.start(self.endpoint.run)

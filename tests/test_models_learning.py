@@ -229,6 +229,6 @@ def test_every_field_is_documented():
     """docs/models.md has each field of both kinds."""
     from automation.models import forms
 
-    for model in (forms.ModelForm, forms.AdaptiveForm, forms.RetryTarget, forms.AnomalyTarget):
+    for model in (forms.ModelForm, forms.AdaptiveForm, forms.RetryTarget, forms.CooldownTarget, forms.AnomalyTarget):
         for name in model.model_fields:
             assert f"`{name}`" in PAGE or f"{name}:" in PAGE, f"{model.__name__}.{name}"

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ ALARM = "triggers: {type: anomaly, anomaly_type: volume_spike}\nsteps: [{log: {m
 EARS = "kind: adaptive\nanomaly: {stream: load.jobs, measure: size}\nmin: 2\nmax: 60\nstep: 28\ninitial: 4\n"
 
 
+async def passing(holds: Callable[[], bool]) -> None:
+    """Let virtual time pass until something holds; a virtual clock runs ahead while threads work."""
+    with trio.fail_after(100_000):
+        while not holds():  # noqa: ASYNC110
+            await trio.sleep(1)
+
+
 def moves(r: Rig, name: str) -> list[tuple[float, float]]:
     return [(one["old"], one["new"]) for one in r.service.tuning.changes(name)]
 
@@ -49,19 +57,18 @@ async def test_a_backoff_rises_with_failing_retries_and_falls_with_good_ones(tmp
     """Within min and max; the waits are really those; each change is an event with its reason."""
     async with rig(tmp_path, wall=virtual_wall(), send=SEND, patience=PATIENCE) as r:
         tuning = r.service.tuning
-        for waited in (200, 600, 800):  # two waits each
+        for count, waited in enumerate((200, 600, 800), 1):  # two waits each, of the adapted backoff
             began = trio.current_time()
             r.publish("user.send")
-            await trio.sleep(waited - 20)
-            assert not r.runs[-1].finished
-            await trio.sleep(60)  # a virtual clock runs ahead while threads work
-            assert r.runs[-1].finished and trio.current_time() - began < waited + 50
+            await passing(lambda count=count: len(r.runs) == count and r.runs[-1].finished)
+            assert waited <= trio.current_time() - began < 2000, "its own backoff would be two times 1,000 s"
+            await passing(lambda count=count: tuning.status("patience")["outcomes"]["worse"] == count)
         assert moves(r, "patience") == [(100, 300), (300, 400)] and tuning.status("patience")["outcomes"]["worse"] == 3
         r.publish("user.send")
-        await trio.sleep(100)
+        await passing(lambda: len(r.runs) == 4 and r.runs[-1].status == "waiting")
         (r.root / "there").write_text("x")
-        await trio.sleep(500)
-        assert r.runs[-1].status == "succeeded" and moves(r, "patience")[-1] == (400, 200)
+        await passing(lambda: r.runs[-1].status == "succeeded" and len(moves(r, "patience")) == 3)
+        assert moves(r, "patience")[-1] == (400, 200)
         events = r.events("model.adapted")
         assert [event.attrs["new"] for event in events] == [300, 400, 200]
         assert "2 retries failed in" in events[0].attrs["reason"] and "succeeded" in events[2].attrs["reason"]
@@ -73,6 +80,29 @@ async def test_a_backoff_rises_with_failing_retries_and_falls_with_good_ones(tmp
         tuning.enable("patience", False)
         assert tuning.backoff("send", "send") is None, "the step's own backoff counts again"
         assert r.service.tuning.backoff("send", "other") is None
+
+
+async def test_a_cooldown_rises_while_runs_fail(tmp_path, autojump_clock):
+    """The triggers of the workflow are silent for so long; the audit of each change says which run it was."""
+    send = SEND.replace("retry: {attempts: 3, backoff: 1000s, factor: 1, jitter: 0, max_delay: 1h}", "retry: 1")
+    calm = "kind: adaptive\ncooldown: {workflow: send}\nmin: 0\nmax: 10000s\nstep: 4000s\n"
+    async with rig(tmp_path, wall=virtual_wall(), send=send, calm=calm) as r:
+
+        async def fired(moved: list[tuple[float, float]]) -> None:
+            count = len(r.runs) + 1
+            r.publish("user.send")
+            await passing(lambda: len(r.runs) == count and moves(r, "calm") == moved)
+
+        await fired([(0, 4000)])
+        await fired([(0, 4000), (4000, 8000)])  # the cooldown was 0 when it fired
+        await trio.sleep(4100)  # it was 4,000 at this firing
+        (r.root / "there").write_text("x")
+        await fired([(0, 4000), (4000, 8000), (8000, 4000)])
+        for _ in range(3):
+            r.publish("user.send")
+            await trio.sleep(50)
+        assert len(r.runs) == 3, "it is silent for 8,000 s"
+        assert r.service.tuning.changes("calm")[-1]["reason"] == f"{r.runs[-1].id} succeeded"
 
 
 async def test_false_alarms_make_an_anomaly_less_sensitive(tmp_path, autojump_clock):

@@ -80,6 +80,12 @@ class AnomalyTarget(Form):
     measure: Name
 
 
+class CooldownTarget(Form):
+    """How long the event triggers of a workflow are silent after they fired."""
+
+    workflow: Name
+
+
 class AdaptiveForm(Form):
     """A value that is moved by outcomes, from `min` to `max`, by `step`."""
 
@@ -88,6 +94,7 @@ class AdaptiveForm(Form):
     description: str = ""
     enabled: bool = True
     retry: RetryTarget | None = None
+    cooldown: CooldownTarget | None = None
     anomaly: AnomalyTarget | None = None
     initial: Duration | None = None
     min: Duration
@@ -97,8 +104,8 @@ class AdaptiveForm(Form):
 
     @model_validator(mode="after")
     def _whole(self) -> AdaptiveForm:
-        if (self.retry is None) == (self.anomaly is None):
-            raise ValueError("give either 'retry' or 'anomaly': what is to be adapted")
+        if [self.retry, self.cooldown, self.anomaly].count(None) != 2:
+            raise ValueError("give one of 'retry', 'cooldown' and 'anomaly': what is to be adapted")
         if self.min >= self.max:
             raise ValueError("'min' must be less than 'max'")
         if self.anomaly is not None and self.min <= 0:
@@ -117,6 +124,8 @@ class AdaptiveForm(Form):
         """What is adapted, in words."""
         if self.retry is not None:
             return f"backoff of {self.retry.workflow}.{self.retry.step}"
+        if self.cooldown is not None:
+            return f"cooldown of {self.cooldown.workflow}"
         assert self.anomaly is not None
         return f"sensitivity of {self.anomaly.stream}.{self.anomaly.measure}"
 

@@ -1,17 +1,18 @@
-"""Values that outcomes move, within the bounds of their definition: a retry's backoff, an anomaly's sensitivity.
+"""Values that outcomes move, within the bounds of their definition: backoffs, cooldowns, sensitivities of anomalies.
 
-    workflow.step of a step that was tried again ─► queue ─┐
-    RUN yes|no in /.vexfs/models/NAME/approve ─────────────┴► a step up or down ─► model.adapted, store, target
+    workflow.step of a step that was tried again, ends of runs ─► queue ─┐
+    RUN yes|no in /.vexfs/models/NAME/approve ───────────────────────────┴► a step up or down ─► model.adapted, target
 
-A backoff goes up when a retry failed, down when the first one did it. A sensitivity goes up when a person says that the
-anomaly was none, down when it was one. The queue holds 8,192 events; a full one drops the oldest.
+A backoff goes up when a retry failed, down when the first one did it; a cooldown up when a run failed, down when one
+succeeded. A sensitivity goes up when a person says that the anomaly was none, down when it was one. The queue holds
+8,192 events; a full one drops the oldest.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import trio
@@ -19,7 +20,7 @@ import trio
 from automation.bus import Bus
 from automation.errors import CallerError
 from automation.events import SemanticEvent
-from automation.models.desk import Find, answered
+from automation.models.desk import OUTCOMES, Find, answered
 from automation.models.forms import AdaptiveForm
 from automation.models.store import MOST_CHANGES, Change, Shelf
 from automation.switches import Switches
@@ -65,10 +66,10 @@ class TuningDesk:
         self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "adaptive",
-            ("workflow.step",),
+            ("workflow.step", *OUTCOMES),
             accept=self._accepts,
             wants=lambda type_name, path: False,
-            hears=lambda type_name: any(kept.form.retry is not None for kept in self._kept.values()),
+            hears=self._hears,
             capacity=QUEUE,
         )
 
@@ -125,11 +126,14 @@ class TuningDesk:
 
     def backoff(self, workflow: str, step: str) -> float | None:
         """The seconds that were learnt for a step's retries; None where nothing is adapted."""
-        for name, kept in self._kept.items():
-            target = kept.form.retry
-            if target is not None and (target.workflow, target.step) == (workflow, step) and self.enabled(name):
-                return kept.value
-        return None
+        return next((kept.value for kept in self._live() if _is_retry(kept.form, workflow, step)), None)
+
+    def cooldown(self, workflow: str) -> float | None:
+        """The seconds that were learnt for the event triggers of a workflow; None where nothing is adapted."""
+        return next((kept.value for kept in self._live() if _is_cooldown(kept.form, workflow)), None)
+
+    def _live(self) -> Iterator[_Kept]:
+        return (kept for name, kept in self._kept.items() if self._switches.get(name, True))
 
     # By hand
 
@@ -140,7 +144,7 @@ class TuningDesk:
         run_id, right = answered(line)
         target = kept.form.anomaly
         if target is None:
-            raise CallerError(f"{name!r} goes by how retries end; only the sensitivity of an anomaly is told yes or no")
+            raise CallerError(f"{name!r} goes by how runs end; only the sensitivity of an anomaly is told yes or no")
         if not self.enabled(name):
             raise CallerError(f"{name!r} is disabled")
         if run_id:
@@ -164,17 +168,22 @@ class TuningDesk:
     # Outcomes
 
     def _accepts(self, event: SemanticEvent) -> bool:
-        return event.attrs.get("attempts", 1) > 1 and not event.attrs.get("dry_run")
+        tried = event.type != "workflow.step" or event.attrs.get("attempts", 1) > 1
+        return tried and not event.attrs.get("dry_run")
+
+    def _hears(self, type_name: str) -> bool:
+        forms = [kept.form for kept in self._kept.values()]
+        steps = type_name == "workflow.step"
+        return any((form.retry if steps else form.cooldown) is not None for form in forms)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; started once what values were moved to is known."""
+        await self._read_all()
         task_status.started()
         while True:
             self._signal = trio.Event()
             self.subscription.on_ready(self._signal.set)
-            for kept in list(self._kept.values()):
-                if not kept.read.is_set():
-                    await self._read(kept)
+            await self._read_all()
             for event in self.subscription.receive_nowait():
                 await self._take(event)
             await trio.lowlevel.checkpoint()
@@ -182,17 +191,10 @@ class TuningDesk:
                 await self._signal.wait()
 
     async def _take(self, event: SemanticEvent) -> None:
-        step, workflow, attempts = event.attrs["step"], event.attrs["workflow"], event.attrs["attempts"]
-        for name, kept in list(self._kept.items()):
-            target = kept.form.retry
-            if target is None or (target.workflow, target.step) != (workflow, step) or not self.enabled(name):
-                continue
-            run = event.attrs.get("run")
-            if event.attrs.get("status") == "succeeded" and attempts == 2:
-                await self._move(kept, -1, f"the first retry succeeded in {run}")
-            elif event.attrs.get("status") in ("succeeded", "failed"):
-                failed = attempts - 1 - (event.attrs["status"] == "succeeded")
-                await self._move(kept, 1, f"{failed} {'retry' if failed == 1 else 'retries'} failed in {run}")
+        for kept in list(self._live()):
+            judged = _judged(kept.form, event)
+            if judged is not None:
+                await self._move(kept, *judged)
 
     async def _move(self, kept: _Kept, direction: int, reason: str) -> None:
         kept.outcomes["better" if direction < 0 else "worse"] += 1
@@ -215,6 +217,11 @@ class TuningDesk:
         except (sqlite3.Error, OSError) as error:
             log.warning("the change of %s cannot be written: %s", form.name, error)
             kept.note = f"change {number} is not on disk: {error}"
+
+    async def _read_all(self) -> None:
+        for kept in list(self._kept.values()):
+            if not kept.read.is_set():
+                await self._read(kept)
 
     async def _read(self, kept: _Kept) -> None:
         form = kept.form
@@ -242,6 +249,31 @@ class TuningDesk:
         if kept is None:
             raise CallerError(f"nothing adaptive is called {name!r}")
         return kept
+
+
+def _judged(form: AdaptiveForm, event: SemanticEvent) -> tuple[int, str] | None:
+    """Up or down, and why; None for what does not concern the value."""
+    attrs = event.attrs
+    workflow, run = str(attrs.get("workflow")), attrs.get("run")
+    if event.type in OUTCOMES:
+        if not _is_cooldown(form, workflow):
+            return None
+        return (-1, f"{run} succeeded") if OUTCOMES[event.type] else (1, f"{run} failed")
+    well = attrs.get("status") == "succeeded"
+    if not _is_retry(form, workflow, str(attrs.get("step"))) or not (well or attrs.get("status") == "failed"):
+        return None
+    failed = attrs["attempts"] - 1 - well
+    if not failed:
+        return -1, f"the first retry succeeded in {run}"
+    return 1, f"{failed} {'retry' if failed == 1 else 'retries'} failed in {run}"
+
+
+def _is_retry(form: AdaptiveForm, workflow: str, step: str) -> bool:
+    return form.retry is not None and (form.retry.workflow, form.retry.step) == (workflow, step)
+
+
+def _is_cooldown(form: AdaptiveForm, workflow: str) -> bool:
+    return form.cooldown is not None and form.cooldown.workflow == workflow
 
 
 def _is_about(event: SemanticEvent, stream: str, measure: str) -> bool:

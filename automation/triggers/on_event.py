@@ -69,6 +69,7 @@ class OnEvent:
         self.fired = 0
         self.suppressed: Final[Counter[str]] = Counter()
         self.notes: Final[deque[tuple[tuple[SemanticEvent, ...], str]]] = deque(maxlen=MOST_NOTES)
+        self.learnt: Callable[[str], float | None] = _nothing_learnt
         self._waits: Final = form.settle is not None or form.debounce is not None
         self._busy: Final = busy
         self._settling: Final[Pending[_Held]] = Pending()
@@ -221,12 +222,14 @@ class OnEvent:
         return []
 
     def _fire(self, key: str, held: _Held, now: float) -> list[Firing]:
-        if self.form.cooldown is not None:
+        learnt = self.learnt(self.workflow)
+        cooldown = self.form.cooldown if learnt is None else learnt
+        if cooldown is not None:
             if now < self._cool_until.get(key, 0.0):
                 self.suppressed["cooldown"] += 1
                 self.notes.append((held.events[-MOST_NOTED:], f"not fired: cooldown of the key {key!r}"))
                 return []
-            self._cool(key, now, self.form.cooldown)
+            self._cool(key, now, cooldown)
         self.fired += 1
         self.notes.append(
             (held.events[-MOST_NOTED:], "fired" if held.count == 1 else f"{held.count} events fired at once")
@@ -239,3 +242,8 @@ class OnEvent:
             for name in over or [next(iter(self._cool_until))]:
                 del self._cool_until[name]
         self._cool_until[key] = now + cooldown
+
+
+def _nothing_learnt(workflow: str) -> float | None:
+    """The cooldown is that of the form."""
+    return None
