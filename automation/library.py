@@ -21,19 +21,18 @@ from typing import Any, Final
 import trio
 
 from automation.analytics.forms import Analytics
-from automation.analytics.loading import examine_analytics, is_analytics
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.errors import CallerError, DefinitionError, WorldError
 from automation.events import SemanticEvent
 from automation.inotify import DirectoryWatch
-from automation.loading import examine_source, most_telling
+from automation.loading import examine_form, examine_source, most_telling
 from automation.machines import loading as machines
 from automation.machines.machine import Machine
 from automation.machines.thresholds import ThresholdsForm
-from automation.models.forms import AdaptiveForm, ModelForm, examine_learning, is_learning
+from automation.models.forms import AdaptiveForm, ModelForm
 from automation.patterns.collection import Collection, check_names, examine_collection, is_collection, patterns_of
-from automation.provenance.forms import ProvenanceForm, examine_provenance, is_provenance
+from automation.provenance.forms import ProvenanceForm
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -417,6 +416,12 @@ class Library:
         os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
 
+KINDS: Final[Mapping[str, type[Analytics | ProvenanceForm | ModelForm | AdaptiveForm]]] = MappingProxyType(
+    {"analytics": Analytics, "provenance": ProvenanceForm, "model": ModelForm, "adaptive": AdaptiveForm}
+)
+"""Definitions that say what they are and that a form describes whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Changes:
     changed: dict[str, str | DefinitionError]
@@ -440,12 +445,9 @@ def examined(file: str, text: str) -> tuple[Definition | None, list[DefinitionEr
         return machines.examine_source(source)
     if machines.is_system(source.value):
         return machines.examine_system(source)
-    if is_provenance(source.value):
-        return examine_provenance(source)
-    if is_learning(source.value):
-        return examine_learning(source)
-    if is_analytics(source.value):
-        return examine_analytics(source)
+    kind = source.value.get("kind") if isinstance(source.value, dict) else None
+    if isinstance(kind, str) and kind in KINDS:
+        return examine_form(source, KINDS[kind])
     if is_book(source):
         return examine_book(source, text)
     return examine_collection(source) if is_collection(source) else examine_source(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 
@@ -68,6 +68,19 @@ def _canonical(source: Source) -> Source:
         if isinstance(value.get(field), list):
             value[field] = [long_step(step, (field, i), lines) for i, step in enumerate(value[field])]
     return Source(source.path, value, lines)
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def examine_form(source: Source, form: type[Kind]) -> tuple[Kind | None, list[DefinitionError]]:
+    """The values of a file as `form`, named after the file unless named; or None and every error by line."""
+    stem = os.path.splitext(os.path.basename(source.path))[0]
+    try:
+        return form.model_validate({"name": stem, **source.value}), []
+    except ValidationError as error:
+        found = [one for item in error.errors() for one in problems(source, item, form)]
+        return None, sorted(found, key=lambda one: one.line or 0)
 
 
 def problems(source: Source, item: Mapping[str, Any], root: type[BaseModel] = Workflow) -> Iterator[DefinitionError]:

@@ -19,7 +19,7 @@ from automation.definitions import Workflow
 from automation.expectations import Case, Expectations
 from automation.machines.model import MachineForm
 from automation.machines.thresholds import ThresholdsForm
-from automation.models.forms import FORMS
+from automation.models.forms import AdaptiveForm, ModelForm
 from automation.patterns import collection
 from automation.patterns.correlation import Correlation
 from automation.patterns.model import Pattern
@@ -34,7 +34,8 @@ _BY_KIND: Final[Mapping[str, type[BaseModel]]] = {
     "system": ThresholdsForm,
     "analytics": Analytics,
     "provenance": ProvenanceForm,
-    **FORMS,
+    "model": ModelForm,
+    "adaptive": AdaptiveForm,
 }
 """Definitions that say with `kind` what they are."""
 _NAMELESS: Final[tuple[type[BaseModel], ...]] = (

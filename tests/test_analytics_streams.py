@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from automation.analytics import forms
 from automation.analytics.aggregates import NUMBERS, SKETCHES, parse_aggregate
 from automation.analytics.engine import Engine
-from automation.analytics.loading import examine_analytics
+from automation.analytics.forms import Analytics
 from automation.events import SemanticEvent
+from automation.loading import examine_form
 from automation.sources import read_source
 from tests.automation_rig import rig
 
@@ -221,7 +222,7 @@ def test_streams_feed_streams_joins_and_correlations():
 )
 def test_wrong_definitions_are_refused_with_what_would_be_right(text, line, reason):
     """With file, line and field."""
-    _, errors = examine_analytics(read_source("a.yaml", f"{text}\nkind: analytics"))
+    _, errors = examine_form(read_source("a.yaml", f"{text}\nkind: analytics"), Analytics)
     assert any(reason in error.reason and error.line == line for error in errors), [str(e) for e in errors]
 
 
@@ -236,7 +237,7 @@ def test_the_documentation_is_complete_and_its_examples_are_right():
     examples = [text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "kind: analytics" in text]
     assert len(examples) == 2
     for text in examples:
-        assert examine_analytics(read_source("example.yaml", text))[1] == []
+        assert examine_form(read_source("example.yaml", text), Analytics)[1] == []
     assert parse_aggregate("median").kind == "quantile"
 
 

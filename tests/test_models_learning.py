@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from automation.errors import CallerError
-from automation.models.forms import ModelForm, examine_learning
+from automation.library import examined
+from automation.models.forms import ModelForm
 from automation.models.learner import Learner
 from automation.models.store import Store, Version
-from automation.sources import read_source
 from automation.state_directory import StateDirectory
 from automation.targets import Automation
 from tests.automation_rig import Rig, rig, serving
@@ -123,7 +123,7 @@ def test_the_oldest_versions_go(tmp_path):
 )
 def test_a_wrong_definition_is_refused(text, line, says):
     """With the line, and what would be right."""
-    found, (error, *_) = examine_learning(read_source("m.yaml", text))
+    found, (error, *_) = examined("m.yaml", text)
     assert found is None and (error.line or 1) == line and says in str(error)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from automation.errors import CallerError
 from automation.events import Cause, SemanticEvent
-from automation.provenance.forms import ProvenanceForm, examine_provenance
+from automation.loading import examine_form
+from automation.provenance.forms import ProvenanceForm
 from automation.provenance.rendering import as_dot, as_prov, as_prov_json
 from automation.provenance.store import Store
 from automation.provenance.tracker import Labelled, Tracker
@@ -177,10 +178,10 @@ def test_the_documentation_is_complete_and_right():
     for name in ProvenanceForm.model_fields.keys() - {"kind", "name", "description", "enabled", "metadata"}:
         assert f"`{name}`" in PAGE, name
     definition, rules = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    assert examine_provenance(read_source("p.yaml", definition))[1] == []
+    assert examine_form(read_source("p.yaml", definition), ProvenanceForm)[1] == []
     source = read_source("r.yaml", rules)
     assert examine_book(source, rules)[1] == []
-    _, errors = examine_provenance(read_source("p.yaml", "kind: provenance\nlabels: {a: '['}"))
+    _, errors = examine_form(read_source("p.yaml", "kind: provenance\nlabels: {a: '['}"), ProvenanceForm)
     assert errors and errors[0].line == 2
 
 

@@ -316,6 +316,9 @@ class ModelDesk:
         except (sqlite3.Error, OSError) as error:
             log.warning("the model %s cannot be read: %s", name, error)
             kept.note, kept.learner = f"what it had learnt cannot be read: {error}", Learner(kept.form)
+        except Exception as error:
+            log.exception("the model %s cannot be used", name)
+            kept.note = f"it raised {error!r}"
         kept.read.set()
 
     async def _newest(self, kept: _Kept, numbers: list[int]) -> Learner:

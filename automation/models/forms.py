@@ -3,17 +3,13 @@
 # ruff: noqa: RUF012 - pydantic copies its models' defaults
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from automation.errors import DefinitionError
 from automation.expressions import compile_expression
 from automation.forms import Form, Name, unwrapped
-from automation.loading import problems
 from automation.quantities import Duration
-from automation.sources import Source
 
 LABELS: Final = {"outcome": ("failed", "succeeded"), "approval": ("refused", "approved")}
 """By what a model learns from, what it says: the less wanted first."""
@@ -143,22 +139,3 @@ class AdaptiveForm(Form):
     def triggers(self) -> list[Any]:
         """None."""
         return []
-
-
-FORMS: Final[dict[str, type[ModelForm | AdaptiveForm]]] = {"model": ModelForm, "adaptive": AdaptiveForm}
-
-
-def is_learning(value: Any) -> bool:
-    """Whether the values of a definition file are a model, or something adaptive."""
-    return isinstance(value, dict) and value.get("kind") in FORMS
-
-
-def examine_learning(source: Source) -> tuple[ModelForm | AdaptiveForm | None, list[DefinitionError]]:
-    """The form of a file, or None and everything that is wrong with it, by line."""
-    stem = os.path.splitext(os.path.basename(source.path))[0]
-    form = FORMS[source.value["kind"]]
-    try:
-        return form.model_validate({"name": stem, **source.value}), []
-    except ValidationError as error:
-        found = [one for item in error.errors() for one in problems(source, item, form)]
-        return None, sorted(found, key=lambda one: one.line or 0)

@@ -107,7 +107,8 @@ class Learner:
 
     def _probability(self, numbers: Numbers) -> float:
         found = self._model.predict_proba_one(numbers)
-        return float(found.get(True, 0.0 if found else 0.5))
+        probability = float(found.get(True, 0.0 if found else 0.5))
+        return probability if math.isfinite(probability) else 0.5  # numbers too large for what it is made of
 
     def _numbers(self, features: Mapping[str, Any], *, learn: bool) -> Numbers:
         """A number for each feature; a text becomes 1 for itself and 0 for the others that were seen."""

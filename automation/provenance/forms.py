@@ -3,17 +3,11 @@
 # ruff: noqa: RUF012 - pydantic copies its models' defaults
 from __future__ import annotations
 
-import os
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from automation.errors import DefinitionError
 from automation.forms import Form, Globs, Name
-from automation.loading import problems
-from automation.sources import Source
-
-KIND: Final = "provenance"
 
 
 class ProvenanceForm(Form):
@@ -42,18 +36,3 @@ class ProvenanceForm(Form):
     def triggers(self) -> list[Any]:
         """None."""
         return []
-
-
-def is_provenance(value: Any) -> bool:
-    """Whether the values of a definition file are about provenance."""
-    return isinstance(value, dict) and value.get("kind") == KIND
-
-
-def examine_provenance(source: Source) -> tuple[ProvenanceForm | None, list[DefinitionError]]:
-    """The form of a file, or None and everything that is wrong with it, by line."""
-    stem = os.path.splitext(os.path.basename(source.path))[0]
-    try:
-        return ProvenanceForm.model_validate({"name": stem, **source.value}), []
-    except ValidationError as error:
-        found = [one for item in error.errors() for one in problems(source, item, ProvenanceForm)]
-        return None, sorted(found, key=lambda one: one.line or 0)
