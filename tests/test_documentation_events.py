@@ -14,6 +14,12 @@ def test_every_type_is_documented_with_its_code():
         assert f"0x{kind.code:04x}" in TEXT, kind.name
 
 
+def test_every_type_has_a_code_of_its_own():
+    """Consumers tell types apart by it."""
+    codes = [kind.code for kind in EVENT_TYPES.values()]
+    assert len(set(codes)) == len(codes)
+
+
 def test_every_field_is_documented():
     """Each slot of an event has its row."""
     for field in (*SemanticEvent.__slots__, "code", "category"):
