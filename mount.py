@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("vexfs")
 
 Arguments = dict[str, Any]
+LOCK_SECONDS: Final = 5.0  # that the state directory is waited for, when the mount before has not quite ended
 Listening = tuple[socket.socket, str | None]  # the endpoint's socket, and the token that it asks for
 
 DESCRIPTION: Final = """\
@@ -135,7 +136,7 @@ def mount(arguments: Arguments) -> int:
     mounting.check_directory(workflows, "the directory of workflows")
     workflows_fd = os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     logs.configure(settings.log_level, settings.log_format, log_file, warn=settings.background)
-    kept = StateDirectory(state_dir) if state_dir else None
+    kept = StateDirectory(state_dir, patience=LOCK_SECONDS) if state_dir else None
     listen = _listen(settings, kept)
     ready = background.detach() if settings.background else None
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from typing import Final
 
 from automation.errors import CallerError
@@ -37,8 +38,10 @@ class StateDirectory:
     checks.
     """
 
-    def __init__(self, path: str) -> None:
-        """Make and lock it; CallerError when that is not possible, or another process has it."""
+    def __init__(self, path: str, patience: float = 0.0) -> None:
+        """Make and lock it; CallerError when that is not possible, or another process has it still after `patience`
+        seconds: after `fusermount3 -u` the one before may have a little to do.
+        """
         self.path: Final = os.path.abspath(path)
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
@@ -51,16 +54,23 @@ class StateDirectory:
         except OSError as error:
             os.close(self.fd)
             raise CallerError(f"the state directory {path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            reason = f"another mount uses the state directory {path}: name another one with --state-dir"
-            raise CallerError(reason) from error
+        until = time.monotonic() + patience
+        while not self._locked():
+            if time.monotonic() >= until:
+                self.close()
+                raise CallerError(f"another mount uses the state directory {path}: name another one with --state-dir")
+            time.sleep(0.05)
 
     def file(self, name: str) -> str:
         """The absolute path of a file in it."""
         return os.path.join(self.path, name)
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let the next process have it."""

@@ -1,6 +1,7 @@
 """The directory of what outlives a mount: where it is, and that one process has it at a time."""
 
 import os
+import threading
 
 import pytest
 
@@ -16,6 +17,15 @@ def test_it_is_private_and_one_process_has_it(tmp_path):
         StateDirectory(first.path)
     first.close()
     StateDirectory(first.path).close()
+
+
+def test_the_end_of_the_one_before_is_waited_for(tmp_path):
+    """A mount right after `fusermount3 -u` gets the directory when the other process lets go of it."""
+    first = StateDirectory(str(tmp_path / "a"))
+    leaving = threading.Timer(0.3, first.close)
+    leaving.start()
+    StateDirectory(first.path, patience=30.0).close()
+    leaving.join()
 
 
 def test_sources_of_the_same_name_have_their_own(monkeypatch):
