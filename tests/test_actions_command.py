@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from automation import seals
-from automation.actions.commands import KEPT_OUTPUT
+from automation.actions.commands import KEPT_OUTPUT, Commands
 from automation.errors import TimedOut, WorldError
 from automation.secrets import Secrets
 from tests.effects import CAUSE, acting_in
@@ -208,3 +208,17 @@ async def test_a_variable_that_holds_a_secret_is_not_inherited(tmp_path, monkeyp
         assert done["stdout"] == "none\n"
         done = await act("command", argv=script, shell=True, env={"GIVEN": seals.seal("token")})
         assert done["stdout"] == "none [secret token]\n"
+
+
+async def test_a_child_is_known_before_its_start_returns(monkeypatch):
+    """It may use the mount before we hear its number; what was started in vain leaves nothing."""
+    commands, cause = Commands("/"), CAUSE
+
+    async def starting(*args, **options):
+        assert commands.active and commands.cause_of_run(CAUSE.run) == cause
+        raise OSError(2, "no such file")
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", starting)
+    with pytest.raises(WorldError):
+        await commands._start(["x"], cause, "", {})
+    assert not commands.active and commands.cause_of_run(CAUSE.run) is None

@@ -85,13 +85,14 @@ class Commands:
         self._mountpoint: Final = mountpoint
         self._sessions: Final[dict[int, _Session]] = {}
         self._survivors: set[int] = set()  # groups that outlive the command that started them
+        self._starting: Final[list[Cause]] = []  # of children that may call already, and whose number is not known yet
         self._running = 0
         self._until = 0.0
 
     @property
     def active(self) -> bool:
         """Whether a child is running, in the background too, or ended less than 10 s ago. Cheap: asked per request."""
-        if self._running or time.monotonic() < self._until:
+        if self._running or self._starting or time.monotonic() < self._until:
             return True
         self._survivors = {sid for sid in self._survivors if _alive(sid)}
         return bool(self._survivors)
@@ -105,8 +106,9 @@ class Commands:
         return session.cause if fresh or (sid in self._survivors and _alive(sid)) else None
 
     def cause_of_run(self, run: str) -> Cause | None:
-        """The cause of a run's commands: for a process that left their session, whose environment names the run."""
-        return next((session.cause for session in self._sessions.values() if session.cause.run == run), None)
+        """The cause of a run's commands: for a process that left their session or has just begun, and names it."""
+        known = [*self._starting, *(session.cause for session in self._sessions.values())]
+        return next((cause for cause in known if cause.run == run), None)
 
     async def run(
         self,
@@ -170,6 +172,7 @@ class Commands:
         }
         if any("\0" in text for text in (*command, *environment.values(), *environment)):
             raise WorldError(f"cannot run '{argv[0]}': an argument holds a NUL")
+        self._starting.append(cause)
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
                 process = await trio.lowlevel.open_process(
@@ -182,7 +185,10 @@ class Commands:
                 )
             except (OSError, ValueError) as error:
                 raise WorldError(f"cannot run '{argv[0]}': {error}") from error
-        self._remember(process.pid, cause)
+            else:
+                self._remember(process.pid, cause)
+            finally:
+                self._starting.remove(cause)
         return process
 
     async def _attend(self, process: trio.Process, given: bytes, stdout: _Output, stderr: _Output) -> None:
