@@ -58,6 +58,7 @@ async def serving(directory: str) -> AsyncIterator[Service]:
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(service.run)
+            gc.freeze()  # as the mount does once it answers
             yield service
             await service.shutdown(0)
     finally:
