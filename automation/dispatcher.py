@@ -49,7 +49,7 @@ from automation.workspace import Workspace
 log: Final = logging.getLogger(__name__)
 
 QUEUE: Final = 65_536
-BATCH: Final = 256
+BATCH: Final = 64
 RECENT: Final = 1024  # events that `explain` can look back on
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 

@@ -118,10 +118,10 @@ async def _backward(walk: Walk) -> None:
     failed: Status = run.status
     if not history.decided("!compensating"):
         history.note("compensating", "", {"status": run.status, "error": run.error})
-        await history.flush()
+    run.status = "compensating"  # before anything is awaited: nobody may take the run for finished yet
+    await history.flush()
     for place in list(walk.mailboxes):
         walk.close(place)
-    run.status = "compensating"
     scope = await _look_back(walk) if history.resumed else Scope({})
     if not scope.results and walk.completed:
         scope = walk.completed[-1].scope
