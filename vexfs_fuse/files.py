@@ -11,7 +11,7 @@ import contextlib
 import os
 import select
 import stat
-from typing import Final
+from typing import Any, Final
 
 import pyfuse3
 import trio
@@ -135,14 +135,16 @@ class Files:
         if drop:
             self._backing.drop_set_ids(file.fd, who)
         file.bytes_written += count
-        file.who = who
+        if who.pid != file.who.pid:
+            file.who = who
         self._emit("file.written", file.inode, who, inode=file.inode.ino, offset=offset, length=count)
         return count
 
     def told(self, fh: int, written: int, pid: int, uid: int, gid: int, offset: int, length: int) -> None:
         """The native library has read from a file, or written to it, and will answer when this returns."""
         try:
-            file, who = self._handles.file(fh), Opener(pid, uid, gid)
+            file = self._handles.file(fh)
+            who = file.who if file.who.pid == pid else Opener(pid, uid, gid)
             if written:
                 file.bytes_written += length
                 file.who = who
@@ -201,7 +203,7 @@ class Files:
         """Remember it; whether the kernel is to send each read and write."""
         align = passthrough.honour_direct(fd) if flags & os.O_DIRECT else 1
         path = inode.path()
-        who = Opener(ctx.pid, ctx.uid, ctx.gid)
+        who = Opener(ctx.pid, ctx.uid, ctx.gid, self._backing.observer.opener(ctx, path))
         native = self._register(inode, fd, flags, status, path, ctx)
         set_ids = bool(status.st_mode & _SUID)
         backed, size, mtime = inode.backing_id != 0, status.st_size, status.st_mtime_ns
@@ -250,9 +252,10 @@ class Files:
             file.settle(status)
         path, ino = file.inode.path(), file.inode.ino
         written = bool(file.bytes_written) or file.changed or file.truncated
+        who, size = file.who, status.st_size
         if file.changed:
-            summary = {"summary": True, "size_before": file.size}
-            self._emit("file.written", path, file.who, inode=ino, size=status.st_size, attrs=summary, fresh=False)
+            attrs: dict[str, Any] = {"summary": True, "size_before": file.size}
+            self._emit("file.written", path, who, inode=ino, size=size, attrs=attrs, fresh=False, caller=who.caller)
         attrs = {
             "written": written,
             "bytes_written": None if file.native else file.bytes_written,
@@ -262,7 +265,7 @@ class Files:
             "size_before": file.size,
             "nlink": status.st_nlink,
         }
-        self._emit("file.closed", path, file.who, inode=ino, size=status.st_size, attrs=attrs, fresh=False)
+        self._emit("file.closed", path, who, inode=ino, size=size, attrs=attrs, fresh=False, caller=who.caller)
 
 
 def _info(fh: int, direct: bool) -> FileInfo:

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
+from vexfs_fuse.callers import Caller
 from vexfs_fuse.errors import EBADF
 from vexfs_fuse.inodes import Inode
 
@@ -20,6 +21,7 @@ class Opener:
     pid: int
     uid: int
     gid: int
+    caller: Caller | None = None  # known where the close will be heard: the process may be gone by then
 
 
 @dataclass(slots=True, eq=False)

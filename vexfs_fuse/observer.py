@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from automation.bus import Bus
 from automation.events import NO_ATTRS, SemanticEvent
-from vexfs_fuse.callers import Callers, Who
+from vexfs_fuse.callers import Caller, Callers, Who
 from vexfs_fuse.inodes import Inode
 
+CLOSING: Final = ("file.closed", "file.written")
 MARK: Final[ContextVar[str]] = ContextVar("mark", default="")  # what a guard says of the request in hand
 
 
@@ -24,6 +25,13 @@ class Observer:
         self.noted: Callable[[str, Inode | str, bytes | None, str | None], None] | None = None  # told of each operation
         self.before: Callable[[], None] | None = None  # does what was put off and must be published first
         self.marking = False  # whether a guard has marked any request yet
+
+    def opener(self, who: Who, path: str) -> Caller | None:
+        """Who opens a file of this path, if what its close tells will be heard."""
+        bus = self.bus
+        if not any(bus.heard(name) and bus.taken(name, path, None) for name in CLOSING):
+            return None
+        return self.callers.at(who.pid)
 
     def emit(
         self,
@@ -40,10 +48,11 @@ class Observer:
         errno: str | None = None,
         attrs: Mapping[str, Any] = NO_ATTRS,
         fresh: bool = True,
+        caller: Caller | None = None,
     ) -> None:
         """Publish what happened to `place`, or to `name` in it. What nobody hears is numbered and counted, not made.
 
-        `fresh` reads the caller's name anew; without it the name last seen will do.
+        `fresh` reads the caller's name anew; without it the name last seen will do. `caller` is who it was, if known.
         """
         if self.noted is not None and "origin" not in attrs:
             self.noted(type, place, name, dest)
@@ -65,7 +74,8 @@ class Observer:
             self.bus.skip(type)
             return
         tid = who.pid
-        caller = self.callers.at(tid) if fresh else self.callers.seen(tid)
+        if caller is None:
+            caller = self.callers.at(tid) if fresh else self.callers.seen(tid)
         self.bus.publish(
             SemanticEvent(
                 type,
