@@ -172,7 +172,7 @@ def test_a_save_by_rename_behind_the_mount(mount: Mount, place: tuple[Path, Path
     replaced = renamed[1]
     assert (replaced["path"].split("/")[-1], replaced["size"], replaced["attrs"]["size_before"]) == ("f", 3, 8)
     assert (replaced["attrs"]["from"].split("/")[-1], replaced["attrs"]["origin"]) == ("tmp", "backing")
-    assert (front / "f").read_text() == "new"
+    eventually(lambda: (front / "f").read_text() == "new")
 
 
 def test_a_changed_mode_and_owner_are_told_apart(mount: Mount, place: tuple[Path, Path]) -> None:
@@ -347,6 +347,7 @@ def test_exclusive_means_unwatched() -> None:
     with watched("--exclusive") as mount:
         (mount.source / "f").write_text("one")
         assert (mount.mountpoint / "f").stat().st_size == 3
+        time.sleep(0.2)
         with Listener(mount.mountpoint, "file,dir") as listener:
             shell("printf three > f; touch end", mount.source)
             time.sleep(1.2)
