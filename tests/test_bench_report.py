@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import mount
+from automation import library
 from automation.definitions import Workflow
 from bench import documents, report
 from bench.definitions import rule, write_listener, write_rules
@@ -136,5 +136,5 @@ def test_generated_books_are_definitions(tmp_path):
     """Workflows and books as the benchmark writes them pass `vexfs check`."""
     write_rules(str(tmp_path), 40)
     write_listener(str(tmp_path))
-    assert mount.main(["check", "--quiet", str(tmp_path)]) == 0
+    assert library.check([str(tmp_path)]) == []
     assert {path.suffix for path in tmp_path.iterdir()} == {".yaml", ".json"}
