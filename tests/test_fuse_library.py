@@ -128,7 +128,8 @@ def test_what_nobody_hears_is_counted_one_by_one(mount: Mount) -> None:
     lookups = counted(mount, "meta.lookup")
     for number in range(300):
         os.stat(directory / f"f{number}")
-    assert counted(mount, "meta.lookup") - lookups in (300, 302)  # and those of `.vexfs` and `metrics`, where asked for
+    asked = counted(mount, "meta.lookup") - lookups
+    assert 300 <= asked <= 306  # and those of `counted`, `.vexfs` and `metrics`, where the kernel has forgotten them
 
 
 def test_who_listens_hears_each_listing_and_lookup(mount: Mount) -> None:

@@ -177,14 +177,16 @@ def _outcome(work: Callable[[], object]) -> object:
 def _serve(work: Callable[[], object], user: User | None, write: int) -> None:
     """The child's whole life: become, work, report, end without running the parent's exit handlers."""
     try:
-        if user is not None:
-            become(user)
-        message = pickle.dumps(work())
-    except BaseException as error:  # the parent must hear of it, whatever it is
-        message = pickle.dumps(_failure(error))
-    with os.fdopen(write, "wb") as pipe:
-        pipe.write(message)
-    os._exit(0)
+        try:
+            if user is not None:
+                become(user)
+            message = pickle.dumps(work())
+        except BaseException as error:  # the parent must hear of it, whatever it is
+            message = pickle.dumps(_failure(error))
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(message)
+    finally:
+        os._exit(0)  # never on into the parent's tests, even when the parent has stopped listening
 
 
 def _failure(error: BaseException) -> Failure:

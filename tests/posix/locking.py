@@ -133,7 +133,7 @@ def check_released_by_death(directory: Path) -> object:
 
     def work() -> None:
         fd = os.open(path, os.O_RDWR)
-        posix(fd, WRITE)
+        fcntl.lockf(fd, fcntl.LOCK_EX)  # waits: the parent may hold the lock for a moment, looking
         fcntl.flock(fd, fcntl.LOCK_EX)
         time.sleep(60)
 
