@@ -20,10 +20,10 @@ import os, random, sys, time
 while True:
     try:
         fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        sys.exit(error.errno not in (103, 107))  # the mount was killed
-    time.sleep(random.uniform(0.001, 0.02))
-    os.close(fd)
+        time.sleep(random.uniform(0.001, 0.02))
+        os.close(fd)
+    except OSError as error:  # the mount was killed, and the next one clears it away: ECONNABORTED, ENOTCONN, ENOENT
+        sys.exit(f"{error}" if error.errno not in (103, 107, 2) else 0)
     time.sleep(random.uniform(0.001, 0.02))
 """
 
