@@ -41,6 +41,7 @@ function failure(error) {
     line = lineOf(error.stack);
   } else message = error;
   if (name === "InternalError" && message === "out of memory") return failed("the script ran out of memory", line);
+  if (message === null) message = "the script threw null: by itself, or because no memory was left";
   if (message === undefined || typeof message === "symbol") message = "the script threw something without a message";
   const plain = name === "Error" || typeof name !== "string" || !(error instanceof Error);
   return failed(plain ? String(message) : `${name}: ${message}`, line);
