@@ -122,7 +122,7 @@ async def test_what_does_not_end_is_ended(pool, language):
 async def test_promises_without_end_are_ended(pool):
     """By the time or by the memory, whichever is used up first; without memory the next job cannot even be queued."""
     endless = "Promise.resolve().then(function f() { return Promise.resolve().then(f) })"
-    with pytest.raises(WorldError, match=r"computed longer than 0\.25 s|ran out of memory|promise that nothing keeps"):
+    with pytest.raises(WorldError, match=r"computed longer|out of memory|no memory|promise that nothing keeps"):
         await pool.run(endless, None, {}, refuse, LIMIT, language="javascript")
     assert await pool.run(GOOD["javascript"], None, {}, refuse, 20, language="javascript") == RESULT["javascript"]
 
