@@ -112,7 +112,7 @@ class Detection:
 
     def killed(self, following):
         """Leave what a kill leaves, in another directory."""
-        shutil.copytree(self.kept.path, following)
+        copy_while_it_changes(self.kept.path, following)
         self.memory.recorder.log = None
         os.close(self.memory._fd)
         self.kept.close()
@@ -121,6 +121,18 @@ class Detection:
         await self.memory.close()
         shutil.copytree(self.kept.path, following)
         self.kept.close()
+
+
+def copy_while_it_changes(source, target):
+    """Copy a directory in which a thread may be renaming a snapshot just now, as it was at one moment."""
+    for _ in range(100):
+        try:
+            shutil.copytree(source, target)
+        except shutil.Error:
+            shutil.rmtree(target)
+        else:
+            return
+    raise AssertionError(f"{source} never rests")
 
 
 class Lives:

@@ -264,7 +264,7 @@ def test_standing_in_a_directory_made_behind_the_mount(there: Place, request: py
     """Who enters a directory that was made behind the mount a moment ago can stay there."""
     if not there.native:
         reason = "without the native library the kernel can only be told to drop a name, from under those in it too"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))  # it depends on the moment
     for number in range(5):
         (there.backing / str(number)).mkdir()
         here = there.path / str(number)
