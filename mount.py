@@ -211,6 +211,7 @@ def _serve(
             failed_events=settings.failed_events,
             exclusive=settings.exclusive,
             io=settings.io,
+            shared_locks=settings.locks == "shared",
         ),
     )
     cache.target = session.cache
@@ -401,6 +402,7 @@ def _mount_parser(program: str) -> argparse.ArgumentParser:
     add("--entry-timeout", metavar="SECONDS", help="how long the kernel may keep names (default: 60)")
     add("--exclusive", action=switch, help="nobody else changes SOURCE: do not watch it")
     add("--io", metavar="POLICY", help="auto, native (as fast as can be) or traced (each read and write an event)")
+    add("--locks", metavar="WHOSE", help="local (among users of the mount) or shared (with the source, each an event)")
     add("--failed-events", action=switch, help="failed operations are events too, with the name of their error")
 
     add = parser.add_argument_group("what it tells").add_argument

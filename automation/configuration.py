@@ -57,6 +57,7 @@ class Settings(BaseModel):
     attr_timeout: Duration | None = None
     entry_timeout: Duration | None = None
     exclusive: bool = False
+    locks: Literal["local", "shared"] = "local"
     io: Annotated[Io | dict[str, Io], BeforeValidator(_known_globs)] = "auto"
     failed_events: bool = False
     grace: Duration = 10.0

@@ -35,6 +35,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         log-format = "json"
         log-file = "/var/log/vexfs.log"
         exclusive = true
+        locks = "shared"
         state-dir = "/var/lib/vexfs/data"
         volatile = true
         event-log = false
@@ -57,7 +58,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
     assert settings.options == ("allow_other", "noatime")
     assert (settings.attr_timeout, settings.entry_timeout, settings.grace) == (2.0, 0.5, 60.0)
     assert settings.background and settings.show_control and settings.failed_events and settings.exclusive
-    assert settings.io == {"*.log": "native"}
+    assert settings.io == {"*.log": "native"} and settings.locks == "shared"
     assert settings.actions.models == str(tmp_path / "models")
     assert settings.journal.retention_runs == 5 and settings.journal.sync == "full"
 

@@ -75,6 +75,25 @@ static void our_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	vex_extra.copy_file_range(req, fi_in->fh, off_in, fi_out->fh, off_out, size);
 }
 
+/* Locks are sent by the kernel only where Python serves them (locks.py). */
+static void our_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	note(req, ino, 0);
+	vex_extra.getlk(req, fi->fh, fi->lock_owner, lock->l_type, lock->l_start, lock->l_len);
+}
+
+static void our_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int wait)
+{
+	note(req, ino, 0);
+	vex_extra.setlk(req, fi->fh, fi->lock_owner, lock->l_type, lock->l_start, lock->l_len, lock->l_pid, wait);
+}
+
+static void our_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
+{
+	note(req, ino, 0);
+	vex_extra.flock(req, fi->fh, operation);
+}
+
 void add_extra(struct fuse_lowlevel_ops *ours)
 {
 	ours->getattr = our_getattr;
@@ -83,4 +102,7 @@ void add_extra(struct fuse_lowlevel_ops *ours)
 	ours->lseek = vex_extra.lseek ? our_lseek : NULL;
 	ours->copy_file_range = vex_extra.copy_file_range ? our_copy_file_range : NULL;
 	ours->ioctl = vex_extra.ioctl ? our_ioctl : NULL;
+	ours->getlk = vex_extra.getlk ? our_getlk : NULL;
+	ours->setlk = vex_extra.setlk ? our_setlk : NULL;
+	ours->flock = vex_extra.flock ? our_flock : NULL;
 }

@@ -125,6 +125,8 @@ static void our_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bu
 static void our_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	note(req, ino, 0);
+	if (vex_extra.unlock)
+		vex_extra.unlock(req, fi->fh, fi->lock_owner);
 	theirs.flush(req, ino, fi);
 }
 

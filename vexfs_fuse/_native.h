@@ -37,6 +37,10 @@ struct vex_extra {
 	void (*copy_file_range)(fuse_req_t, uint64_t fh_in, int64_t off_in, uint64_t fh_out, int64_t off_out, uint64_t size);
 	void (*statx)(fuse_req_t, uint64_t ino);
 	void (*ioctl)(fuse_req_t, uint64_t fh, unsigned command, const void *in, uint64_t in_size, uint64_t out_size);
+	void (*getlk)(fuse_req_t, uint64_t fh, uint64_t owner, int type, int64_t start, int64_t length);
+	void (*setlk)(fuse_req_t, uint64_t fh, uint64_t owner, int type, int64_t start, int64_t length, int pid, int wait);
+	void (*flock)(fuse_req_t, uint64_t fh, int operation);
+	void (*unlock)(fuse_req_t, uint64_t fh, uint64_t owner); /* at a flush; answers nothing */
 };
 extern struct vex_extra vex_extra;
 

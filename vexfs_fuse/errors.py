@@ -16,6 +16,7 @@ EACCES: Final = errno.EACCES
 EAGAIN: Final = errno.EAGAIN
 EBADF: Final = errno.EBADF
 EBUSY: Final = errno.EBUSY
+EDEADLK: Final = errno.EDEADLK
 EEXIST: Final = errno.EEXIST
 EINTR: Final = errno.EINTR
 EINVAL: Final = errno.EINVAL

@@ -181,6 +181,8 @@ class Files:
         if file.writable and self._handles.closed_writers is not None:
             self._handles.closed_writers.append(file)
         self._release_backing(inode)
+        if self._handles.on_close is not None:
+            self._handles.on_close(file)
         if inode.removed:
             pace.close_last(file.fd)
         else:

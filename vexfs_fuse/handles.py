@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,6 +84,7 @@ class Handles:
         self.files: Final[dict[int, OpenFile]] = {}
         self.listings: Final[dict[int, Listing]] = {}
         self.closed_writers: list[OpenFile] | None = None  # since the watch last looked, where there is one
+        self.on_close: Callable[[OpenFile], None] | None = None  # told of each file that is about to be closed
         self._next = DIRECTORIES
 
     def file(self, fh: int) -> OpenFile:

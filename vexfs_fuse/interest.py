@@ -24,13 +24,14 @@ class Guards(Protocol):
 class Interest:
     """Asks the bus, whose subscriptions answer from their routing index, unless the policy `io` decides."""
 
-    def __init__(self, bus: Bus, io: Policies = "auto", guards: Guards | None = None) -> None:
+    def __init__(self, bus: Bus, io: Policies = "auto", guards: Guards | None = None, *, flushes: bool = False) -> None:
         table = {"**": io} if isinstance(io, str) else io
         self._bus: Final = bus
         self._table: Final[list[tuple[PathMatcher, Policy]]] = [
             (compile_globs((glob,)), policy) for glob, policy in table.items() if table != {"**": "auto"}
         ]
         self._guards: Final = guards
+        self._flushes: Final = flushes  # whether every flush must be seen
 
     def in_data(self, path: str) -> bool:
         """Whether each read and write must be seen."""
@@ -67,4 +68,4 @@ class Interest:
 
     def in_flush(self, path: str) -> bool:
         """Whether the close of each descriptor must be seen, not only that of the last."""
-        return self._bus.wanted("sync.flush", path)
+        return self._flushes or self._bus.wanted("sync.flush", path)

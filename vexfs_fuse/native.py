@@ -56,7 +56,11 @@ class Extra(ctypes.Structure):
     """The table of operations that Python adds (`vex_extra`); all void functions of a request."""
 
     _fields_ = tuple(
-        (name, ctypes.c_void_p) for name in ("readdir", "fallocate", "lseek", "copy_file_range", "statx", "ioctl")
+        (name, ctypes.c_void_p)
+        for name in (
+            *("readdir", "fallocate", "lseek", "copy_file_range", "statx", "ioctl"),
+            *("getlk", "setlk", "flock", "unlock"),
+        )
     )
 
 

@@ -33,6 +33,7 @@ from vexfs_fuse.guarding import Guarding, Guards
 from vexfs_fuse.handles import DIRECTORIES
 from vexfs_fuse.inodes import Inodes
 from vexfs_fuse.interest import Interest, Policies
+from vexfs_fuse.locks import Locks
 from vexfs_fuse.namespace import Namespace
 from vexfs_fuse.native import ANSWERED, DIRECT_IO_ALLOW_MMAP, HANDLE_KILLPRIV_V2, NATIVE, PASSTHROUGH, Native
 from vexfs_fuse.observer import Observer
@@ -51,7 +52,8 @@ TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """How to mount. `fuse` are mount options as libfuse takes them. Timeouts are in seconds; None is `LONG` where
-    nothing changes unseen behind the mount's back, else `SHORT`. `exclusive` says that nobody else writes there.
+    nothing changes unseen behind the mount's back, else `SHORT`. `exclusive` says that nobody else writes there,
+    `shared_locks` that locks are to hold there too.
     """
 
     fuse: frozenset[str] = frozenset()
@@ -61,6 +63,7 @@ class SessionOptions:
     failed_events: bool = False
     exclusive: bool = False
     io: Policies = "auto"
+    shared_locks: bool = False
 
 
 class Session:
@@ -87,13 +90,14 @@ class Session:
         self._callers: Final = Callers(commands)
         observer = Observer(bus, self._callers, failures=options.failed_events)
         self.backing: Final = Backing(self.inodes, observer, NATIVE)
-        self.interest: Final = Interest(bus, options.io, guards)
+        self.interest: Final = Interest(bus, options.io, guards, flushes=options.shared_locks)
         self.watch: Watch | None = None
         self._believed = SHORT
         self._scope: Final = trio.CancelScope()
         self._answers: Answers | None = None
         self._files: Files | None = None
         self._directories: Directories | None = None
+        self._locks: Locks | None = None
 
     @property
     def mode(self) -> str:
@@ -110,6 +114,8 @@ class Session:
         if self.watch is not None:
             watch = f"{self.watch.source.describe()}, {self.watch.changes} changes by others, {self.watch.gaps} gaps"
         rows = [("io", self.mode), ("watch", watch)]
+        if self._locks is not None:
+            rows.append(("locks", f"shared with the source, {self._locks.owners} owners"))
         handles, interest = self.backing.handles, self.interest
         for name, paths, why in (
             ("unseen", interest.unseen(handles), "something listens"),
@@ -177,6 +183,8 @@ class Session:
             self._catch_up()
             if self.watch is not None:
                 self.watch.close()
+            if self._locks is not None:
+                self._locks.close()
             self.backing.close()
             self._callers.close()
 
@@ -243,9 +251,13 @@ class Session:
             answers = self._answers = Answers(NATIVE.libfuse)
             Extra(self.backing, directories, NATIVE, self._tree.names, guarding, answers)
             ExtraAttributes(self.backing, NATIVE, self._tree.getattr, guarding, answers)
+            if self.options.shared_locks:
+                self._locks = Locks(self.backing, NATIVE, answers)
             NATIVE.on_data(self._files.told)
             if self._guards is not None:
                 self._guards.on_switch(NATIVE.judge_writes)
+        elif self.options.shared_locks:
+            log.warning("locks hold among the users of the mount only: sharing them takes the native library")
         operations = Operations(self.backing, families, self._tree, guarding)
         if NATIVE is not None:
             Direct(families, NATIVE, guarding, operations.failed)
