@@ -32,6 +32,7 @@ from automation.index import Index
 from automation.launcher import MANUAL, Launcher
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
+from automation.requester import Requester, requester
 from automation.runner import Run, Runner
 from automation.state import State
 from automation.triggers import writers
@@ -257,7 +258,8 @@ class Dispatcher:
             size = (await self._workspace.stat(path)).size if path else None
         except WorldError:
             size = None  # a workflow may be about a file that is not there
-        return SemanticEvent("user.run", path, size=size, attrs={"input": dict(input)})
+        attrs, one = {"input": dict(input)}, requester() or Requester(0)
+        return SemanticEvent("user.run", path, size=size, uid=one.uid, pid=one.pid, comm=one.comm, attrs=attrs)
 
     # Events and time
 

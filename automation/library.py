@@ -33,6 +33,7 @@ from automation.machines.thresholds import ThresholdsForm
 from automation.models.forms import AdaptiveForm, ModelForm
 from automation.patterns.collection import Collection, check_names, examine_collection, is_collection, patterns_of
 from automation.provenance.forms import ProvenanceForm
+from automation.requester import requester
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
 from automation.scripts.pool import ScriptPool
@@ -117,6 +118,7 @@ class Library:
         self._enabled: Final = switches or Switches("definition")
         self._versions: Final = versions or Versions()
         self._lock: Final = trio.Lock()
+        self._via = "mount"
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -128,6 +130,7 @@ class Library:
         watch = self._watch() if self.hot else None
         try:
             await self.reload()
+            self._via = "directory"
             task_status.started()
             while watch is not None:
                 await watch.changed()
@@ -372,8 +375,20 @@ class Library:
             self._publish(one.name, one.file, one.version, status, reason)
 
     def _publish(self, name: str, file: str, version: int, status: str, reason: str) -> None:
-        attrs = {"name": name, "file": file, "version": version, "status": status}
-        self._bus.publish(SemanticEvent("system.definition", attrs=attrs | ({"reason": reason} if reason else {})))
+        attrs = {"name": name, "file": file, "version": version, "status": status, "via": self._via}
+        one = requester()
+        if one is not None:
+            attrs["via"] = one.via
+        uid = self._owner(file) if one is None else one.uid
+        attrs |= {"reason": reason} if reason else {}
+        self._bus.publish(SemanticEvent("system.definition", uid=uid, attrs=attrs))
+
+    def _owner(self, file: str) -> int:
+        """Whose the file is: nobody tells who changed it in the directory itself."""
+        try:
+            return os.stat(file, dir_fd=self._fd).st_uid
+        except OSError:
+            return 0  # it is gone
 
     # The directory
 

@@ -59,6 +59,7 @@ from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
 from automation.provenance.desk import ProvenanceDesk
 from automation.provenance.forms import ProvenanceForm
+from automation.requester import Requester, requester
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
 from automation.runner import FINISHED, Plan, Runner
@@ -424,7 +425,8 @@ class Service:
         if command is None:
             raise CallerError(f"there is no command {word!r}; the commands are {', '.join(_COMMANDS)}")
         log.info("uid %d: %s", uid, line.strip())
-        self.note("control.command", uid=uid, data={"line": line.strip()})
+        one = requester() or Requester(uid)
+        self.note("control.command", uid=uid, pid=one.pid, data={"line": line.strip(), "comm": one.comm})
         return await command(self, rest.strip())
 
     def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:

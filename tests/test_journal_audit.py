@@ -117,7 +117,6 @@ def test_questions_are_answered(tmp_path):
     connection.close()
 
 
-RULE = "rules: {watch: {on: file.closed, paths: ['in/**'], do: {type: log, message: hi}}}"
 FLOW = "triggers: {path: in/*}\nsteps: [{log: {message: hi}}]"
 
 

@@ -13,6 +13,7 @@ from automation.events import SemanticEvent
 from automation.journal.chain import Chain
 from automation.journal.schema import Row
 from automation.journal.writer import Writer
+from automation.requester import Requester, requester
 
 TYPES: Final = (
     "rule.fired",
@@ -37,9 +38,11 @@ class Auditor:
         self._audits: Final = audits
         self._chain: Final = chain
         self._writer: Final = writer
+        self._asked: Final[dict[int, Requester]] = {}  # by the number of the event that was published meanwhile
         self._subscription: Final = bus.subscribe(
             "audit",
             TYPES if audits else (),
+            accept=self._accept,
             wants=lambda kind, path: False,
             capacity=CAPACITY,
             overflow=Overflow.DROP_NEWEST,
@@ -62,16 +65,27 @@ class Auditor:
             self._writer.hand_over([self._row(event) for event in batch])
         self._subscription.close()
 
+    def _accept(self, event: SemanticEvent) -> bool:
+        one = requester()
+        if one is not None and len(self._subscription) < CAPACITY:
+            self._asked[event.seq] = one
+        return True
+
     def _row(self, event: SemanticEvent) -> Row:
         data = dict(event.attrs)
+        one = self._asked.pop(event.seq, None)
+        uid, pid, comm = event.uid, event.pid, event.comm
+        if one is not None:
+            data.setdefault("via", one.via)
+            uid, pid, comm = (one.uid, one.pid, one.comm) if not (uid or pid) else (uid, pid, comm)
         if event.dest is not None:
             data["dest"] = event.dest
         run = data.pop("run", "")
         if event.cause is not None:
             run = run or event.cause.run
             data.setdefault("workflow", event.cause.workflow)
-        if event.comm:
-            data["comm"] = event.comm
-        return self._chain.link(
-            event.type, path=event.path, uid=event.uid, pid=event.pid, run=str(run), at=event.ts, data=data
-        )
+        if event.cause is not None and event.cause.depth > 1:
+            data["depth"] = event.cause.depth
+        if comm:
+            data["comm"] = comm
+        return self._chain.link(event.type, path=event.path, uid=uid, pid=pid, run=str(run), at=event.ts, data=data)

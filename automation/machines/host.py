@@ -34,6 +34,7 @@ from automation.machines.machine import Machine
 from automation.machines.outcomes import Broken, Moved, Outcome
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
+from automation.requester import Requester, requester
 from automation.runner import Plan, Run
 from automation.triggers.firing import Firing
 
@@ -188,7 +189,8 @@ class Machines:
                 raise CallerError(f"{name} has an instance for each {hosted.detector.machine.key}; write EVENT KEY")
             key = ""
         path = key if hosted.detector.machine.key == "path" and isinstance(key, str) else ""
-        event = SemanticEvent("user.machine", path, attrs={"machine": name, "event": given["event"], **given["data"]})
+        attrs, one = {"machine": name, "event": given["event"], **given["data"]}, requester() or Requester(0)
+        event = SemanticEvent("user.machine", path, uid=one.uid, pid=one.pid, comm=one.comm, attrs=attrs)
         now = self._clock()
         with self.records.step("machines", (), 0.0, now / 1e9):
             self._bus.publish(event)
@@ -391,9 +393,12 @@ def changed_event(moved: Moved, ts: int | None = None) -> SemanticEvent:
     }
     if moved.finished:
         attrs |= {"finished": True, "result": moved.result}
-    path = "" if moved.event is None else target_of(moved.event)
-    cause = Cause(f"{moved.machine} {moved.number}", moved.machine, _depth(moved.event) + 1)
-    return SemanticEvent("machine.changed", path, cause=cause, attrs=attrs, ts=ts)
+    cause, event = Cause(f"{moved.machine} {moved.number}", moved.machine, _depth(moved.event) + 1), moved.event
+    if event is None:
+        return SemanticEvent("machine.changed", cause=cause, attrs=attrs, ts=ts)
+    who: dict[str, Any] = {"uid": event.uid, "gid": event.gid, "pid": event.pid, "comm": event.comm}
+    attrs["event"] = event.seq
+    return SemanticEvent("machine.changed", target_of(event), cause=cause, attrs=attrs, ts=ts, **who)
 
 
 def _places(machine: Machine) -> list[tuple[tuple[str, ...], tuple[Anchor, ...]]]:

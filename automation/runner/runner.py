@@ -357,7 +357,7 @@ class Runner:
         if not run.started_ns:
             run.started_ns = self._clock()
         if not walk.history.resumed:
-            walk.publish("workflow.started", {"trigger": run.trigger})
+            walk.publish("workflow.started", {"trigger": run.trigger, "because": _because(run)})
         try:
             await carry_out(walk, self._stops[run.id])
         except Doubled:
@@ -411,6 +411,19 @@ class Runner:
             self.on_finished(run)
         except Exception:  # a bug of ours must not end the other runs
             log.exception("after the end of run %s of %s", run.id, run.workflow)
+
+
+def _because(run: Run) -> dict[str, Any]:
+    """What brought a run about: the event, who made it (a run, a rule, a pattern), and the run that it repeats."""
+    event = run.firing.event
+    why: dict[str, Any] = {"type": event.type, "event": event.seq}
+    if event.cause is not None:
+        why |= {"run": event.cause.run, "workflow": event.cause.workflow}
+    if run.firing.again:
+        why["again"] = run.firing.again.partition("@")[0]
+    if event.type == "external.received":
+        why |= {name: event.attrs[name] for name in ("source", "id", "via") if name in event.attrs}
+    return why
 
 
 @lru_cache(maxsize=256)

@@ -409,4 +409,5 @@ class Walk:
         about = {"workflow": self.run.workflow, "run": self.run.id, **attrs}
         if self.plan.dry_run or self.means.executor.dry:
             about["dry_run"] = True
-        self.means.publish(SemanticEvent(type_name, event.dest or event.path, cause=self.cause, attrs=about))
+        who: dict[str, Any] = {"uid": event.uid, "gid": event.gid, "pid": event.pid, "comm": event.comm}
+        self.means.publish(SemanticEvent(type_name, event.dest or event.path, cause=self.cause, attrs=about, **who))

@@ -14,6 +14,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, InodeT, RequestContext
 
 from automation.errors import VexError
+from automation.requester import Requester, serving
 from vexfs_fuse.control.error import Refusals
 from vexfs_fuse.control.listing import Listing, Path
 from vexfs_fuse.control.nodes import Directory, Editable, File, Handle, Node, Opening, is_directory
@@ -129,7 +130,7 @@ class ControlTree:
         attributes = self._attributes(known.path, known.node)
         if fields.update_size:
             for file in self._truncated(inode, fh):
-                with self._refusing(file.path, file.uid):
+                with self._serving(file.path, file.uid, file.pid):
                     file.handle.truncate(attr.st_size)
             attributes.st_size = attr.st_size
         return attributes
@@ -166,7 +167,7 @@ class ControlTree:
         if self._directory(parent_inode).child(text) is not None:
             fail(EEXIST)
         path, opening = (*parent, text), Opening(flags, ctx.uid, ctx.pid)
-        with self._refusing(path, ctx.uid):
+        with self._serving(path, ctx.uid, ctx.pid):
             node, handle = directory.create(text, opening)
         self._nodes.remember(path, node)
         return self._opened(path, handle, opening), self._attributes(path, node)
@@ -180,7 +181,7 @@ class ControlTree:
         """Done, or refused with EINVAL."""
         file = self._file(fh)
         file.written += len(buf)
-        with self._refusing(file.path, file.uid):
+        with self._serving(file.path, file.uid, file.pid):
             return await file.handle.write(off, buf)
 
     async def flush(self, fh: FileHandleT) -> None:
@@ -188,8 +189,8 @@ class ControlTree:
         file = self._file(fh)
         written, file.written = file.written, 0
         if written:
-            self._note("control.write", path="/".join(file.path), uid=file.uid, pid=file.pid, data={"bytes": written})
-        with self._refusing(file.path, file.uid):
+            self._write_down("control.write", file.path, file.uid, file.pid, bytes=written)
+        with self._serving(file.path, file.uid, file.pid):
             await file.handle.flush()
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
@@ -199,7 +200,7 @@ class ControlTree:
         """The last descriptor is closed."""
         file = self._files.pop(fh, None)
         if file is not None:
-            with contextlib.suppress(pyfuse3.FUSEError), self._refusing(file.path, file.uid):
+            with contextlib.suppress(pyfuse3.FUSEError), self._serving(file.path, file.uid, file.pid):
                 await file.handle.release()
 
     async def poll(
@@ -245,7 +246,8 @@ class ControlTree:
         path, node = self._child(parent_inode, name)
         if is_directory(node):
             fail(EISDIR)
-        with self._refusing(path, ctx.uid):
+        self._write_down("control.removed", path, ctx.uid, ctx.pid)
+        with self._serving(path, ctx.uid, ctx.pid):
             await directory.unlink(path[-1], ctx.pid)
 
     async def rmdir(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
@@ -255,7 +257,8 @@ class ControlTree:
         path, node = self._child(parent_inode, name)
         if not is_directory(node):
             fail(ENOTDIR)
-        with self._refusing(path, ctx.uid):
+        self._write_down("control.removed", path, ctx.uid, ctx.pid)
+        with self._serving(path, ctx.uid, ctx.pid):
             await directory.rmdir(path[-1])
 
     async def rename(
@@ -280,7 +283,8 @@ class ControlTree:
             fail(EPERM)
         if flags & pyfuse3.RENAME_NOREPLACE and self._directory(parent_inode_new).child(new) is not None:
             fail(EEXIST)
-        with self._refusing((*parent, new), ctx.uid):
+        self._write_down("control.renamed", path, ctx.uid, ctx.pid, dest="/".join((*parent, new)))
+        with self._serving((*parent, new), ctx.uid, ctx.pid):
             await directory.rename(path[-1], new)
 
     async def mkdir(self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
@@ -383,17 +387,30 @@ class ControlTree:
         return [self._file(fh)] if fh is not None else [f for f in self._files.values() if f.ino == ino]
 
     @contextlib.contextmanager
-    def _refusing(self, path: Path, uid: int) -> Iterator[None]:
-        """Turn a refusal into EINVAL and a line in `/.vexfs/error`."""
+    def _serving(self, path: Path, uid: int, pid: int) -> Iterator[None]:
+        """What the block does is done for that user. A refusal is turned into EINVAL and a line in `/.vexfs/error`."""
         try:
-            yield
+            with serving(Requester(uid, pid, _comm(pid), ".vexfs/" + "/".join(path))):
+                yield
         except VexError as error:
             self._refusals.add("/".join(path), uid, str(error))
-            self._note("control.refused", path="/".join(path), uid=uid, data={"said": str(error)})
+            self._write_down("control.refused", path, uid, pid, said=str(error))
             fail(EINVAL)
+
+    def _write_down(self, kind: str, path: Path, uid: int, pid: int, **data: object) -> None:
+        self._note(kind, path="/".join(path), uid=uid, pid=pid, data={"comm": _comm(pid), **data})
 
     def _attributes(self, path: Path, node: Node) -> EntryAttributes:
         return attributes(self._nodes.number(path), node, self._mount)
+
+
+def _comm(pid: int) -> str:
+    """The command name of a process, empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def attributes(ino: int, node: Node, mount: Mount) -> EntryAttributes:
