@@ -5,6 +5,7 @@ VexError
 ├── DefinitionError    the author of a workflow, rule or pattern; knows file, line and field
 ├── WorldError         something outside: a missing file, a refused connection, a full disk
 │   ├── TimedOut       the world took longer than was allowed
+│   ├── QuotaExceeded  a tenant used as much as it may for now
 │   └── CircuitOpen    a destination that keeps failing is left alone for a while
 └── InternalError      ours: a bug in VexFS; logged with its traceback
 """
@@ -50,6 +51,12 @@ class CircuitOpen(WorldError):  # noqa: N818 - it reads as what happened
     """The destination failed too often; nothing was sent to it."""
 
     kind = "circuit_open"
+
+
+class QuotaExceeded(WorldError):  # noqa: N818 - it reads as what happened
+    """So much may be used for now; later there is more."""
+
+    kind = "quota_exceeded"
 
 
 class InternalError(VexError):

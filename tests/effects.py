@@ -21,9 +21,11 @@ from automation.actions import (
 )
 from automation.bus import Bus
 from automation.events import Cause, SemanticEvent
+from automation.identity import EVERYWHERE, Identity, Territory
 from automation.scripts.pool import ScriptPool
+from automation.scripts.quota import WorkerQuota
 from automation.state import State
-from automation.workspace import Workspace
+from automation.workspace import Trash, Workspace
 
 CAUSE = Cause("run-1", "sorter", 2)
 
@@ -47,11 +49,14 @@ class RecordingCache:
 class Tree:
     """A workspace on the directory `top`, and what it published."""
 
-    def __init__(self, top: Path, root_fd: int) -> None:
+    def __init__(
+        self, top: Path, root_fd: int, identity: Identity | None = None, territory: Territory = EVERYWHERE
+    ) -> None:
         self.top = top
         self.bus = Bus()
         self.cache = RecordingCache()
-        self.workspace = Workspace(root_fd, self.bus.publish, self.cache)
+        trash = Trash(root_fd, tenant="" if identity is None else f"u{identity.uid}", identity=identity)
+        self.workspace = Workspace(root_fd, self.bus.publish, self.cache, trash, identity=identity, territory=territory)
         self._subscription = self.bus.subscribe("test")
 
     def events(self) -> list[SemanticEvent]:
@@ -69,13 +74,13 @@ class Tree:
 
 
 @contextmanager
-def tree_in(directory: Path) -> Iterator[Tree]:
-    """A fresh tree in `directory`/top; beside it is what must not be reached."""
+def tree_in(directory: Path, identity: Identity | None = None, territory: Territory = EVERYWHERE) -> Iterator[Tree]:
+    """The tree in `directory`/top, a fresh one for root; beside it is what must not be reached."""
     top = directory / "top"
-    top.mkdir()
+    top.mkdir(exist_ok=identity is not None)
     fd = os.open(top, os.O_PATH | os.O_DIRECTORY)
     try:
-        yield Tree(top, fd)
+        yield Tree(top, fd, identity, territory)
     finally:
         os.close(fd)
 
@@ -101,12 +106,19 @@ async def acting_in(
     *,
     allow: tuple[str, ...] = ("127.0.0.1",),
     key: str = "",
+    identity: Identity | None = None,
+    territory: Territory = EVERYWHERE,
+    quota: WorkerQuota | None = None,
+    calls: int | None = None,
     **equipment: Any,
 ) -> AsyncIterator[Acting]:
     """A tree and a context of its own; everything is closed at the end."""
-    with tree_in(directory) as tree:
-        commands = Commands(str(tree.top))
-        async with ScriptPool(EFFECTS) as scripts, Web(Hosts(allow)) as web:
+    with tree_in(directory, identity, territory) as tree:
+        commands = Commands(str(tree.top), identity=identity, territory=territory)
+        async with (
+            ScriptPool(EFFECTS, identity=identity, quota=quota) as scripts,
+            Web(Hosts(allow), calls_per_minute=calls, identity=identity) as web,
+        ):
             context = ActionContext(
                 equipment=Equipment(
                     tree.workspace, State(tree.bus), tree.bus.publish, scripts, web, commands, **equipment

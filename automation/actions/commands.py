@@ -23,6 +23,7 @@ import trio
 
 from automation.errors import TimedOut, WorldError
 from automation.events import Cause
+from automation.identity import EVERYWHERE, Identity, Territory
 
 KEPT_OUTPUT: Final = 64 << 10  # bytes of each of stdout and stderr
 NO_LIMITS: Final[Mapping[int, int]] = MappingProxyType({})
@@ -30,6 +31,7 @@ AFTERGLOW: Final = 10.0  # seconds for which the mount still looks for effects o
 _REMEMBERED: Final = 256  # finished sessions
 _GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
 _DRAIN: Final = 0.5  # seconds for output still in the pipes when a background process holds them open
+_SHARED: Final = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 _SHELL: Final = "/bin/sh"
 _REFUSAL: Final = re.compile(rb"vexfs: (?:line )?\d+: (?:exec: |cd: )?(.*)", re.DOTALL)  # what that shell says
 _LAUNCH: Final = 'IFS= read -r _ || exit 125; umask 022; cd -- "$1" || exit 126; shift; exec "$@"'
@@ -77,12 +79,15 @@ class _Output:
 class Commands:
     """Runs commands and knows which session belongs to which automation.
 
+    With an `identity` they run as that user, without any way to other rights, and begin in its `territory`, or in `/`.
     Each child leads its own session, has umask 022, `VEXFS_CAUSE=run:workflow:depth` and `VEXFS_MOUNT` in its
     environment, and is killed with its whole process group on timeout, cancellation and `aclose`.
     """
 
-    def __init__(self, mountpoint: str) -> None:
+    def __init__(self, mountpoint: str, *, identity: Identity | None = None, territory: Territory = EVERYWHERE) -> None:
         self._mountpoint: Final = mountpoint
+        self._identity: Final = identity
+        self._territory: Final = territory
         self._sessions: Final[dict[int, _Session]] = {}
         self._survivors: set[int] = set()  # groups that outlive the command that started them
         self._starting: Final[list[Cause]] = []  # of children that may call already, and whose number is not known yet
@@ -129,7 +134,7 @@ class Commands:
         TimedOut after `timeout` seconds, WorldError when it cannot be started.
         """
         started = trio.current_time()
-        process = await self._start(argv, cause, cwd, {**environment, **(env or {})})
+        process = await self._start(argv, cause, cwd, {**self._surroundings(environment), **(env or {})})
         stdout = _Output(_stream(process.stdout), output, tail=False)
         stderr = _Output(_stream(process.stderr), output, tail=True)
         try:
@@ -164,6 +169,7 @@ class Commands:
         await trio.lowlevel.checkpoint()
 
     async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str]) -> trio.Process:
+        self._require(cwd)
         command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self._mountpoint, cwd), *argv]
         environment = {
             **env,
@@ -176,12 +182,13 @@ class Commands:
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
                 process = await trio.lowlevel.open_process(
-                    command,
+                    command if self._identity is None else self._identity.command(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env=environment,
                     start_new_session=True,
+                    **({} if self._identity is None else self._identity.process),
                 )
             except (OSError, ValueError) as error:
                 raise WorldError(f"cannot run '{argv[0]}': {error}") from error
@@ -190,6 +197,17 @@ class Commands:
             finally:
                 self._starting.remove(cause)
         return process
+
+    def _surroundings(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Of our own environment a user sees what is nobody's."""
+        if self._identity is None:
+            return ours
+        return {name: ours[name] for name in _SHARED if name in ours} | self._identity.environment
+
+    def _require(self, cwd: str) -> None:
+        inside = not cwd.startswith("/")
+        if not (self._territory.holds(cwd) if inside else self._territory.everywhere or cwd == "/"):
+            raise WorldError(f"cannot run a command in '{cwd}': it is not in the territory of this tenant")
 
     async def _attend(self, process: trio.Process, given: bytes, stdout: _Output, stderr: _Output) -> None:
         async with trio.open_nursery() as nursery:

@@ -14,6 +14,7 @@ import trio
 
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
+from automation.identity import Identity, acting
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 _STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock
@@ -40,9 +41,13 @@ class Statement:
 
 
 class Databases:
-    """`allowed` are the directories in which SQLite files may be; a relative name is looked up in the first."""
+    """`allowed` are the directories in which SQLite files may be; a relative name is looked up in the first. With an
+    `identity`, that user must be able to reach them, and PostgreSQL is reached by TCP only: on a socket of this machine
+    a server would believe that it talks to root.
+    """
 
-    def __init__(self, allowed: Sequence[str] = ()) -> None:
+    def __init__(self, allowed: Sequence[str] = (), *, identity: Identity | None = None) -> None:
+        self.identity: Final = identity
         self._allowed: Final = [os.path.realpath(one) for one in allowed]
 
     def place(self, path: str, *, create: bool) -> str:
@@ -51,6 +56,22 @@ class Databases:
             raise WorldError(
                 "no place is allowed for SQLite files: name directories as `databases` in the configuration"
             )
+        with acting(self.identity):
+            return self._place(path, create=create)
+
+    def on_sqlite(self, path: str, statement: Statement) -> Answer:
+        """See the function of that name."""
+        with acting(self.identity):
+            return on_sqlite(path, statement)
+
+    def on_server(self, task: Postgres) -> Answer:
+        """Run it; the files that a DSN names are read as the user."""
+        if self.identity is not None:
+            _require_network(task.dsn)
+        with acting(self.identity):
+            return task.run()
+
+    def _place(self, path: str, *, create: bool) -> str:
         real = os.path.realpath(os.path.join(self._allowed[0], path))
         if not any(real.startswith(f"{one}/") for one in self._allowed):
             raise WorldError(f"the database '{path}' is not in an allowed place: {', '.join(self._allowed)}")
@@ -107,6 +128,15 @@ def server(dsn: str) -> tuple[str, str | None]:
     where = f"{parts.get('host', 'local')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
     password = parts.get("password")
     return f"postgresql {where}", None if password is None else str(password)
+
+
+def _require_network(dsn: str) -> None:
+    import psycopg.conninfo
+
+    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    hosts = str(parts.get("host") or "").split(",")
+    if any(not host or host.startswith(("/", "@")) for host in hosts):
+        raise Harmless(WorldError("a tenant reaches PostgreSQL by TCP only: name the `host` in the DSN"))
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, Breaker, TreePath
+from automation.actions.web import Web
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
 from automation.quantities import Duration, Size
@@ -94,7 +95,9 @@ class Http(BaseModel):
     async def perform(self, context: ActionContext) -> Any:
         """`{status, headers, body, json, url, seconds}`; `json` is null unless the answer is JSON."""
         limits = self.breaker.thresholds if self.breaker else None
-        async with context.breakers.guard(self._destination, limits):
+        destination = self._destination
+        context.web.count()
+        async with context.breakers.guard(destination, limits):
             try:
                 with trio.fail_after(self.timeout):
                     return await self._call(context)
@@ -146,7 +149,7 @@ class Http(BaseModel):
                 content=content,
                 timeout=self.timeout,
             )
-            response = await self._answered(client, request)
+            response = await self._answered(client, request, context.web)
             try:
                 data = await self._receive(response)
             finally:
@@ -171,7 +174,7 @@ class Http(BaseModel):
             headers.setdefault(self.idempotency_header, key)
         return headers
 
-    async def _answered(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    async def _answered(self, client: httpx.AsyncClient, request: httpx.Request, web: Web) -> httpx.Response:
         """The last answer of a chain of redirects. What was meant for one server is never shown to another one."""
         for _ in range(self.max_redirects + 1):
             response = await client.send(request, stream=True)
@@ -186,6 +189,7 @@ class Http(BaseModel):
                     )
                 for name in (*self._headers(""), self.idempotency_header or "Idempotency-Key", "Cookie"):
                     following.headers.pop(name, None)
+            web.count()
             request = following
         raise WorldError(f"{self._what} was redirected more than {self.max_redirects} times")
 

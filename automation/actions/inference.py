@@ -14,8 +14,10 @@ import trio
 
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
+from automation.identity import Identity, acting
 from automation.scripts import frames
 from automation.scripts.process import Worker
+from automation.scripts.quota import Meter, WorkerQuota
 
 LARGEST: Final = 512 << 20  # bytes of a model
 MOST: Final = 1_000_000  # elements of an input or output
@@ -35,8 +37,9 @@ class ModelFile:
 class _Loaded:
     """A process with its model, and whose turn it is to ask."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, meter: Meter) -> None:
         self.worker: Final = worker
+        self._meter: Final = meter
         self.turn: Final = trio.Lock()
 
     async def ask(self, message: frames.Message) -> frames.Message:
@@ -44,14 +47,22 @@ class _Loaded:
             data = frames.encode(message)
         except ValueError as error:
             raise Harmless(WorldError(f"the input is {error}")) from None
-        return await self.worker.exchange(data)
+        started = trio.current_time()
+        try:
+            return await self.worker.exchange(data)
+        finally:
+            self._meter.charge(trio.current_time() - started)
 
 
 class Models:
     """The models of a directory, `NAME.onnx`. A file that changed is loaded anew. Call from the trio thread."""
 
-    def __init__(self, directory: str | None = None) -> None:
+    def __init__(
+        self, directory: str | None = None, *, identity: Identity | None = None, quota: WorkerQuota | None = None
+    ) -> None:
         self.directory: Final = directory
+        self._identity: Final = identity
+        self._quota: Final = quota or WorkerQuota()
         self._workers: Final[OrderedDict[tuple[Any, ...], _Loaded]] = OrderedDict()
         self._starting: Final = trio.Lock()
 
@@ -74,15 +85,21 @@ class Models:
         timeout: float = 30.0,  # noqa: ASYNC109 - it costs the worker too
     ) -> dict[str, Any]:
         """The outputs by their names, as nested lists. TimedOut, a crash or a cancelled call cost that worker only."""
-        with trio.move_on_after(timeout):
-            async with self._worker(model, sha256, memory) as worker:
+        self._quota.require()
+        with trio.move_on_after(self._quota.bounded(timeout)):
+            async with self._worker(model, sha256, self._quota.share(memory)) as worker:
                 answer = await worker.ask({"inputs": inputs})
             if "error" in answer:
                 raise Harmless(WorldError(f"the model '{model.name}' failed: {answer['error']}"))
             return dict(answer["outputs"])
+        self._quota.require()
         raise TimedOut(f"the model '{model.name}' took longer than {timeout:g} s")
 
     def _find(self, name: str) -> ModelFile:
+        with acting(self._identity):
+            return self._found(name)
+
+    def _found(self, name: str) -> ModelFile:
         if self.directory is None:
             raise WorldError("there is no directory of models: name one as `models` in the configuration")
         if not _NAME.match(name):
@@ -109,7 +126,7 @@ class Models:
             if loaded is None:
                 loaded = await self._start(model.path, sha256, memory)
                 self._workers[key] = loaded
-                await self._make_room()
+                await self._make_room(self._quota.workers(_WARM, key[-1]))
             self._workers.move_to_end(key)
         async with loaded.turn:
             try:
@@ -123,7 +140,8 @@ class Models:
                 raise
 
     async def _start(self, path: str, sha256: str, memory: int) -> _Loaded:
-        loading = _Loaded(await Worker.start("model", "automation.actions.inference_worker"))
+        worker = await Worker.start("model", "automation.actions.inference_worker", identity=self._identity)
+        loading = _Loaded(worker, Meter(self._quota, worker.pid))
         settings = {"path": path, "sha256": sha256, "memory": memory, "most": MOST, "largest": LARGEST}
         loaded = False
         try:
@@ -136,8 +154,8 @@ class Models:
             raise Harmless(WorldError(answer["error"]))
         return loading
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, most: int) -> None:
         idle = [key for key, worker in self._workers.items() if not worker.turn.locked()]
-        for key in idle[: max(0, len(self._workers) - _WARM)]:
+        for key in idle[: max(0, len(self._workers) - most)]:
             if key != next(reversed(self._workers)):
                 await self._workers.pop(key).worker.kill()

@@ -12,8 +12,9 @@ import resource
 import sys
 from typing import Any, Final
 
+from automation.identity import Identity, acting
 from automation.scripts import frames
-from automation.scripts.confinement import drop_rights, limit
+from automation.scripts.confinement import USER, drop_rights, limit, user
 from automation.scripts.seccomp import refuse_system_calls
 
 _TYPES: Final = {
@@ -53,7 +54,8 @@ def serve() -> None:
 
 
 def _load(first: dict[str, Any]) -> Any:
-    with open(first["path"], "rb") as file:
+    uid, gid = user()
+    with acting(Identity(uid, gid) if USER in os.environ else None), open(first["path"], "rb") as file:
         data = file.read(first["largest"] + 1)
     if len(data) > first["largest"]:
         raise ValueError(f"it is larger than {first['largest']} bytes")

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 import trio
 
-from automation.actions.hosts import Hosts
+from automation.actions.web import Web
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
 
@@ -52,14 +52,14 @@ def compose(sender: str, to: list[str], subject: str, text: str, key: str) -> Em
     return message
 
 
-async def send(relay: Relay, message: EmailMessage, hosts: Hosts, threads: trio.CapacityLimiter) -> list[str]:
+async def send(relay: Relay, message: EmailMessage, web: Web, threads: trio.CapacityLimiter) -> list[str]:
     """Hand a message over; the recipients that were refused, if others were not. WorldError when none took it."""
-    addresses = await hosts.addresses(relay.host, relay.port, private=relay.private)
+    addresses = await web.hosts.addresses(relay.host, relay.port, private=relay.private)
     where = f"the mail server {relay.host}:{relay.port}"
     try:
         with trio.fail_after(relay.timeout):
             return await trio.to_thread.run_sync(
-                _deliver, relay, addresses[0], message, abandon_on_cancel=True, limiter=threads
+                _deliver, relay, addresses[0], message, web, abandon_on_cancel=True, limiter=threads
             )
     except (trio.TooSlowError, TimeoutError):
         raise TimedOut(f"{where} took longer than {relay.timeout:g} s") from None
@@ -69,8 +69,8 @@ async def send(relay: Relay, message: EmailMessage, hosts: Hosts, threads: trio.
         raise WorldError(f"{where} failed: {_said(error)}") from None
 
 
-def _deliver(relay: Relay, address: str, message: EmailMessage) -> list[str]:
-    trust = ssl.create_default_context(cafile=relay.ca_file)
+def _deliver(relay: Relay, address: str, message: EmailMessage, web: Web) -> list[str]:
+    trust = web.trust(relay.ca_file) if relay.ca_file else ssl.create_default_context()
     client = (
         smtplib.SMTP_SSL(timeout=relay.timeout, context=trust)
         if relay.security == "tls"

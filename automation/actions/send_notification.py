@@ -114,8 +114,9 @@ class SendNotification(BaseModel):
         except ValueError as error:
             raise WorldError(f"the mail cannot be written: {error}") from None
         limits = self.breaker.thresholds if self.breaker else None
+        context.web.count()
         async with context.breakers.guard(f"{form.host}:{port}", limits):
-            return await mail.send(relay, message, context.web.hosts, context.threads)
+            return await mail.send(relay, message, context.web, context.threads)
 
     def _call(self, channel: str, context: ActionContext) -> Http:
         cause = {"workflow": context.cause.workflow, "run": context.cause.run}

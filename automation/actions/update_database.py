@@ -12,7 +12,7 @@ from automation.actions import databases
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, Breaker
-from automation.errors import TimedOut
+from automation.errors import TimedOut, WorldError
 from automation.quantities import Duration
 
 
@@ -54,27 +54,36 @@ class UpdateDatabase(BaseModel):
         statement = databases.Statement(self.sql, self.parameters, self.timeout, self.max_rows)
         limits = self.breaker.thresholds if self.breaker else None
         if self.sqlite is not None:
-            find = partial(context.databases.place, self.sqlite, create=self.create)
-            path = await trio.to_thread.run_sync(find, limiter=context.threads)
+            path = await self._find(self.sqlite, context)
             async with context.breakers.guard(f"sqlite {self.sqlite}", limits):
-                answer = await trio.to_thread.run_sync(databases.on_sqlite, path, statement, limiter=context.threads)
+                answer = await trio.to_thread.run_sync(
+                    context.databases.on_sqlite, path, statement, limiter=context.threads
+                )
         else:
             dsn = self.postgresql or ""
             name, password = databases.server(dsn)
             if password:
                 context.secrets.redactor.learn("password", password)
             async with context.breakers.guard(name, limits):
-                answer = await self._on_server(databases.Postgres(dsn, statement), name, context.threads)
+                answer = await self._on_server(databases.Postgres(dsn, statement), name, context)
         return {"rows": answer.rows, "changed": answer.changed, "truncated": answer.truncated}
 
     async def foresee(self, view: Foresight) -> Foreseen:
         """Nothing is asked: no rows."""
         return Foreseen({"rows": [], "changed": None, "truncated": False})
 
-    async def _on_server(self, task: databases.Postgres, name: str, threads: trio.CapacityLimiter) -> databases.Answer:
+    async def _find(self, name: str, context: ActionContext) -> str:
+        find = partial(context.databases.place, name, create=self.create)
+        try:
+            return await trio.to_thread.run_sync(find, limiter=context.threads)
+        except OSError as error:
+            raise WorldError(f"cannot reach the database '{name}': {error.strerror}") from None
+
+    async def _on_server(self, task: databases.Postgres, name: str, context: ActionContext) -> databases.Answer:
+        run = partial(context.databases.on_server, task)
         try:
             with trio.fail_after(self.timeout + 1):  # the server's own limit comes first, if it is there at all
-                return await trio.to_thread.run_sync(task.run, abandon_on_cancel=True, limiter=threads)
+                return await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=context.threads)
         except trio.TooSlowError:
             raise TimedOut(f"{name} took longer than {self.timeout:g} s") from None
         except trio.Cancelled:

@@ -11,23 +11,39 @@ import httpx
 import trio
 
 from automation.actions.hosts import Hosts, JudgedNetwork
+from automation.allowance import Allowance
 from automation.errors import WorldError
+from automation.identity import Identity, acting
 
+_MINUTE: Final = 60.0
 _MOST: Final = 16  # clients; of more, the one that was not used for longest goes
 _HEADERS: Final = {"User-Agent": "vexfs", "Accept-Encoding": "identity"}
 
 
 class Web:
-    """Clients are made at first use. Proxies of the environment are not used: behind one, no address can be judged."""
+    """At most `calls_per_minute` leave this machine; the `identity` is who reads certificates.
 
-    def __init__(self, hosts: Hosts | None = None) -> None:
+    Clients are made at first use. Proxies of the environment are not used: behind one, no address can be judged."""
+
+    def __init__(
+        self, hosts: Hosts | None = None, *, calls_per_minute: int | None = None, identity: Identity | None = None
+    ) -> None:
         self.hosts: Final = hosts or Hosts()
+        self.identity: Final = identity
+        self.calls: Final = (
+            None if calls_per_minute is None else Allowance("calls of other machines", calls_per_minute, _MINUTE)
+        )
         self._clients: Final[OrderedDict[tuple[Any, ...], httpx.AsyncClient]] = OrderedDict()
+
+    def count(self) -> None:
+        """One more call, each redirect that is followed included; QuotaExceeded when there were too many."""
+        if self.calls is not None:
+            self.calls.take()
 
     async def client(self, *, private: bool = False, ca_file: str | None = None) -> httpx.AsyncClient:
         """A client that may reach private addresses or not, and trusts the usual authorities or those of a file."""
         try:
-            changed = (await trio.to_thread.run_sync(os.stat, ca_file)).st_mtime_ns if ca_file else 0
+            changed = await trio.to_thread.run_sync(self._changed, ca_file) if ca_file else 0
             key = (private, ca_file, changed)
             client = self._clients.pop(key, None) or await self._make(private, ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -38,12 +54,21 @@ class Web:
         return client
 
     async def _make(self, private: bool, ca_file: str | None) -> httpx.AsyncClient:
-        trust = await trio.to_thread.run_sync(_trust, ca_file)
+        trust = await trio.to_thread.run_sync(self.trust, ca_file)
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
         transport = httpx.AsyncHTTPTransport(verify=trust, limits=limits, trust_env=False)
         # httpx has no public way to say how connections are made; a test fails should this no longer count.
         cast(Any, transport)._pool._network_backend = JudgedNetwork(self.hosts, private=private)
         return httpx.AsyncClient(transport=transport, headers=_HEADERS, trust_env=False)
+
+    def trust(self, ca_file: str | None) -> ssl.SSLContext:
+        """The usual authorities, or those of a file that may be read. It blocks."""
+        with acting(self.identity if ca_file else None):
+            return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+
+    def _changed(self, ca_file: str) -> int:
+        with acting(self.identity):
+            return os.stat(ca_file).st_mtime_ns
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -55,7 +80,3 @@ class Web:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
-
-
-def _trust(ca_file: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()

@@ -18,6 +18,7 @@ from automation.scripts.seccomp import refuse_system_calls
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 _PR_SET_NO_NEW_PRIVS: Final = 38
+USER: Final = "VEXFS_WORKER_USER"
 _NOBODY: Final = 65534
 _SLACK: Final = 96 << 20  # for the interpreter itself and the messages
 
@@ -41,12 +42,19 @@ def drop_rights() -> None:
     libc.unshare(_CLONE_NEWNET if root else _CLONE_NEWUSER | _CLONE_NEWNET)  # quietly not, where it is not allowed
     if root:
         with suppress(OSError):
+            uid, gid = user()
             os.setgroups([])
-            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_FSIZE, 0)
+
+
+def user() -> tuple[int, int]:
+    """Whose rights a worker is left with: user and group, nobody's unless it was told otherwise."""
+    uid, _, gid = os.environ.get(USER, f"{_NOBODY}:{_NOBODY}").partition(":")
+    return int(uid) or _NOBODY, int(gid) or _NOBODY
 
 
 def close_off(memory: int) -> None:

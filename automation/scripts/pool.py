@@ -13,18 +13,21 @@ from typing import Any, Final
 import trio
 
 from automation.errors import TimedOut, VexError, WorldError
+from automation.identity import Identity
 from automation.scripts import frames
 from automation.scripts.api import Effects
 from automation.scripts.call import MOST_NOTES
 from automation.scripts.frames import Message
 from automation.scripts.instances import PLAIN, Instances, Scale
 from automation.scripts.process import Worker
+from automation.scripts.quota import Meter, WorkerQuota
 
 Perform = Callable[[dict[str, Any]], Awaitable[Any]]
 
 MEMORY: Final = 64 << 20
 GRACE: Final = 0.1  # seconds past its deadline in which a language may stop a script by itself, which saves the worker
 _ANSWERS: Final = ("effect", "done", "fail", "late")
+_MANY: Final = 1 << 30
 _WAIT: Final = "wait"
 _LONGEST: Final = 10 * 365 * 86_400  # seconds
 
@@ -39,16 +42,27 @@ class ScriptPool:
     """
 
     def __init__(
-        self, effects: Effects = MappingProxyType({}), *, scale: Scale = PLAIN, most: int = 16, memory: int = MEMORY
+        self,
+        effects: Effects = MappingProxyType({}),
+        *,
+        scale: Scale = PLAIN,
+        most: int = 16,
+        memory: int = MEMORY,
+        identity: Identity | None = None,
+        quota: WorkerQuota | None = None,
     ) -> None:
+        self.quota: Final = quota or WorkerQuota()
         self.text: Callable[[str], Awaitable[str]] = _no_files
         self.tables: Callable[[], Awaitable[dict[str, Any]]] = _no_tables
         self._effects: Final = effects
-        self._memory: Final = memory
+        self._identity: Final = identity
+        self._memory: Final = self.quota.share(memory)
+        self._most: Final = self.quota.workers(_MANY, self._memory)
         self.instances: Final = Instances(scale)
-        self._under_way: Final = trio.Semaphore(most)
+        self._under_way: Final = trio.Semaphore(self.quota.workers(most, self._memory))
         self._idle: Final[dict[str, list[Worker]]] = defaultdict(list)  # by language
         self._all: Final[dict[Worker, str]] = {}  # and their languages
+        self._meters: Final[dict[Worker, Meter]] = {}
         self._closed = False
         self.started = 0
         self.killed = 0
@@ -57,6 +71,17 @@ class ScriptPool:
     def workers(self) -> list[int]:
         """The process ids of the workers."""
         return sorted(worker.pid for worker in self._all)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Plain values: how many workers there are, were started and killed, and what they may use and used."""
+        return {
+            "workers": len(self._all),
+            "started": self.started,
+            "killed": self.killed,
+            "memory_per_worker": self._memory,
+            **self.quota.as_dict(),
+        }
 
     async def run(
         self,
@@ -77,12 +102,15 @@ class ScriptPool:
         `timeout` is the script's own computing time in seconds, waiting for effects excluded.
 
         WorldError with the line when the script fails, TimedOut when it computes too long; both cost no more
-        than its worker.
+        than its worker. QuotaExceeded when the quota's CPU time is used up, before or meanwhile.
         """
+        self.quota.require()
         call: Message = {"op": "call", "source": source, "name": name, "entry": entry, "timeout": timeout}
         call |= {"arguments": dict(arguments), "effects": dict(self._effects)}
         async with self._under_way, self._worker(language) as worker:
-            return await _Conversation(worker, self.instances, perform, timeout).hold(await _encoded(call))
+            return await _Conversation(worker, self._meters[worker], self.instances, perform, timeout).hold(
+                await _encoded(call)
+            )
 
     async def aclose(self) -> None:
         """Kill all workers; scripts under way fail."""
@@ -130,10 +158,20 @@ class ScriptPool:
                 return worker
 
     async def _start(self, language: str) -> Worker:
-        worker = await Worker.start("script", "automation.scripts.worker", language, str(self._memory))
+        await self._make_room()
+        memory = str(self._memory)
+        worker = await Worker.start("script", "automation.scripts.worker", language, memory, identity=self._identity)
         self._all[worker] = language
+        self._meters[worker] = Meter(self.quota, worker.pid)
         self.started += 1
         return worker
+
+    async def _make_room(self) -> None:
+        """End idle workers of other languages where more would be too many."""
+        idle = [worker for workers in self._idle.values() for worker in workers]
+        for worker in idle[: max(0, len(self._all) - self._most + 1)]:
+            self._idle[self._all[worker]].remove(worker)
+            await self._discard(worker)
 
     async def _hand_back(self, worker: Worker) -> None:
         language = self._all.get(worker)
@@ -144,7 +182,7 @@ class ScriptPool:
 
     async def _discard(self, worker: Worker) -> None:
         if worker in self._all:
-            del self._all[worker]
+            del self._all[worker], self._meters[worker]
             self.killed += 1
             await worker.kill()
 
@@ -165,8 +203,9 @@ class _Failed(Exception):  # noqa: N818 - not an error of ours: it carries one p
 class _Conversation:
     """One call of one script."""
 
-    def __init__(self, worker: Worker, computing: Instances, perform: Perform, timeout: float) -> None:
+    def __init__(self, worker: Worker, meter: Meter, computing: Instances, perform: Perform, timeout: float) -> None:
         self._worker: Final = worker
+        self._meter: Final = meter
         self._computing: Final = computing
         self._perform: Final = perform
         self._timeout: Final = timeout
@@ -190,10 +229,16 @@ class _Conversation:
 
     async def _compute(self, message: bytes) -> Message:
         started = trio.current_time()
-        with trio.move_on_after(self._left) as scope:
-            answer = _checked(await self._worker.exchange(message))
-        self._left = max(0.0, self._left - (trio.current_time() - started))
+        self._meter.quota.require()
+        try:
+            with trio.move_on_after(self._meter.quota.bounded(self._left)) as scope:
+                answer = _checked(await self._worker.exchange(message))
+        finally:
+            elapsed = trio.current_time() - started
+            self._meter.charge(elapsed)
+        self._left = max(0.0, self._left - elapsed)
         if scope.cancelled_caught:
+            self._meter.quota.require()
             raise self._late()
         return answer
 

@@ -12,7 +12,9 @@ from typing import Final
 import trio
 
 from automation.errors import TimedOut, WorldError
+from automation.identity import Identity
 from automation.scripts import frames
+from automation.scripts.confinement import USER
 from automation.scripts.frames import Message
 
 _START: Final = 30.0  # seconds until a worker must be ready; 0.1 is usual
@@ -33,10 +35,12 @@ class Worker:
         self._stdout: Final = process.stdout
 
     @classmethod
-    async def start(cls, what: str, module: str, *arguments: str) -> Worker:
-        """A new process that runs a module of ours; `ready` tells when it is."""
+    async def start(cls, what: str, module: str, *arguments: str, identity: Identity | None = None) -> Worker:
+        """A new process that runs a module of ours, in the end as nobody or as `identity`; `ready` tells when it is."""
         environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1"}
         environment["TZ"] = os.environ.get("TZ") or ":/etc/localtime"  # named, it is read once and not looked up again
+        if identity is not None:
+            environment[USER] = f"{identity.uid}:{identity.gid}"
         command = [sys.executable, "-s", "-m", module, *arguments]
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Final
+from typing import IO, Any, Final
 
+from automation.identity import Identity, resting
 from automation.workspace import stats
+from automation.workspace.beneath import Root
 from automation.workspace.copying import Check
 from automation.workspace.watching import watching
 
@@ -31,13 +33,13 @@ def form_of(name: str) -> str | None:
     return next((form for suffix, form in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
-def watch(progress: Callable[[int, int], None], sources: Sequence[str]) -> Callable[[int], Check]:
-    """For a root's descriptor, what is told of each piece."""
+def watch(progress: Callable[[int, int], None], sources: Sequence[str]) -> Callable[[Root], Check]:
+    """For a root, what is told of each piece."""
     return lambda root: watching(progress, lambda: sum(stats.weigh(root, source) for source in sources))
 
 
 @contextmanager
-def compressed(form: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+def compressed(form: str, raw: IO[bytes], identity: Identity | None) -> Iterator[IO[bytes]]:
     """A stream to write the archive into."""
     if form == "tar":
         yield raw
@@ -45,18 +47,22 @@ def compressed(form: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as stream:
             yield stream  # type: ignore[misc]  # it is written, which is all that is needed
     else:
-        with _zstd(["-q", "-c", "-T1"], stdin=subprocess.PIPE, stdout=raw) as process:
+        with _zstd(["-q", "-c", "-T1"], identity, stdin=subprocess.PIPE, stdout=raw) as process:
             assert process.stdin is not None
             yield process.stdin
             process.stdin.close()
 
 
 @contextmanager
-def _zstd(words: list[str], stdin: int | IO[bytes], stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _zstd(
+    words: list[str], identity: Identity | None, stdin: int | IO[bytes], stdout: int | IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
     program = shutil.which("zstd")
     if program is None:
         raise refused("tar.zst needs the program zstd: install the package zstd")
-    process = subprocess.Popen([program, *words], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd="/")
+    options: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": subprocess.PIPE, "cwd": "/"}
+    command = [program, *words]
+    process = subprocess.Popen(command, **options) if identity is None else identity.started(command, **options)
     try:
         yield process
         if process.stdout is not None:
@@ -65,7 +71,8 @@ def _zstd(words: list[str], stdin: int | IO[bytes], stdout: int | IO[bytes]) -> 
         if process.wait() != 0:
             raise refused(f"zstd failed: {said or process.returncode}")
     finally:
-        process.kill()
+        with resting(identity):
+            process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
@@ -74,7 +81,7 @@ def _zstd(words: list[str], stdin: int | IO[bytes], stdout: int | IO[bytes]) -> 
 
 
 @contextmanager
-def expanded(raw: IO[bytes], form: str) -> Iterator[IO[bytes]]:
+def expanded(raw: IO[bytes], form: str, identity: Identity | None) -> Iterator[IO[bytes]]:
     """A stream to read the archive from."""
     if form == "tar":
         yield raw
@@ -82,7 +89,7 @@ def expanded(raw: IO[bytes], form: str) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
             yield stream  # type: ignore[misc]  # it reads, which is all that is needed
     else:
-        with _zstd(["-q", "-d", "-c"], stdin=raw, stdout=subprocess.PIPE) as process:
+        with _zstd(["-q", "-d", "-c"], identity, stdin=raw, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             yield process.stdout
             while process.stdout.read(CHUNK):

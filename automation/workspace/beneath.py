@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from automation.identity import EVERYWHERE, Identity, Territory
+
 CONTROL_NAME: Final = b".vexfs"
 TEMPORARY_PREFIX: Final = b".vexfs-tmp-"
 TRASH_NAME: Final = TEMPORARY_PREFIX + b"trash"
@@ -30,6 +32,22 @@ _RACES: Final = 64  # how often a lookup that a concurrent rename disturbed is t
 _LONGEST: Final = 4000  # bytes in one lookup; PATH_MAX is 4096 with the final NUL
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The directory that everything is beneath, what of it may be touched, and as whom (None: as this process)."""
+
+    fd: int
+    territory: Territory = EVERYWHERE
+    identity: Identity | None = None
+
+    def require(self, path: str, *, whole: bool = False) -> None:
+        """OutsideError unless `path`, with `whole` all that may be below it too, may be touched."""
+        if not self.territory.holds(path):
+            raise OutsideError(0, f"'{path}' is not in the territory of this tenant", path)
+        if whole and not self.territory.holds_all(path):
+            raise OutsideError(0, f"below '{path}' is what is not in the territory of this tenant", path)
 
 
 class OutsideError(OSError):
@@ -128,15 +146,16 @@ class Place:
 
 
 @contextmanager
-def place(root_fd: int, path: str, *, follow: bool = False) -> Iterator[Place]:
+def place(root: Root, path: str, *, follow: bool = False, whole: bool = True) -> Iterator[Place]:
     """Where `path` is or would be, its directory held open. With `follow`, a final symbolic link stands for its target.
 
     The path in the result has no symbolic links in it: it is the one under which an ordinary program's operation
-    would have been seen.
+    would have been seen. It lies in the territory, with `whole` and all that may be below it.
     """
-    names = split(path)
+    root_fd, names = root.fd, split(path)
     if not names:
         raise OutsideError(0, "that is the root of the mount itself", path)
+    root.require(join(names), whole=whole)
     parent, above = _directory(root_fd, names[:-1])
     try:
         if follow and _is_link(parent, names[-1]):
@@ -146,6 +165,7 @@ def place(root_fd: int, path: str, *, follow: bool = False) -> Iterator[Place]:
             parent, above = _directory(root_fd, names[:-1])
         if names[-1] in (CONTROL_NAME, TRASH_NAME) and _same(parent, root_fd):
             raise OutsideError(0, f"automations do not touch /{names[-1].decode()}", path)
+        root.require(child(above, names[-1]), whole=whole)
         yield Place(parent, names[-1], child(above, names[-1]))
     finally:
         if parent >= 0:
@@ -200,6 +220,11 @@ def _real(root_fd: int, fd: int) -> tuple[bytes, ...]:
     return names
 
 
+def real_path(root: Root, fd: int) -> str:
+    """The path of an open directory, without symbolic links."""
+    return join(_real(root.fd, fd))
+
+
 def _same(one: int, other: int) -> bool:
     left, right = os.fstat(one), os.fstat(other)
     return (left.st_dev, left.st_ino) == (right.st_dev, right.st_ino)
@@ -244,8 +269,11 @@ def exists(at: Place) -> bool:
 
 
 def sync_directory(parent: int) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)
+    """Make the names in a directory durable; one that we may write to but not read is left to the kernel."""
+    try:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)
+    except PermissionError:
+        return
     try:
         os.fsync(fd)
     finally:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from automation.workspace import beneath, copying, removal, staging
-from automation.workspace.beneath import Place
+from automation.workspace.beneath import Place, Root
 from automation.workspace.copying import Check
 from automation.workspace.trail import Trail
 
@@ -17,36 +17,38 @@ FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o755
 
 
-def make_directories(root_fd: int, path: str, mode: int | None, *, parents: bool, trail: Trail) -> bool:
+def make_directories(root: Root, path: str, mode: int | None, *, parents: bool, trail: Trail) -> bool:
     """Make the directory `path`, with `parents` those above it too; False if it was there already."""
     names = beneath.split(path)
     if not names:
         return False
     if parents:
-        _make_above(root_fd, names, trail)
-    return _make(root_fd, beneath.join(names), mode, trail)
+        _make_above(root, names, trail)
+    return _make(root, beneath.join(names), mode, trail)
 
 
-def make_parents(root_fd: int, path: str, trail: Trail) -> None:
+def make_parents(root: Root, path: str, trail: Trail) -> None:
     """Make the directories above `path` that are missing."""
     names = beneath.split(path)[:-1]
+    root.require(path)
     try:
-        os.close(beneath.open_beneath(root_fd, names, os.O_PATH | os.O_DIRECTORY))
+        os.close(beneath.open_beneath(root.fd, names, os.O_PATH | os.O_DIRECTORY))
     except FileNotFoundError:
-        make_directories(root_fd, beneath.join(names), None, parents=True, trail=trail)
+        make_directories(root, beneath.join(names), None, parents=True, trail=trail)
 
 
-def _make_above(root_fd: int, names: tuple[bytes, ...], trail: Trail) -> None:
-    for count in range(1, len(names)):
-        _make(root_fd, beneath.join(names[:count]), None, trail)
+def _make_above(root: Root, names: tuple[bytes, ...], trail: Trail) -> None:
+    for above in (beneath.join(names[:count]) for count in range(1, len(names))):
+        if root.territory.holds(above):  # what leads to a territory is there, or it cannot be made
+            _make(root, above, None, trail)
 
 
-def _make(root_fd: int, path: str, mode: int | None, trail: Trail) -> bool:
-    with beneath.place(root_fd, path) as at:
+def _make(root: Root, path: str, mode: int | None, trail: Trail) -> bool:
+    with beneath.place(root, path, whole=False) as at:
         try:
             os.mkdir(at.name, DIRECTORY_MODE, dir_fd=at.parent)
         except FileExistsError:
-            os.close(beneath.open_beneath(root_fd, beneath.split(path), os.O_PATH | os.O_DIRECTORY))
+            os.close(beneath.open_beneath(root.fd, beneath.split(path), os.O_PATH | os.O_DIRECTORY))
             return False
         with beneath.held(at) as fd:
             if mode is not None:
@@ -58,9 +60,9 @@ def _make(root_fd: int, path: str, mode: int | None, trail: Trail) -> bool:
     return True
 
 
-def write_file(root_fd: int, path: str, data: bytes, mode: int | None, *, overwrite: bool, trail: Trail) -> str:
+def write_file(root: Root, path: str, data: bytes, mode: int | None, *, overwrite: bool, trail: Trail) -> str:
     """The whole content of a file, in one step. A replaced file hands on its mode, owner and attributes."""
-    with beneath.place(root_fd, path, follow=True) as at, staging.staged(at, mode or FILE_MODE) as new:
+    with beneath.place(root, path, follow=True) as at, staging.staged(at, mode or FILE_MODE) as new:
         with open(new.fd, "wb", closefd=False) as stream:
             stream.write(data)
         _inherit(at, new.fd)
@@ -78,9 +80,9 @@ def _inherit(at: Place, fd: int) -> None:
             copying.copy_identity(old, fd, privileges=False)  # new content, as after any write
 
 
-def append_file(root_fd: int, path: str, data: bytes, mode: int | None, trail: Trail) -> str:
+def append_file(root: Root, path: str, data: bytes, mode: int | None, trail: Trail) -> str:
     """Bytes at the end of a file, in place; the file is made if it is missing. Durable when it returns."""
-    with beneath.place(root_fd, path, follow=True) as at:
+    with beneath.place(root, path, follow=True) as at:
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         created = not beneath.exists(at)
         fd = os.open(at.name, flags | os.O_CREAT, FILE_MODE if mode is None else mode, dir_fd=at.parent)
@@ -113,14 +115,14 @@ def append_file(root_fd: int, path: str, data: bytes, mode: int | None, trail: T
         return at.path
 
 
-def move(root_fd: int, source: str, target: str, *, overwrite: bool, check: Check, trail: Trail) -> str:
+def move(root: Root, source: str, target: str, *, overwrite: bool, check: Check, trail: Trail) -> str:
     """Another name for a file or directory; between two filesystems a copy and a removal. The new path."""
-    with beneath.place(root_fd, source) as old, beneath.place(root_fd, target) as new:
+    with beneath.place(root, source) as old, beneath.place(root, target) as new:
         info = os.stat(old.name, dir_fd=old.parent, follow_symlinks=False)
         if old.path == new.path:
             return new.path
         if beneath.mount_id(old.parent) != beneath.mount_id(new.parent):
-            copy(root_fd, old.path, new.path, overwrite=overwrite, recursive=True, check=check, trail=trail)
+            copy(root, old.path, new.path, overwrite=overwrite, recursive=True, check=check, trail=trail)
             removal.remove(old, recursive=True, check=lambda: None, trail=trail)
             return new.path
         covered = _rename(old, new, overwrite=overwrite, trail=trail)
@@ -159,15 +161,15 @@ def _is_directory(at: Place) -> bool:
 
 
 def copy(
-    root_fd: int, source: str, target: str, *, overwrite: bool, recursive: bool, check: Check, trail: Trail
+    root: Root, source: str, target: str, *, overwrite: bool, recursive: bool, check: Check, trail: Trail
 ) -> tuple[str, int]:
     """A file, symbolic link or (with `recursive`) directory; a link given as source stands for its target.
 
     The path and the size of the copy.
     """
     with (
-        beneath.place(root_fd, source, follow=not recursive) as old,
-        beneath.place(root_fd, target, follow=True) as new,
+        beneath.place(root, source, follow=not recursive) as old,
+        beneath.place(root, target, follow=True) as new,
     ):
         info = os.stat(old.name, dir_fd=old.parent, follow_symlinks=False)
         if new.path == old.path or new.path.startswith(f"{old.path}/"):
@@ -183,9 +185,9 @@ def copy(
         return new.path, info.st_size
 
 
-def change_mode(root_fd: int, path: str, mode: int, trail: Trail) -> tuple[str, int]:
+def change_mode(root: Root, path: str, mode: int, trail: Trail) -> tuple[str, int]:
     """Set the permission bits; the path and the bits before."""
-    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
+    with beneath.place(root, path, follow=True, whole=False) as at, beneath.held(at) as fd:
         before = os.fstat(fd)
         os.chmod(beneath.handle(fd), mode)
         trail.stale_content(at.path)
@@ -195,9 +197,9 @@ def change_mode(root_fd: int, path: str, mode: int, trail: Trail) -> tuple[str, 
         return at.path, old
 
 
-def change_xattr(root_fd: int, path: str, name: str, value: bytes | None, trail: Trail) -> str:
+def change_xattr(root: Root, path: str, name: str, value: bytes | None, trail: Trail) -> str:
     """Set an extended attribute, or remove it when `value` is None."""
-    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
+    with beneath.place(root, path, follow=True, whole=False) as at, beneath.held(at) as fd:
         before, inode = _attribute(fd, name), os.fstat(fd).st_ino
         if value is None:
             os.removexattr(beneath.handle(fd), name)
@@ -218,9 +220,9 @@ def _attribute(fd: int, name: str) -> bytes | None:
         return None
 
 
-def change_owner(root_fd: int, path: str, uid: int, gid: int, trail: Trail) -> tuple[int, int]:
+def change_owner(root: Root, path: str, uid: int, gid: int, trail: Trail) -> tuple[int, int]:
     """Set user and group (-1 leaves one as it is); those before. As with chown, suid and sgid go."""
-    with beneath.place(root_fd, path, follow=True) as at, beneath.held(at) as fd:
+    with beneath.place(root, path, follow=True, whole=False) as at, beneath.held(at) as fd:
         before = os.fstat(fd)
         os.chown(beneath.handle(fd), uid, gid)
         after = os.fstat(fd)
@@ -232,9 +234,9 @@ def change_owner(root_fd: int, path: str, uid: int, gid: int, trail: Trail) -> t
         return before.st_uid, before.st_gid
 
 
-def link(root_fd: int, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
+def link(root: Root, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
     """One more name, `path`, for the file `target`."""
-    with beneath.place(root_fd, target, follow=True) as old, beneath.place(root_fd, path) as new:
+    with beneath.place(root, target, follow=True) as old, beneath.place(root, path) as new:
         here = Place(new.parent, staging.temporary_name(), new.path)
         os.link(old.name, here.name, src_dir_fd=old.parent, dst_dir_fd=here.parent, follow_symlinks=False)
         info = _publish_name(here, new, overwrite=overwrite, trail=trail)
@@ -242,9 +244,9 @@ def link(root_fd: int, target: str, path: str, *, overwrite: bool, trail: Trail)
         return new.path
 
 
-def symlink(root_fd: int, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
+def symlink(root: Root, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:
     """A symbolic link `path` that holds the text `target`."""
-    with beneath.place(root_fd, path) as new:
+    with beneath.place(root, path) as new:
         here = Place(new.parent, staging.temporary_name(), new.path)
         os.symlink(target, here.name, dir_fd=here.parent)
         info = _publish_name(here, new, overwrite=overwrite, trail=trail)

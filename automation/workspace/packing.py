@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
 
+from automation.identity import Identity
 from automation.workspace import beneath, changes, staging
 from automation.workspace.archives import CHUNK, compressed
-from automation.workspace.beneath import Place
+from automation.workspace.beneath import Place, Root
 from automation.workspace.copying import Check, open_file
 from automation.workspace.trail import Trail
 
@@ -32,19 +33,19 @@ class Packing:
     parents: bool
 
 
-def pack(root_fd: int, packing: Packing, check: Check, trail: Trail) -> tuple[str, int, int]:
+def pack(root: Root, packing: Packing, check: Check, trail: Trail) -> tuple[str, int, int]:
     """The path and size of the archive, and how many entries are in it."""
     if packing.parents:
-        changes.make_parents(root_fd, packing.target, trail)
+        changes.make_parents(root, packing.target, trail)
     with (
-        beneath.place(root_fd, packing.target, follow=True) as at,
+        beneath.place(root, packing.target, follow=True) as at,
         staging.staged(at, changes.FILE_MODE) as new,
         open(new.fd, "wb", closefd=False) as raw,
     ):
         count = 0
-        with _writer(packing.form, raw) as add:
+        with _writer(packing.form, raw, root.identity) as add:
             for source in packing.sources:
-                with beneath.place(root_fd, source) as old:
+                with beneath.place(root, source) as old:
                     count += _add(old, os.fsdecode(old.name), add, check, {os.fstat(new.fd).st_ino})
         raw.flush()
         replaced = new.publish(overwrite=packing.overwrite, trail=trail)
@@ -81,12 +82,15 @@ def _add(at: Place, name: str, add: _Add, check: Check, without: set[int]) -> in
 
 
 @contextmanager
-def _writer(form: str, raw: IO[bytes]) -> Iterator[_Add]:
+def _writer(form: str, raw: IO[bytes], identity: Identity | None) -> Iterator[_Add]:
     if form == "zip":
         with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
             yield lambda at, name, info, check: _add_to_zip(archive, at, name, info, check)
         return
-    with compressed(form, raw) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+    with (
+        compressed(form, raw, identity) as stream,
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
         yield lambda at, name, info, check: _add_to_tar(tar, at, name, info, check)
 
 

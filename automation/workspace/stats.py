@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from automation.workspace import beneath
+from automation.workspace.beneath import Root
 
 _KINDS: Final = {
     stat.S_IFREG: "file",
@@ -65,26 +66,33 @@ def from_os(path: str, info: os.stat_result) -> FileStat:
     )
 
 
-def stat_path(root_fd: int, path: str, *, follow: bool) -> FileStat:
+def stat_path(root: Root, path: str, *, follow: bool) -> FileStat:
     """One stat; the root too. With `follow`, what a final symbolic link leads to."""
     if not beneath.split(path):
-        return from_os("", os.fstat(root_fd))
-    with beneath.place(root_fd, path, follow=follow) as at:
+        root.require("")
+        return from_os("", os.fstat(root.fd))
+    with beneath.place(root, path, follow=follow, whole=False) as at:
         return from_os(at.path, os.stat(at.name, dir_fd=at.parent, follow_symlinks=False))
 
 
-def list_directory(root_fd: int, path: str) -> list[FileStat]:
-    """The entries of a directory in the order of their names, without `/.vexfs` and our temporary files.
+def list_directory(root: Root, path: str) -> list[FileStat]:
+    """The entries of a directory in the order of their names, without `/.vexfs`, our temporary files and what is
+    not in the territory.
 
     What vanishes meanwhile is left out.
     """
     names = beneath.split(path)
-    fd = beneath.open_beneath(root_fd, names, os.O_RDONLY | os.O_DIRECTORY)
+    above = beneath.join(names)
+    root.require(above)
+    fd = beneath.open_beneath(root.fd, names, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        above = beneath.join(names)
+        here = above if root.territory.everywhere else beneath.real_path(root, fd)
+        root.require(here)
         found = []
         for name in sorted(map(os.fsencode, os.listdir(fd))):
             if name.startswith(beneath.TEMPORARY_PREFIX) or (not names and name == beneath.CONTROL_NAME):
+                continue
+            if not root.territory.holds(beneath.child(here, name)):
                 continue
             try:
                 info = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -96,9 +104,9 @@ def list_directory(root_fd: int, path: str) -> list[FileStat]:
         os.close(fd)
 
 
-def weigh(root_fd: int, path: str) -> int:
+def weigh(root: Root, path: str) -> int:
     """How many bytes of content a name and all below it have."""
-    with beneath.place(root_fd, path, follow=True) as at:
+    with beneath.place(root, path, follow=True) as at:
         info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
         total = info.st_size
         if stat.S_ISDIR(info.st_mode):

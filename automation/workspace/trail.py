@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from automation.events import NO_ATTRS, Cause, SemanticEvent
+from automation.identity import Identity
 from automation.workspace.stats import kind_of
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ class NoKernelCache:
 
 
 class Trail:
-    """The events of one effect in the order in which they happened, with one cause; the stale names; how it is undone.
+    """The events of one effect in the order in which they happened, with one cause and user; the stale names; how it
+    is undone.
 
     What it deletes or replaces is kept in `trash` if there is one.
 
     `note_*` may be called in any thread, one at a time; `tell` only in the trio thread.
     """
 
-    def __init__(self, cause: Cause | None, trash: Trash | None = None) -> None:
+    def __init__(self, cause: Cause | None, trash: Trash | None = None, identity: Identity | None = None) -> None:
+        self._identity: Final = identity
         self._trash = trash
         self.undo: Final[list[dict[str, Any]]] = []
         self._cause = cause
@@ -57,8 +60,8 @@ class Trail:
             path,
             dest,
             pid=os.getpid(),
-            uid=os.geteuid(),
-            gid=os.getegid(),
+            uid=os.geteuid() if self._identity is None else self._identity.uid,
+            gid=os.getegid() if self._identity is None else self._identity.gid,
             comm="vexfs",
             cause=self._cause,
             **fields,
@@ -128,7 +131,7 @@ class Trail:
 
     def fork(self) -> Trail:
         """A trail with the same cause, for what may yet be undone before anyone can see it."""
-        return Trail(self._cause)
+        return Trail(self._cause, identity=self._identity)
 
     def join(self, other: Trail) -> None:
         """What was forked has come to pass."""

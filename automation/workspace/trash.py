@@ -1,13 +1,15 @@
 """What automations deleted or replaced is kept for a while, so that it can be brought back exactly as it was.
 
 The directory `.vexfs-tmp-trash` in the root of the tree takes it by a rename: nothing is copied but what lies on
-another filesystem. Its entries go when they are too old; the oldest ones when all are too large or too many, or the
+another filesystem. A tenant has a directory of its own in there, which belongs to its user; nobody but root gets into
+the one above. Its entries go when they are too old; the oldest ones when all are too large or too many, or the
 disk is full.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import threading
@@ -16,6 +18,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Final
 
+from automation.identity import Identity, acting, resting
 from automation.workspace import beneath, copying, removal, staging
 from automation.workspace.beneath import TRASH_NAME, Place
 from automation.workspace.trail import Trail
@@ -23,14 +26,24 @@ from automation.workspace.trail import Trail
 AGE: Final = 86_400.0
 SIZE: Final = 1 << 30
 MOST: Final = 10_000
+_TENANT: Final = "tenant-"
+_ENTRY: Final = re.compile(r"\d{20}-[0-9a-f]{12}\Z")
 _FREE: Final = 0.05  # of the filesystem; with less, the trash keeps nothing
 _BLOCK: Final = 512  # bytes in a unit of st_blocks
 
 
 class Trash:
-    """Entries are named by when they came, in nanoseconds, and at random. Call from any thread; all of it blocks."""
+    """Entries are named by when they came, in nanoseconds, and at random. Call from any thread; all of it blocks.
 
-    def __init__(self, root_fd: int, age: float = AGE, size: int = SIZE) -> None:
+    With an `identity`, the entries are that user's, in the directory of the `tenant`.
+    """
+
+    def __init__(
+        self, root_fd: int, age: float = AGE, size: int = SIZE, *, tenant: str = "", identity: Identity | None = None
+    ) -> None:
+        self._own: Final = f"{_TENANT}{tenant}"
+        self._shown: Final = TRASH_NAME.decode() if identity is None else f"{TRASH_NAME.decode()}/{self._own}"
+        self._identity: Final = identity
         self._root: Final = root_fd
         self._age: Final = age
         self._size: Final = size
@@ -51,7 +64,9 @@ class Trash:
 
     def place(self, entry: str) -> Place:
         """Where an entry is; its path is one that is never shown."""
-        return Place(self._directory(), entry.encode(), f"{TRASH_NAME.decode()}/{entry}")
+        if not _ENTRY.match(entry):
+            raise OSError(0, "that is no name of an entry of the trash", entry)
+        return Place(self._directory(), entry.encode(), f"{self._shown}/{entry}")
 
     def keep(self, at: Place) -> str:
         """Take what is at `at`, name and all; the entry's name. `purge` when the events of it are noted."""
@@ -93,18 +108,22 @@ class Trash:
         with self._lock:
             if self._fd < 0 and not os.path.isdir(f"/proc/self/fd/{self._root}/{TRASH_NAME.decode()}"):
                 return 0
-            entries, count = self._known(), 0
-            oldest = time.time_ns() - int(self._age * 1e9)
-            while entries:
-                entry = next(iter(entries))
-                fits = self._total <= self._size and len(entries) <= MOST and not self._tight()
-                if fits and _born(entry) >= oldest:
-                    break
-                self._total -= entries.pop(entry)
-                with suppress(FileNotFoundError):
-                    removal.remove(self.place(entry), recursive=True, check=lambda: None, trail=Trail(None))
-                count += 1
-            return count
+            with acting(self._identity):
+                return self._purge()
+
+    def _purge(self) -> int:
+        entries, count = self._known(), 0
+        oldest = time.time_ns() - int(self._age * 1e9)
+        while entries:
+            entry = next(iter(entries))
+            fits = self._total <= self._size and len(entries) <= MOST and not self._tight()
+            if fits and _born(entry) >= oldest:
+                break
+            self._total -= entries.pop(entry)
+            with suppress(FileNotFoundError):
+                removal.remove(self.place(entry), recursive=True, check=lambda: None, trail=Trail(None))
+            count += 1
+        return count
 
     def _tight(self) -> bool:
         """Whether so little is free that what was deleted has to make room."""
@@ -126,7 +145,7 @@ class Trash:
 
     def _known(self) -> OrderedDict[str, int]:
         if self._entries is None:
-            names = sorted(os.listdir(f"/proc/self/fd/{self._directory()}"))
+            names = sorted(filter(_ENTRY.match, os.listdir(f"/proc/self/fd/{self._directory()}")))
             self._entries = OrderedDict((name, _weight(self.place(name))) for name in names)
             self._total = sum(self._entries.values())
         return self._entries
@@ -137,11 +156,26 @@ class Trash:
                 self.close()
                 self._entries, self._total = None, 0
             if self._fd < 0:
-                with suppress(FileExistsError):
-                    os.mkdir(TRASH_NAME, 0o700, dir_fd=self._root)
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(TRASH_NAME, flags, dir_fd=self._root)
+                with resting(self._identity):
+                    self._fd = self._opened()
             return self._fd
+
+    def _opened(self) -> int:
+        whole = _private(self._root, TRASH_NAME)
+        if self._identity is None:
+            return whole
+        try:
+            own = _private(whole, self._own.encode())
+        finally:
+            os.close(whole)
+        os.chown(beneath.handle(own), self._identity.uid, self._identity.gid)
+        return own
+
+
+def _private(parent: int, name: bytes) -> int:
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=parent)
+    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
 def _carry(at: Place, target: Place) -> None:

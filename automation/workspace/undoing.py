@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from automation.workspace import beneath, staging
 from automation.workspace.appearance import note_appearance, note_disappearance
-from automation.workspace.beneath import Place
+from automation.workspace.beneath import Place, Root
 from automation.workspace.reasons import reason
 from automation.workspace.trail import Trail
 from automation.workspace.trash import Trash
@@ -35,38 +35,38 @@ from automation.workspace.trash import Trash
 Record = Mapping[str, Any]
 
 
-def undo(root_fd: int, records: Sequence[Record], trash: Trash, trail: Trail) -> list[str]:
+def undo(root: Root, records: Sequence[Record], trash: Trash, trail: Trail) -> list[str]:
     """Undo records, the last one first; for each that could not be, what and why. The others are undone."""
     failures = []
     for number in range(len(records) - 1, -1, -1):
         record = records[number]
         try:
             step = _STEPS[str(record.get("op"))]
-            with beneath.place(root_fd, str(record["path"])) as at:
-                step(root_fd, at, record, trash, trail)
+            with beneath.place(root, str(record["path"])) as at:
+                step(root, at, record, trash, trail)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if not _settled(root_fd, records[: number + 1]):
+            if not _settled(root, records[: number + 1]):
                 failures.append(f"{record.get('op')} '{record.get('path')}': {reason(error)}")
     return failures
 
 
-def _settled(root_fd: int, records: Sequence[Record]) -> bool:
+def _settled(root: Root, records: Sequence[Record]) -> bool:
     """Whether at the place of the last record, or above it, is what was there before the others: they are undone."""
     path = str(records[-1].get("path"))
-    if _inode_at(root_fd, path) is None:
+    if _inode_at(root, path) is None:
         made = [record.get("to", record.get("path")) for record in records if record.get("op") in _MAKING]
         return any(f"{path}/".startswith(f"{one}/") for one in made)
     names = path.split("/")
     for above in ("/".join(names[: count + 1]) for count in range(len(names))):
         before = {r.get(_BEFORE.get(str(r.get("op")), "")) for r in records if r.get("path") == above} - {None}
-        if before and _inode_at(root_fd, above) in before:
+        if before and _inode_at(root, above) in before:
             return True
     return False
 
 
-def _inode_at(root_fd: int, path: str) -> int | None:
+def _inode_at(root: Root, path: str) -> int | None:
     try:
-        with beneath.place(root_fd, path) as at:
+        with beneath.place(root, path) as at:
             return _inode(at)
     except OSError:
         return None
@@ -77,7 +77,7 @@ _BEFORE: Final = MappingProxyType({"kept": "inode", "replaced": "before", "moved
 """Which field of a record names the inode that was there before."""
 
 
-def _made(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _made(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     if _inode(at) is None:
         return
     _require(at, record["inode"])
@@ -86,7 +86,7 @@ def _made(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -
     trail.stale_entry(at.path)
 
 
-def _mkdir(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _mkdir(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     if _inode(at) != record["inode"]:
         return
     with suppress(OSError):  # it is not empty: someone uses it
@@ -95,7 +95,7 @@ def _mkdir(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) 
         trail.note("dir.deleted", at.path)
 
 
-def _kept(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _kept(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     if _inode(at) == record["inode"]:
         return
     _entry(trash, record, record["inode"])
@@ -105,7 +105,7 @@ def _kept(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -
     note_appearance(at, trail)
 
 
-def _replaced(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _replaced(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     here = _inode(at)
     if here == record["before"]:
         return
@@ -121,14 +121,14 @@ def _replaced(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trai
     note_appearance(at, trail)
 
 
-def _lost(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _lost(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     raise OSError(0, "what was there was not kept")
 
 
-def _moved(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _moved(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     if _inode(at) == record["inode"]:
         return
-    with beneath.place(root_fd, str(record["to"])) as there:
+    with beneath.place(root, str(record["to"])) as there:
         _require(there, record["inode"])
         staging.rename_new(there, at)
         info = os.stat(at.name, dir_fd=at.parent, follow_symlinks=False)
@@ -137,7 +137,7 @@ def _moved(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) 
         trail.note_renamed(there.path, at.path, info)
 
 
-def _mode(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _mode(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     _require(at, record["inode"])
     with beneath.held(at) as fd:
         os.chmod(beneath.handle(fd), record["mode"])
@@ -145,7 +145,7 @@ def _mode(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -
     trail.note("file.attr.mode", at.path, inode=record["inode"], attrs={"mode": oct(record["mode"])})
 
 
-def _owner(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _owner(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     _require(at, record["inode"])
     with beneath.held(at) as fd:
         os.chown(beneath.handle(fd), record["uid"], record["gid"])
@@ -155,7 +155,7 @@ def _owner(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) 
     trail.note("file.attr.owner", at.path, inode=record["inode"], attrs=attrs)
 
 
-def _xattr(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _xattr(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     _require(at, record["inode"])
     name, value = record["name"], record["value"]
     with beneath.held(at) as fd:
@@ -167,7 +167,7 @@ def _xattr(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) 
     trail.note("file.attr.xattr", at.path, inode=record["inode"], attrs={"name": name})
 
 
-def _appended(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
+def _appended(root: Root, at: Place, record: Record, trash: Trash, trail: Trail) -> None:
     _require(at, record["inode"])
     fd = os.open(at.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at.parent)
     try:
@@ -186,7 +186,7 @@ def _appended(root_fd: int, at: Place, record: Record, trash: Trash, trail: Trai
     trail.note("file.truncated", at.path, inode=record["inode"], size=record["size"], attrs=attrs)
 
 
-_Step = Callable[[int, Place, Record, Trash, Trail], None]
+_Step = Callable[[Root, Place, Record, Trash, Trail], None]
 _STEPS: Final[Mapping[str, _Step]] = MappingProxyType(
     {
         "made": _made,

@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Final
 
+from automation.identity import Identity
 from automation.workspace import beneath, changes, copying, removal, staging
 from automation.workspace.appearance import note_appearance
 from automation.workspace.archives import expanded, refused
-from automation.workspace.beneath import Place
+from automation.workspace.beneath import Place, Root
 from automation.workspace.copying import Check, open_file
 from automation.workspace.trail import Trail
 from automation.workspace.unpacked import Bounds, Folder, Meter, names_of
@@ -39,13 +40,13 @@ class Unpacking:
     parents: bool
 
 
-def unpack(root_fd: int, unpacking: Unpacking, check: Check, trail: Trail) -> tuple[str, int, int]:
+def unpack(root: Root, unpacking: Unpacking, check: Check, trail: Trail) -> tuple[str, int, int]:
     """The path of the new directory, how many bytes and entries are in it."""
     if unpacking.parents:
-        changes.make_parents(root_fd, unpacking.target, trail)
-    with beneath.place(root_fd, unpacking.source, follow=True) as old:
+        changes.make_parents(root, unpacking.target, trail)
+    with beneath.place(root, unpacking.source, follow=True) as old:
         raw = open(open_file(old), "rb")  # noqa: SIM115 - closed below, with all that reads it
-    with raw, beneath.place(root_fd, unpacking.target) as target:
+    with raw, beneath.place(root, unpacking.target) as target:
         if not unpacking.overwrite and beneath.exists(target):
             raise FileExistsError(0, "File exists", target.path)
         here = Place(target.parent, staging.temporary_name(), target.path)
@@ -54,7 +55,7 @@ def unpack(root_fd: int, unpacking: Unpacking, check: Check, trail: Trail) -> tu
             meter = Meter(unpacking.bounds, max(1, os.fstat(raw.fileno()).st_size), check)
             with _opened(here) as fd:
                 folder = Folder(fd, meter)
-                _READERS["zip" if unpacking.form == "zip" else "tar"](raw, unpacking.form, folder)
+                _READERS["zip" if unpacking.form == "zip" else "tar"](raw, unpacking.form, folder, root.identity)
                 folder.finish()
             copying.publish_tree(here, target, overwrite=unpacking.overwrite, trail=trail)
             beneath.sync_directory(target.parent)
@@ -75,9 +76,12 @@ def _opened(at: Place) -> Iterator[int]:
         os.close(fd)
 
 
-def _read_tar(raw: IO[bytes], form: str, folder: Folder) -> None:
+def _read_tar(raw: IO[bytes], form: str, folder: Folder, identity: Identity | None) -> None:
     try:
-        with expanded(raw, form) as stream, tarfile.open(fileobj=folder.meter.metered(stream), mode="r|") as tar:
+        with (
+            expanded(raw, form, identity) as stream,
+            tarfile.open(fileobj=folder.meter.metered(stream), mode="r|") as tar,
+        ):
             for entry in tar:
                 _take_from_tar(tar, entry, folder)
     except (tarfile.TarError, EOFError) as error:
@@ -110,7 +114,7 @@ def _link_in(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
     return os.fsdecode(text)
 
 
-def _read_zip(raw: IO[bytes], form: str, folder: Folder) -> None:
+def _read_zip(raw: IO[bytes], form: str, folder: Folder, identity: Identity | None) -> None:
     try:
         with zipfile.ZipFile(raw) as archive:
             for entry in archive.infolist():
@@ -129,4 +133,8 @@ def _read_zip(raw: IO[bytes], form: str, folder: Folder) -> None:
         raise refused(f"it is broken: {error}") from None
 
 
-_READERS: Final[dict[str, Callable[[IO[bytes], str, Folder], None]]] = {"tar": _read_tar, "zip": _read_zip}
+_Reader = Callable[[IO[bytes], str, Folder, Identity | None], None]
+_READERS: Final[dict[str, _Reader]] = {
+    "tar": _read_tar,
+    "zip": _read_zip,
+}

@@ -12,7 +12,9 @@ import trio
 
 from automation.errors import WorldError
 from automation.events import Cause, SemanticEvent
+from automation.identity import EVERYWHERE, Identity, Territory, acting
 from automation.workspace import beneath, changes, copying, removal, stats, undoing
+from automation.workspace.beneath import Root
 from automation.workspace.reasons import reason
 from automation.workspace.stats import FileStat
 from automation.workspace.trail import KernelCache, Trail
@@ -56,8 +58,9 @@ class Workspace:
     cancelled; a file is replaced whole or not at all. Afterwards the kernel is told what to forget, then events with
     the `cause` are published, as for an ordinary program. Everything that fails is a WorldError with one sentence.
 
-    With a list as `undo`, an effect adds to it what `undo` needs to take it back, and what it deletes or replaces is
-    kept in the trash for that.
+    With an `identity` the kernel judges every access as one of that user's; outside the `territory` everything is
+    refused, by whatever link it is reached. With a list as `undo`, an effect adds to it what `undo` needs to take it
+    back, and what it deletes or replaces is kept in the trash for that.
     """
 
     def __init__(
@@ -66,9 +69,12 @@ class Workspace:
         publish: Callable[[SemanticEvent], None],
         forget: KernelCache,
         trash: Trash | None = None,
+        *,
+        identity: Identity | None = None,
+        territory: Territory = EVERYWHERE,
     ) -> None:
         self.trash: Final = trash or Trash(root_fd)
-        self._root: Final = root_fd
+        self._root: Final = Root(root_fd, territory, identity)
         self._publish: Final = publish
         self._cache: Final = forget
         self._limiter: Final = trio.CapacityLimiter(_THREADS)
@@ -76,7 +82,7 @@ class Workspace:
     @property
     def root_fd(self) -> int:
         """The directory that everything is beneath."""
-        return self._root
+        return self._root.fd
 
     async def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         """The content of a file of at most `limit` bytes; a larger one is an error."""
@@ -285,7 +291,7 @@ class Workspace:
     async def change(
         self,
         what: str,
-        work: Callable[[int, Trail], T],
+        work: Callable[[Root, Trail], T],
         *,
         cause: Cause | None = None,
         undo: Undo | None = None,
@@ -346,13 +352,17 @@ class Workspace:
         return await self._ask(f"read '{path}'", work)
 
     async def _ask(self, what: str, work: Callable[[], T]) -> T:
+        def as_whom() -> T:
+            with acting(self._root.identity):
+                return work()
+
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            return await trio.to_thread.run_sync(as_whom, limiter=self._limiter)
         except (OSError, ValueError) as error:
             raise WorldError(f"cannot {what}: {reason(error)}") from error
 
     async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None, undo: Undo | None = None) -> T:
-        trail = Trail(cause, self.trash if undo is not None else None)
+        trail = Trail(cause, self.trash if undo is not None else None, self._root.identity)
 
         def done() -> T:
             try:

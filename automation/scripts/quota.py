@@ -1,0 +1,75 @@
+"""What the workers of one tenant may use: seconds of CPU in an hour, and memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from automation.allowance import Allowance
+
+_HOUR: Final = 3600.0
+_PROCESS_CLOCK: Final = 2
+
+
+class WorkerQuota:
+    """`cpu_seconds` in any hour for all workers together, `memory` in bytes for what scripts hold at a time, and again
+    for models; None is without bound. One quota may serve a pool and models.
+    """
+
+    def __init__(self, cpu_seconds: float | None = None, memory: int | None = None) -> None:
+        self.cpu: Final = None if cpu_seconds is None else Allowance("seconds of CPU for scripts", cpu_seconds, _HOUR)
+        self.memory: Final = memory
+
+    def require(self) -> None:
+        """QuotaExceeded when no CPU time is left."""
+        if self.cpu is not None:
+            self.cpu.require()
+
+    def bounded(self, seconds: float) -> float:
+        """How long a worker may compute now, of the seconds that it has."""
+        return seconds if self.cpu is None else min(seconds, self.cpu.left)
+
+    def share(self, memory: int) -> int:
+        """How many bytes each worker may have, of those that it should."""
+        return memory if self.memory is None else min(memory, self.memory)
+
+    def workers(self, most: int, memory: int) -> int:
+        """How many workers of `memory` bytes there may be, of at most `most`; one always."""
+        return most if self.memory is None else max(1, min(most, self.memory // max(1, memory)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"cpu": None if self.cpu is None else self.cpu.as_dict(), "memory": self.memory}
+
+
+class Meter:
+    """Charges what one worker process and its children compute."""
+
+    def __init__(self, quota: WorkerQuota, pid: int) -> None:
+        self.quota: Final = quota
+        self._pid: Final = pid
+        self._charged = 0.0
+
+    def charge(self, elapsed: float) -> None:
+        """Charge what it has used since the last time; if the process is gone, the time that it can have used."""
+        if self.quota.cpu is None:
+            return
+        used = processor_time(self._pid)
+        amount = elapsed if used is None else max(0.0, used - self._charged)
+        self._charged += amount
+        self.quota.cpu.use(amount)
+
+
+def processor_time(pid: int) -> float | None:
+    """Seconds of CPU that a process and its living children have used, in nanosecond steps; None if it is gone."""
+    try:
+        total = time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    for task in tasks:
+        with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as children:
+            total += sum(processor_time(int(child)) or 0.0 for child in children.read().split())
+    return total
