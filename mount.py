@@ -130,7 +130,7 @@ def mount(arguments: Arguments) -> int:
         settings.source,
         settings.mountpoint,
         mount_options,
-        keep_out={k: v for k, v in own.items() if k} | settings.actions.own_paths,
+        keep_out={k: v for k, v in own.items() if k} | settings.actions.own_paths | _tenants_paths(settings),
     )
     workflows = settings.workflows or default_workflows(settings.source)
     mounting.check_directory(workflows, "the directory of workflows")
@@ -154,6 +154,10 @@ def mount(arguments: Arguments) -> int:
     return 0
 
 
+def _tenants_paths(settings: Settings) -> dict[str, str]:
+    return {path: what for form in settings.tenants.values() for path, what in form.own_paths.items()}
+
+
 def _serve(
     place: Place,
     settings: Settings,
@@ -169,6 +173,8 @@ def _serve(
     from automation.actions import Commands
     from automation.bus import Bus
     from automation.service import Service
+    from automation.tenants.hosting import Ground, Hosting
+    from automation.tenants.tenant import tenants_of
     from automation.workspace import Trash, Workspace
     from vexfs_fuse.control import ControlTree, Mount
     from vexfs_fuse.metrics import SessionMetrics
@@ -194,6 +200,10 @@ def _serve(
         listen=listen,
         permissions=settings.actions,
     )
+    hosting = None
+    if settings.tenants and settings.automation.enable_multi_tenant_isolation:
+        ground = Ground(place.root_fd, cache, place.mountpoint, settings)
+        hosting = Hosting(service, tenants_of(settings.tenants), ground)
     shown = Mount(place.mountpoint, place.source)
     tree = ControlTree(service, shown)
     session = Session(
@@ -201,8 +211,8 @@ def _serve(
         place.mountpoint,
         bus=bus,
         tree=tree,
-        commands=commands,
-        guards=service.guards,
+        commands=commands if hosting is None else hosting.commands,
+        guards=service.guards if hosting is None else hosting.guards,
         options=SessionOptions(
             fuse=options.for_libfuse(place.source),
             entry_timeout=settings.entry_timeout,
@@ -215,7 +225,8 @@ def _serve(
         ),
     )
     cache.target = session.cache
-    service.dispatcher.writers.ask(session.written_to)
+    for one in (service, *service.tenants.values()):
+        one.dispatcher.writers.ask(session.written_to)
     shown.facts.append(session.facts)
     service.registry.register(SessionMetrics(session.backing, session.cache, session.interest, lambda: session.watch))
     announce = ready.tell if ready else lambda: None
@@ -224,6 +235,9 @@ def _serve(
         log.info("%s is unmounted", place.mountpoint)
     except* VexError as group:
         raise _first(group) from group
+    finally:
+        if hosting is not None:
+            hosting.close()
 
 
 def _settings(arguments: Arguments) -> tuple[Settings, MountOptions]:

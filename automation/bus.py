@@ -9,7 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -146,19 +146,56 @@ class Subscription:
             callback()
 
 
+class Upstream(Protocol):
+    """The bus that another one is fed from, as that one's only way to publish."""
+
+    def publish(self, event: SemanticEvent, skip: Subscription | None) -> None:
+        """Publish there; it comes back by `Bus.deliver` if it is for this bus."""
+
+    def skip(self, type: str, count: int) -> None:
+        """Count there what nobody hears."""
+
+    def heard(self, type: str) -> bool:
+        """Whether anybody there hears this type."""
+
+    def begin(self, seq: int) -> None:
+        """Let the numbers there go on after `seq` at least."""
+
+
+class Downstream(Protocol):
+    """The buses of tenants, each fed with the events that are its tenant's."""
+
+    def owner(self, path: str, uid: int, gid: int) -> str:
+        """Whose an operation there by this caller is; empty when it is nobody's."""
+
+    def deliver(self, event: SemanticEvent) -> None:
+        """Hand a numbered event to whom it belongs."""
+
+    def heard(self, type: str) -> bool:
+        """Whether it would go to anybody."""
+
+    def taken(self, type: str, path: str, dest: str | None, tenant: str) -> bool:
+        """Whether such an event of this tenant would go to anybody."""
+
+    def wanted(self, type: str, path: str, tenant: str | None) -> bool:
+        """Whether anybody may care; without a tenant, it may be any caller's."""
+
+
 class Bus:
     """Gives each event its sequence number and hands it to the subscriptions that want its type.
 
     Owns no queue: the bounds are those of the subscriptions. A subscription that raises is closed and logged.
     `recorder` is told of each event that remembered subscriptions have accepted, with their bits. A muted bus drops
-    everything.
+    everything. The bus of a tenant has an `upstream`, which numbers its events; `downstream` are those buses.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, upstream: Upstream | None = None) -> None:
         self.seq = 0
         self.first = 0
         self.muted = False
         self.recorder: Callable[[SemanticEvent, int], None] | None = None
+        self.downstream: Downstream | None = None
+        self._upstream: Final = upstream
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
         self._subscriptions: Final[list[Subscription]] = []
@@ -168,11 +205,13 @@ class Bus:
     def begin(self, seq: int) -> None:
         """Go on with the numbers after `seq`, before the first event."""
         self.seq = self.first = seq
+        if self._upstream is not None:
+            self._upstream.begin(seq)
 
     @property
     def published(self) -> int:
-        """How many events this bus has numbered."""
-        return self.seq - self.first
+        """How many events this bus has had."""
+        return self.seq - self.first if self._upstream is None else self.counts.total()
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -186,7 +225,25 @@ class Bus:
         """
         if self.muted:
             return
+        if self._upstream is not None:
+            self._upstream.publish(event, skip)
+            return
         self.seq = event.seq = self.seq + 1
+        downstream = self.downstream
+        if downstream is not None and not event.tenant and event.type.startswith(("file.", "dir.")):
+            event.tenant = downstream.owner(event.path, event.uid, event.gid)
+        self.deliver(event, skip)
+        if downstream is not None:
+            try:
+                downstream.deliver(event)
+            except Exception:
+                log.exception("forwarding to a tenant met a bug")
+
+    def deliver(self, event: SemanticEvent, skip: Subscription | None = None) -> None:
+        """Count and queue an event that has its number."""
+        if self.muted:
+            return
+        self.seq = event.seq
         name = event.type
         self.counts[name] += 1
         accepted = 0
@@ -229,22 +286,34 @@ class Bus:
 
     def heard(self, type: str) -> bool:
         """Whether an event of this type would go to anybody."""
+        if self.hears(type):
+            return True
+        if self._upstream is not None:
+            return self._upstream.heard(type)
+        return self.downstream is not None and self.downstream.heard(type)
+
+    def hears(self, type: str) -> bool:
+        """Whether a subscription of this very bus would get it."""
         routes = self._routes.get(type)
         return bool(self._route(type) if routes is None else routes)
 
-    def taken(self, type: str, path: str, dest: str | None) -> bool:
+    def taken(self, type: str, path: str, dest: str | None, tenant: str = "") -> bool:
         """Whether such an event would go to anybody: asked before it is made, which costs more than the question."""
         routes = self._routes.get(type)
         for subscription in self._route(type) if routes is None else routes:
             if subscription.takes is None or subscription.takes(type, path, dest):
                 return True
-        return False
+        return self.downstream is not None and self.downstream.taken(type, path, dest, tenant)
 
     def skip(self, type: str, count: int = 1) -> None:
         """Accept events that nobody hears: numbered and counted, but never made."""
-        if not self.muted:
+        if self.muted:
+            return
+        self.counts[type] += count
+        if self._upstream is None:
             self.seq += count
-            self.counts[type] += count
+        else:
+            self._upstream.skip(type, count)
 
     def reroute(self) -> None:
         """Who hears what has changed: a subscription came or went, or its `hears` answers otherwise now."""
@@ -257,13 +326,15 @@ class Bus:
         self._on_reroute = callback
         callback()
 
-    def wanted(self, type: str, path: str) -> bool:
-        """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost."""
+    def wanted(self, type: str, path: str, tenant: str | None = None) -> bool:
+        """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost. A tenant's
+        own automations count where `tenant` names it, or nobody.
+        """
         routes = self._routes.get(type)
         for subscription in self._route(type) if routes is None else routes:
             if subscription.wants is None or subscription.wants(type, path):
                 return True
-        return False
+        return self.downstream is not None and self.downstream.wanted(type, path, tenant)
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription off the bus (`Subscription.close` is the public way)."""

@@ -22,6 +22,8 @@ from automation.journal.keeping import Keeping
 from automation.permissions import Permissions
 from automation.quantities import Duration
 from automation.targets import Automation
+from automation.tenants import forms as tenant_forms
+from automation.tenants.forms import LimitsForm, TenantForm
 
 
 def _listed(value: object) -> object:
@@ -73,6 +75,7 @@ class Settings(BaseModel):
     actions: Permissions = Permissions()
     automation: Automation = Automation()
     journal: Keeping = Keeping()
+    tenants: dict[str, TenantForm] = {}
 
 
 NAMES: Final = tuple(name.replace("_", "-") for name in Settings.model_fields)
@@ -80,6 +83,7 @@ TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "actions": Permissions,
     "automation": Automation,
     "journal": Keeping,
+    "tenants": TenantForm,
 }  # only in the file
 PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
@@ -125,6 +129,8 @@ def read(path: str) -> Settings:
     }
     if "actions" in given:
         placed["actions"] = settings.actions.placed(folder)
+    if "tenants" in given:
+        placed["tenants"] = {name: form.placed(folder) for name, form in settings.tenants.items()}
     return settings.model_copy(update=placed)
 
 
@@ -164,28 +170,60 @@ def _validated(path: str, text: str, values: dict[str, Any]) -> Settings:
             known = (*NAMES, "foreground")
             raise DefinitionError(path, _line(text, name), name, f"there is no such setting{suggest(name, known)}")
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(key) for key in first["loc"]] if first["loc"][0] in TABLES else [str(first["loc"][0])]
+        keys = [str(key) for key in first["loc"] if isinstance(key, str)] if first["loc"][0] in TABLES else []
+        keys = keys or [str(first["loc"][0])]
         reason = _reason(first)
         if len(keys) > 1 and first["type"] == "extra_forbidden":
-            known = tuple(field.replace("_", "-") for field in TABLES[keys[0]].model_fields)
-            reason = f"there is no such setting{suggest(keys[1].replace('_', '-'), known)}"
-        line = _line(text, keys[1]) if len(keys) > 1 else None
-        raise DefinitionError(path, line or _line(text, keys[0]), ".".join(keys), reason) from error
+            known = tuple(field.replace("_", "-") for field in _form(keys).model_fields)
+            reason = f"there is no such setting{suggest(keys[-1].replace('_', '-'), known)}"
+        raise DefinitionError(path, _place(text, keys), ".".join(keys), reason) from error
+    for name in settings.tenants:
+        if wrong := tenant_forms.bad_name(name):
+            raise DefinitionError(path, _place(text, ["tenants", name]), f"tenants.{name}", wrong)
+    if both := tenant_forms.conflict(settings.tenants):
+        keys = ["tenants", *both[0]]
+        raise DefinitionError(path, _place(text, keys), ".".join(keys), both[1])
+    return settings
+
+
+def _form(keys: list[str]) -> type[BaseModel]:
+    """The form that lacks the last of the keys."""
+    return LimitsForm if keys[0] == "tenants" and "limits" in keys[2:-1] else TABLES[keys[0]]
 
 
 def _reason(error: Any) -> str:
     """Pydantic's sentence for one error, without its prefix for errors that are ours, and with the value."""
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = repr(error["input"])
-    told = "" if shown in message else f", not {shown if len(shown) < 60 else shown[:57] + '...'}"
+    known = shown in message or isinstance(error["input"], dict)
+    told = "" if known else f", not {shown if len(shown) < 60 else shown[:57] + '...'}"
     return f"{message[:1].lower()}{message[1:]}{told}"
+
+
+def _place(text: str, keys: list[str]) -> int | None:
+    """The line of the setting with these keys: in its table, if that is written as one, else the first of its name."""
+    for depth in range(len(keys), 0, -1):
+        header = re.compile(rf"\s*\[\s*{_spelled('.'.join(keys[:depth]))}\s*\]")
+        lines = text.splitlines()
+        begin = next((number for number, line in enumerate(lines) if header.match(line)), None)
+        if begin is not None:
+            end = next((n for n in range(begin + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+            within = next((_line("\n".join(lines[begin + 1 : end]), key) for key in keys[depth:]), None)
+            return begin + 1 + (within or 0)
+    found = (_line(text, key) for key in reversed(keys))
+    return next((line for line in found if line), None)
+
+
+def _spelled(name: str) -> str:
+    """A pattern for the name in either spelling, quoted or not."""
+    spelled = re.escape(name).replace("_", "[-_]").replace(r"\-", "[-_]")
+    return spelled.replace(r"\.", r"[\"']?\s*\.\s*[\"']?")
 
 
 def _line(text: str, name: str) -> int | None:
     """The 1-based line of the top-level key or table `name`, in either spelling; tomllib does not tell."""
-    spelled = re.escape(name).replace("_", "[-_]").replace(r"\-", "[-_]")
-    key = re.compile(rf"\s*\[*\s*[\"']?{spelled}[\"']?\s*[=.\]]")
+    key = re.compile(rf"\s*\[*\s*[\"']?{_spelled(name)}[\"']?\s*[=.\]]")
     return next((number for number, line in enumerate(text.splitlines(), 1) if key.match(line)), None)

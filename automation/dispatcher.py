@@ -80,6 +80,7 @@ class Dispatcher:
         depth_limit: int = 8,
         max_runs: int = 256,
         bulkheads: Bulkheads | None = None,
+        max_partials: int | None = None,
         wall: Callable[[], float] = time.time,
         records: Records | None = None,
     ) -> None:
@@ -101,7 +102,9 @@ class Dispatcher:
         self.learnt: Callable[[str], float | None] | None = None  # the cooldown of a workflow, where it is adapted
         self._announcements: Final = Announcements(bus)
         self.launcher: Final = Launcher(runner, self._announcements, state, max_runs, bulkheads, self.records.clock)
-        self.patterns: Final = PatternDesk(bus, self.launcher, depth_limit=depth_limit, wall=wall, records=self.records)
+        self.patterns: Final = PatternDesk(
+            *(bus, self.launcher), depth_limit=depth_limit, wall=wall, records=self.records, max_partials=max_partials
+        )
         self._schedules: Final[dict[OnSchedule, None]] = {}
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
         self._earlier: dict[str, Sequence[Any]] = {}

@@ -24,6 +24,9 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+Hosts = Annotated[tuple[str, ...], AfterValidator(_hosts)]
+
+
 class Permissions(BaseModel):
     """See docs/actions.md for each. Relative paths are relative to the configuration file."""
 
@@ -31,7 +34,7 @@ class Permissions(BaseModel):
         extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
     )
 
-    allow_hosts: Annotated[tuple[str, ...], AfterValidator(_hosts)] = ()
+    allow_hosts: Hosts = ()
     secrets: str | None = None
     secrets_env: Annotated[dict[str, str], BeforeValidator(_variables)] = {}
     models: str | None = None

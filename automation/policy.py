@@ -15,11 +15,14 @@ LEARNING: Final = frozenset({"ml_inference", "predict"})  # actions that need ma
 
 
 class Policy:
-    """`loaded` gives the definitions that are loaded, by the name of their file."""
+    """`loaded` gives the definitions that are loaded, by the name of their file; `limit` is the name of their bound."""
 
-    def __init__(self, automation: Automation, loaded: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, automation: Automation, loaded: Callable[[], Mapping[str, Any]], limit: str = "max_active_automations"
+    ) -> None:
         self._automation: Final = automation
         self._loaded: Final = loaded
+        self._limit: Final = limit
 
     @property
     def count(self) -> int:
@@ -31,9 +34,7 @@ class Policy:
         others = sum(size_of(one) for name, one in self._loaded().items() if name != file)
         most = self._automation.max_active_automations
         if others + size_of(definition) > most:
-            return (
-                f"with it there would be {others + size_of(definition)} automations; max_active_automations is {most}"
-            )
+            return f"with it there would be {others + size_of(definition)} automations; {self._limit} is {most}"
         if not self._automation.enable_machine_learning and learns(definition):
             return "it uses machine learning, which the configuration switches off (enable_machine_learning)"
         return ""

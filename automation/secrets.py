@@ -22,13 +22,17 @@ T = TypeVar("T")
 
 
 class Secrets:
-    """`directory` may be missing; `variables` maps names of secrets to environment variables."""
+    """`directory` may be missing; `variables` maps names of secrets to environment variables. Unless it `inherits`,
+    the credentials of this process are not among them.
+    """
 
-    def __init__(self, directory: str | None = None, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: str | None = None, variables: Mapping[str, str] | None = None, *, inherits: bool = True
+    ) -> None:
         self.redactor: Final = Redactor()
         self.directory: Final = directory
         self.variables: Final = dict(variables or {})
-        self._credentials: Final = os.environ.get("CREDENTIALS_DIRECTORY")
+        self._credentials: Final = os.environ.get("CREDENTIALS_DIRECTORY") if inherits else None
         for name in self.names():
             try:
                 self.value(name)

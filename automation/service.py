@@ -5,15 +5,13 @@ start: scripts → runner → library → memory → dispatcher        end: disp
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import prometheus_client
 import trio
@@ -25,6 +23,7 @@ from automation.analytics.desk import AnalyticsDesk
 from automation.analytics.forms import Analytics
 from automation.breakers import Breakers, Thresholds
 from automation.bus import Bus
+from automation.control_commands import COMMANDS
 from automation.definitions import Workflow
 from automation.dispatcher import Dispatcher
 from automation.endpoint import Endpoint
@@ -68,11 +67,13 @@ from automation.scripts.declaration import declare
 from automation.scripts.files import ScriptFiles
 from automation.scripts.instances import Scale
 from automation.scripts.pool import ScriptPool
+from automation.scripts.quota import WorkerQuota
 from automation.secrets import Secrets
 from automation.shedding import Shedding
 from automation.state import State
 from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
+from automation.tenants.tenant import Tenant
 from automation.triggers.pattern_desk import PatternDesk
 from automation.usage import Usage
 from automation.versions import FILE as VERSIONS
@@ -80,7 +81,11 @@ from automation.versions import Versions
 from automation.view import View
 from automation.workspace import Workspace
 
+if TYPE_CHECKING:
+    from automation.tenants.hosting import Hosting
+
 TRASH_PACE: Final = 3600.0  # seconds between two looks for what is too old in the trash
+LOGIN_SECONDS: Final = 600.0  # after which a user's next use of a tenant's files is another login
 log: Final = logging.getLogger(__name__)
 
 NEVER: Final = 1 << 62  # failures
@@ -91,7 +96,8 @@ class Service:
     or a path, opened here; `shown` is how messages name it. What must outlive the mount is in `kept` (borrowed);
     without it nothing does. With `dry_run` every action is recorded, none is done. `listen` is the socket of the
     endpoint (taken over) and the token that it asks for. `permissions` bound what actions reach, `history` the finished
-    runs that are kept in memory.
+    runs that are kept in memory. The automations of a `tenant` are a service of their own, on a bus of their own; the
+    mount's own one has them in `tenants`.
     """
 
     def __init__(
@@ -110,9 +116,13 @@ class Service:
         history: int = 1000,
         dry_run: bool = False,
         event_log: bool = True,
+        tenant: Tenant | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.bus: Final = bus
+        self.tenant: Final = tenant
+        self.operator: Service | None = None  # the mount's own, for a tenant's
+        self.hosting: Hosting | None = None
         self.kept: Final = kept
         self._keeping: Final = keeping
         self.workspace: Final = workspace
@@ -125,16 +135,26 @@ class Service:
         self.usage: Final = Usage(automation, lambda: bus.published)
         self.inbox: Final = Inbox(bus)
         self.endpoint: Final = Endpoint(listen[0], self.inbox, listen[1]) if listen is not None else None
-        self.scripts: Final = ScriptPool(EFFECTS, scale=_scale(automation), most=max(16, 2 * automation.max_instances))
+        identity = None if tenant is None else tenant.identity
+        self.scripts: Final = ScriptPool(
+            EFFECTS,
+            scale=_scale(automation),
+            most=max(16, 2 * automation.max_instances),
+            identity=identity,
+            quota=None if tenant is None else WorkerQuota(tenant.limits.cpu_seconds, tenant.limits.memory),
+        )
         self.heartbeat: Final = Heartbeat()
         self.quit_requested: Final = trio.Event()
         self._own_fd = (
             os.open(workflows, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(workflows, str) else -1
         )
         directory_fd = self._own_fd if isinstance(workflows, str) else workflows
-        self._web: Final = Web(Hosts(permissions.allow_hosts))
+        calls = None if tenant is None else tenant.limits.http_calls
+        self.web: Final = Web(Hosts(permissions.allow_hosts), calls_per_minute=calls, identity=identity)
         self.secrets: Final = Secrets(
-            permissions.secrets or (kept.file("secrets") if kept else None), permissions.secrets_env
+            permissions.secrets or (kept.file("secrets") if kept else None),
+            permissions.secrets_env,
+            inherits=tenant is None,
         )
         self.secrets.redactor.watch_logs()
         self.journal: Final = (
@@ -156,12 +176,16 @@ class Service:
             self.state,
             bus.publish,
             self.scripts,
-            self._web,
+            self.web,
             commands,
             self.secrets,
             self.breakers,
-            Databases(permissions.databases or ((kept.file("databases"),) if kept else ())),
-            Models(permissions.models or (kept.file("models") if kept else None)),
+            Databases(permissions.databases or ((kept.file("databases"),) if kept else ()), identity=identity),
+            Models(
+                permissions.models or (kept.file("models") if kept else None),
+                identity=identity,
+                quota=self.scripts.quota,
+            ),
             self.models,
         )
         self.executor: Final[Executor] = Recorder() if dry_run else Performer()
@@ -187,6 +211,7 @@ class Service:
             depth_limit=automation.max_chain_depth,
             max_runs=automation.max_concurrent_workflows,
             bulkheads=automation.bulkheads,
+            max_partials=None if tenant is None else tenant.limits.partial_matches,
             wall=wall,
             records=records,
         )
@@ -206,7 +231,9 @@ class Service:
         )
         self.library.on_change = self._changed
         self.language: Final = Desk(self.library, enabled=automation.enable_natural_language_rules)
-        self.policy: Final = Policy(automation, self._definitions)
+        self.policy: Final = Policy(
+            automation, self._definitions, "max_active_automations" if tenant is None else "rules"
+        )
         self.library.objection = self.policy.against
         self.guards: Final = Guards(bus, self.state.view, wall=wall)
         self.rules: Final = RuleDesk(
@@ -254,6 +281,8 @@ class Service:
         self.machines.on_fault = self.library.fail
         self.registry: Final = prometheus_client.CollectorRegistry()
         self.registry.register(Measurements(self))
+        self._sample: Final = self._load().sample
+        self._logins: Final[dict[int, float]] = {}
         self._stop: Final = trio.Event()
         self._stopped: Final = trio.Event()
         self._grace = 0.0
@@ -262,14 +291,16 @@ class Service:
         """Serve until `shutdown`; started once every definition is loaded and reacts."""
         try:
             async with self.scripts, trio.open_nursery() as nursery:
-                await nursery.start(self.heartbeat.run)
+                if self.tenant is None:
+                    await nursery.start(self.heartbeat.run)
                 nursery.start_soon(self._empty_trash)
                 if self.journal is not None:
                     await nursery.start(self.journal.run)
                 await nursery.start(self.runner.run)
                 if self.journal is not None and isinstance(self.ledger, SqliteLedger):
                     nursery.start_soon(Housekeeper(self.journal, self.ledger, self._keeping).run)
-                await nursery.start(Sampler(self.system, self._load().sample).run)
+                if self.tenant is None:  # the load is one for all
+                    await nursery.start(Sampler(self.system, self._measured).run)
                 reacting = trio.CancelScope()
                 await nursery.start(self._react, reacting)
                 task_status.started()
@@ -282,7 +313,7 @@ class Service:
                 await self.memory.close()
                 await self._shelf.aclose()
                 self._versions.close()
-                await self._web.aclose()
+                await self.web.aclose()
                 await self.equipment.models.aclose()
                 self.workspace.trash.close()
                 await self.commands.aclose()
@@ -347,6 +378,12 @@ class Service:
         while True:
             await trio.to_thread.run_sync(self.workspace.trash.purge)
             await trio.sleep(TRASH_PACE)
+
+    async def _measured(self) -> Mapping[str, float]:
+        found = await self._sample()
+        for one in self.tenants.values():
+            one.system.observe(found, time.time_ns())
+        return found
 
     def _load(self) -> Load:
         """What the system state is judged by."""
@@ -420,14 +457,29 @@ class Service:
         """Do one line of `/.vexfs/ctl` for the user `uid`; one sentence about what was done, or CallerError."""
         word, _, rest = line.strip().partition(" ")
         if not word:
-            raise CallerError(f"the command is missing; the commands are {', '.join(_COMMANDS)}")
-        command = _COMMANDS.get(word)
+            raise CallerError(f"the command is missing; the commands are {', '.join(COMMANDS)}")
+        command = COMMANDS.get(word)
         if command is None:
-            raise CallerError(f"there is no command {word!r}; the commands are {', '.join(_COMMANDS)}")
+            raise CallerError(f"there is no command {word!r}; the commands are {', '.join(COMMANDS)}")
         log.info("uid %d: %s", uid, line.strip())
         one = requester() or Requester(uid)
         self.note("control.command", uid=uid, pid=one.pid, data={"line": line.strip(), "comm": one.comm})
         return await command(self, rest.strip())
+
+    @property
+    def tenants(self) -> Mapping[str, Service]:
+        """The services of the mount's tenants, by name; none for a tenant's own."""
+        return {} if self.hosting is None else self.hosting.services
+
+    def login(self, uid: int, pid: int) -> None:
+        """A user has come to what is this tenant's: in the audit trail, once in ten minutes."""
+        now = time.monotonic()
+        if self.tenant is None or now - self._logins.get(uid, -LOGIN_SECONDS) < LOGIN_SECONDS:
+            return
+        self._logins[uid] = now
+        for one in (self, self.operator):
+            if one is not None:
+                one.note("tenant.login", uid=uid, pid=pid, data={"tenant": self.tenant.name})
 
     def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:
         """Write something into the audit trail that is no event; nothing happens where nothing is kept."""
@@ -459,6 +511,7 @@ class Service:
                 "entries": [entry.as_dict() for entry in entries],
             },
             "patterns": {"loaded": len(self.patterns.names()), "partial_matches": self.patterns.set.live},
+            "tenants": {} if self.hosting is None else self.hosting.status(),
             "rules": {"loaded": len(self.rules.set.rules), "guards": len(self.guards.guards)},
             "analytics": len(self.analytics.names()),
             "machines": [self.machines.status(name) for name in self.machines.names],
@@ -488,111 +541,3 @@ def _scale(automation: Automation) -> Scale:
     least = automation.min_instances
     most = automation.max_instances if automation.enable_horizontal_scaling else least
     return Scale(least, most, automation.auto_scaling_threshold)
-
-
-async def _pause(service: Service, rest: str) -> str:
-    _nothing(rest)
-    service.pause()
-    return "paused: nothing new starts until resume"
-
-
-async def _resume(service: Service, rest: str) -> str:
-    _nothing(rest)
-    service.resume()
-    return "resumed"
-
-
-async def _reload(service: Service, rest: str) -> str:
-    _nothing(rest)
-    service.library.check_hot()
-    errors = await service.library.reload()
-    loaded = f"{len(service.library.entries)} definitions"
-    return f"reloaded: {loaded}" + (f", {len(errors)} with errors; the first: {errors[0]}" if errors else "")
-
-
-async def _enable(service: Service, rest: str) -> str:
-    if _one_name(rest) not in service.library.entries:
-        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, True)
-        return f"enabled {rest}"
-    service.library.enable(rest)
-    entry = service.library.entry(rest)
-    return f"enabled {rest}" + ("" if entry.active else ", which has no working definition yet")
-
-
-async def _disable(service: Service, rest: str) -> str:
-    if _one_name(rest) in service.library.entries:
-        service.library.disable(rest)
-    else:
-        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, False)
-    return f"disabled {rest}"
-
-
-async def _run(service: Service, rest: str) -> str:
-    dry = rest.startswith("--dry-run ")
-    name, _, text = rest.removeprefix("--dry-run ").partition(" {")
-    try:
-        given = json.loads("{" + text) if text else {}
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CallerError(f"the input is no JSON object: {error}") from None
-    entry = service.library.entry(_one_name(name.strip()))
-    if not entry.active:
-        raise CallerError(f"{entry.name} is not active: {entry.fault or entry.error or 'it is disabled'}")
-    run = await service.dispatcher.run_by_hand(entry.name, given, dry=dry)
-    return f"started the {'dry ' if dry else ''}run {run.id} of {entry.name}"
-
-
-async def _cancel(service: Service, rest: str) -> str:
-    run = service.runner.cancel(_one_name(rest))
-    return f"cancelling the run {run.id} of {run.workflow}"
-
-
-async def _retry(service: Service, rest: str) -> str:
-    run = await service.archive.run(_one_name(rest))
-    if not run.finished:
-        raise CallerError(f"the run {run.id} goes on")
-    if run.status == "succeeded":
-        raise CallerError(f"the run {run.id} has succeeded: start another one with `run {run.workflow}`")
-    fresh = service.dispatcher.run_again(run)
-    return f"started the run {fresh.id} of {fresh.workflow} with what {run.id} was started with"
-
-
-async def _rollback(service: Service, rest: str) -> str:
-    name, _, number = _one_name(rest).rpartition(" ")
-    if not name or not number.isdecimal():
-        name, number = rest, ""
-    entry = await service.library.rollback(name, int(number) if number else None)
-    return f"rolled {entry.name} back; what it says now is version {entry.version}"
-
-
-async def _quit(service: Service, rest: str) -> str:
-    _nothing(rest)
-    service.quit_requested.set()
-    return "stopping"
-
-
-def _nothing(rest: str) -> None:
-    if rest:
-        raise CallerError(f"this command takes nothing more, not {rest!r}")
-
-
-def _one_name(text: str) -> str:
-    if not text:
-        raise CallerError("a name is missing")
-    return text
-
-
-_COMMANDS: Final[Mapping[str, Callable[[Service, str], Awaitable[str]]]] = MappingProxyType(
-    {
-        "pause": _pause,
-        "resume": _resume,
-        "reload": _reload,
-        "enable": _enable,
-        "disable": _disable,
-        "run": _run,
-        "cancel": _cancel,
-        "retry": _retry,
-        "rollback": _rollback,
-        "quit": _quit,
-    }
-)
-COMMANDS: Final = tuple(_COMMANDS)

@@ -51,6 +51,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path):
         enable_hot_reload = false
         [journal]
         retention-runs = 5
+        [tenants.analysts]
+        uids = ["nobody"]
         """,
     )
     settings = configuration.read(path)

@@ -7,8 +7,8 @@ import prometheus_client
 import pytest
 import trio
 
+from automation.control_commands import COMMANDS
 from automation.errors import CallerError
-from automation.service import COMMANDS
 from tests.automation_rig import Rig, rig
 
 LOG = "triggers: {path: in/*}\nsteps: [{log: {message: x}}]\n"

@@ -226,7 +226,8 @@ class Files:
         library = self._backing.native
         if library is None:
             return False
-        extra = 0 if self._interest.in_flush(path) else FOPEN_NOFLUSH
+        tenant = self._backing.observer.tenant(path, ctx)
+        extra = 0 if self._interest.in_flush(path, tenant) else FOPEN_NOFLUSH
         judged = self._interest.judged(path)
         if library.passthrough and inode.backing_id == 0 and inode.opens == 0 and not judged:
             try:
@@ -240,7 +241,7 @@ class Files:
         library.reply_flags(extra | FOPEN_PASSTHROUGH, inode.backing_id)
         # The kernel writes without CAP_FSETID and so clears suid for root too, which a plain filesystem does not.
         keeps_suid = bool(status.st_mode & _SUID and ctx.uid == 0 and flags & (os.O_WRONLY | os.O_RDWR))
-        return not keeps_suid and not judged and not self._interest.in_data(path)
+        return not keeps_suid and not judged and not self._interest.in_data(path, tenant)
 
     def _release_backing(self, inode: Inode) -> None:
         if inode.backing_id and self._backing.native is not None:

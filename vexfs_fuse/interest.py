@@ -33,23 +33,28 @@ class Interest:
         self._guards: Final = guards
         self._flushes: Final = flushes  # whether every flush must be seen
 
-    def in_data(self, path: str) -> bool:
-        """Whether each read and write must be seen."""
+    def in_data(self, path: str, tenant: str | None = None) -> bool:
+        """Whether each read and write must be seen, of those that `tenant` makes (None: of anybody's)."""
         for matches, policy in self._table:
             if matches(path):
                 if policy != "auto":
                     return policy == "traced"
                 break
-        return self.listened(path)
+        return self.listened(path, tenant)
 
-    def listened(self, path: str) -> bool:
+    def listened(self, path: str, tenant: str | None = None) -> bool:
         """Whether anybody listens to reads or writes, whatever the policy says."""
-        return self._bus.wanted("file.written", path) or self._bus.wanted("file.read", path)
+        return self._bus.wanted("file.written", path, tenant) or self._bus.wanted("file.read", path, tenant)
 
     def unseen(self, handles: Handles) -> list[str]:
         """Paths of the files that are open natively although somebody listens to their reads or writes by now."""
-        open_natively = {file.inode.path(): None for file in handles.files.values() if file.native}
-        return [path for path in open_natively if self.listened(path)]
+        open_natively = {file.inode.path(): file.who for file in handles.files.values() if file.native}
+        owner = None if self._bus.downstream is None else self._bus.downstream.owner
+        return [
+            path
+            for path, who in open_natively.items()
+            if self.listened(path, "" if owner is None else owner(path, who.uid, who.gid))
+        ]
 
     def judged(self, path: str) -> bool:
         """Whether a guard may have to judge each write: then all of them must come through us, mapped ones too."""
@@ -62,10 +67,10 @@ class Interest:
         writers = {file.inode.path(): None for file in handles.files.values() if file.native and file.writable}
         return [path for path in writers if self.judged(path)]
 
-    def in_listings(self, path: str) -> bool:
+    def in_listings(self, path: str, tenant: str | None = None) -> bool:
         """Whether each listing of the directory must be seen, not only those that the kernel does not remember."""
-        return self._bus.wanted("dir.listed", path)
+        return self._bus.wanted("dir.listed", path, tenant)
 
-    def in_flush(self, path: str) -> bool:
+    def in_flush(self, path: str, tenant: str | None = None) -> bool:
         """Whether the close of each descriptor must be seen, not only that of the last."""
-        return self._flushes or self._bus.wanted("sync.flush", path)
+        return self._flushes or self._bus.wanted("sync.flush", path, tenant)

@@ -28,10 +28,15 @@ class Observer:
 
     def opener(self, who: Who, path: str) -> Caller | None:
         """Who opens a file of this path, if what its close tells will be heard."""
-        bus = self.bus
-        if not any(bus.heard(name) and bus.taken(name, path, None) for name in CLOSING):
+        bus, tenant = self.bus, self.tenant(path, who)
+        if not any(bus.heard(name) and bus.taken(name, path, None, tenant) for name in CLOSING):
             return None
         return self.callers.at(who.pid)
+
+    def tenant(self, path: str, who: Who) -> str:
+        """Whose an operation on this path by this caller is; empty when it is nobody's."""
+        downstream = self.bus.downstream
+        return "" if downstream is None else downstream.owner(path, who.uid, who.gid)
 
     def emit(
         self,
@@ -70,7 +75,9 @@ class Observer:
         if mark:
             attrs = {**attrs, "mark": mark}
         path = place if isinstance(place, str) else place.path(name)
-        if not self.bus.taken(type, path, dest):
+        downstream = self.bus.downstream
+        tenant = "" if downstream is None else downstream.owner(path, who.uid, who.gid)
+        if not self.bus.taken(type, path, dest, tenant):
             self.bus.skip(type)
             return
         tid = who.pid
@@ -89,6 +96,7 @@ class Observer:
                 uid=who.uid,
                 gid=who.gid,
                 comm=caller.comm(),
+                tenant=tenant,
                 cause=caller.cause,
                 errno=errno,
                 attrs=attrs,

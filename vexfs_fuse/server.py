@@ -80,12 +80,16 @@ class Server:
     async def _start(self, engine: trio.Nursery) -> None:
         self._started = True
         await engine.start(self._service.run)
+        if self._service.hosting is not None:
+            await engine.start(self._service.hosting.run)
 
     async def _end(self) -> None:
         """The engine first, since its last effects still want the mount; then the mount."""
         notify.stopping(f"running workflows have {self._grace:g} s")
         if self._started:
             with self._shutdown:
+                if self._service.hosting is not None:
+                    await self._service.hosting.shutdown(self._grace)
                 await self._service.shutdown(self._grace)
                 await self._session.drain()
         self._session.stop()
@@ -106,10 +110,11 @@ class Server:
                 self._shutdown.cancel()
 
     def _cancel_runs(self) -> None:
-        active = list(self._service.runner.active)
+        services = (self._service, *self._service.tenants.values())
+        active = [(service.runner, run) for service in services for run in service.runner.active]
         log.warning("a second signal: %d running workflows are cancelled", len(active))
-        for run in active:
-            self._service.runner.cancel(run, "VexFS stops at once")
+        for runner, run in active:
+            runner.cancel(run, "VexFS stops at once")
 
     async def _quit(self) -> None:
         await self._service.quit_requested.wait()
@@ -122,8 +127,9 @@ class Server:
     async def _reload(self) -> None:
         notify.reloading()
         logs.reopen()
-        try:
-            await self._service.library.reload()
-        except VexError as error:
-            log.warning("the definitions could not be reloaded: %s", error)
+        for service in (self._service, *self._service.tenants.values()):
+            try:
+                await service.library.reload()
+            except VexError as error:
+                log.warning("the definitions could not be reloaded: %s", error)
         notify.ready(self._status)

@@ -68,10 +68,11 @@ class PatternDesk:
         wall: Callable[[], float],
         capacity: int = QUEUE,
         records: Records | None = None,
+        max_partials: int | None = None,
     ) -> None:
         self.paused = False
         self.records: Final = records or Records(wall=wall)
-        self.set: Final = PatternSet()
+        self.set: Final = PatternSet() if max_partials is None else PatternSet(max_partials=max_partials)
         self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
         self.outcomes: Final[deque[Outcome]] = deque(maxlen=RECENT)
         self._bus: Final = bus

@@ -1,0 +1,111 @@
+"""The bus of one tenant: what it is given of the mount's events, at what rate, and what it publishes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from automation.announcements import Announcements
+from automation.bus import Bus, Subscription
+from automation.events import SemanticEvent
+
+UNMETERED: Final = frozenset(
+    ("workflow", "system", "rule", "machine", "model", "pattern", "analytics", "anomaly", "prediction", "graph")
+)
+"""What its own automations say of themselves: follows from events that were counted."""
+
+
+class Lane:
+    """`rate` events a second, at most a second's worth at once (10 at least). What is over is dropped for this tenant's
+    automations only: counted in `dropped`, announced as `system.overload`, and a `system.gap` stands where it was.
+    """
+
+    def __init__(self, main: Bus, name: str, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name: Final = name
+        self.rate: Final = rate
+        self.dropped = 0
+        self.delivered = 0
+        self.bus: Final = Bus(self)
+        self.own: SemanticEvent | None = None  # what it is publishing at this moment
+        self._skip: Subscription | None = None
+        self._main: Final = main
+        self._clock: Final = clock
+        self._burst: Final = max(rate, 10.0)
+        self._tokens = self._burst
+        self._at = clock()
+        self._second: tuple[float, int] = (self._at, 0)  # a second, and what had been delivered when it began
+        self._last = 0.0
+        self._gap: tuple[int, int, int] | None = None  # dropped in this episode, first and last number
+        self._announcements: Final = Announcements(self.bus)
+
+    # From the mount
+
+    def take(self, event: SemanticEvent) -> None:
+        """Give it an event, within its rate."""
+        if event.type.partition(".")[0] not in UNMETERED:
+            if not self._within():
+                self._drop(event)
+                return
+            if self._gap is not None:
+                self._tell(self._gap)
+        self.delivered += 1
+        self.bus.deliver(event, self._skip if event is self.own else None)
+
+    def _within(self) -> bool:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def _drop(self, event: SemanticEvent) -> None:
+        self.dropped += 1
+        count, first, _ = self._gap or (0, event.seq, 0)
+        self._gap = (count + 1, first, event.seq)
+        if count == 0:
+            attrs = {"reason": "events", "limit": self.rate, "dropped": self.dropped}
+            self._announcements.overload("events", "", attrs)
+
+    def _tell(self, gap: tuple[int, int, int]) -> None:
+        self._gap = None
+        count, first, last = gap
+        attrs = {"subscription": "tenant", "dropped": count, "first": first, "last": last}
+        record = SemanticEvent("system.gap", tenant=self.name, attrs=attrs)
+        record.seq = last
+        self.bus.deliver(record)
+
+    def per_second(self) -> float:
+        """How many events came in each second since this was asked last, but for the last second."""
+        now, (then, before) = self._clock(), self._second
+        if now - then >= 1.0:
+            self._last = (self.delivered - before) / (now - then)
+            self._second = (now, self.delivered)
+        return self._last
+
+    # To the mount: `Upstream`
+
+    def publish(self, event: SemanticEvent, skip: Subscription | None) -> None:
+        """Publish on the mount's bus, as the tenant's; from there it comes back."""
+        before = self.own, self._skip
+        event.tenant = self.name
+        self.own, self._skip = event, skip
+        try:
+            self._main.publish(event)
+        finally:
+            self.own, self._skip = before
+
+    def skip(self, type: str, count: int) -> None:
+        """Count what nobody hears."""
+        self._main.skip(type, count)
+
+    def heard(self, type: str) -> bool:
+        """Whether anybody else hears it."""
+        return self._main.hears(type)
+
+    def begin(self, seq: int) -> None:
+        """Numbers that an earlier mount gave are not given again."""
+        if self._main.published == 0 and self._main.seq < seq:
+            self._main.begin(seq)

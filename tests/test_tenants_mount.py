@@ -1,0 +1,118 @@
+"""Tenants on a real mount, with real users: each reacts to its own, keeps its own, and survives what breaks another."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import mounted, scratch
+from tests.posix.children import User, as_user
+
+pytestmark = pytest.mark.mount
+
+ANN, BEN, CAT = User(1, 1), User(2, 2), User(65534, 65534)  # daemon, bin and nobody, whom every system has
+ROOT = User(0, 0)
+CONFIGURATION = """
+state-dir = "{place}/state"
+workflows = "{place}/workflows"
+[tenants.ann]
+uids = ["daemon"]
+paths = ["teams/ann"]
+[tenants.ben]
+paths = ["teams/ben"]
+run-as = "bin"
+[tenants.cat]
+uids = ["nobody"]
+"""
+NOTE = """
+name: note
+triggers: {{path: "**/*.txt", types: file.closed}}
+steps: [{{write: {{path: "{place}/{{{{ event.name }}}}.noted", content: "{{{{ event.path }}}}"}}}}]
+"""
+
+
+@pytest.fixture
+def place():
+    """Source, state and definitions of a mount with three tenants, one of them in no directory."""
+    with scratch() as directory:
+        for name, owner in (("teams/ann", ANN), ("teams/ben", BEN), ("open", ROOT)):
+            (directory / "source" / name).mkdir(parents=True, mode=0o755)
+            os.chown(directory / "source" / name, *owner.owner)
+        (directory / "source/open").chmod(0o777)
+        (directory / "workflows").mkdir()
+        (directory / "vexfs.toml").write_text(CONFIGURATION.format(place=directory))
+        yield directory
+
+
+def mount(place, *more):
+    return mounted(place / "source", arguments=["--config", str(place / "vexfs.toml"), *more])
+
+
+def define(place: Path, tenant: str, text: str, name: str = "note.yaml") -> None:
+    """Put a definition where the tenant's are."""
+    directory = place / "state/tenants" / tenant / "workflows"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f".{name}").write_text(text)
+    (directory / f".{name}").rename(directory / name)
+
+
+def write(user: User, path: Path) -> None:
+    """Write a file as another user."""
+    as_user(user, path.write_text, "x")
+
+
+def eventually(path: Path, seconds: float = 10.0) -> str:
+    """The content of a file that is to come."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.02)
+    return path.read_text()
+
+
+def test_each_reacts_to_its_own_files_only(place):
+    """By directory whoever writes there, by user elsewhere; definitions may come while mounted."""
+    source = place / "source"
+    define(place, "ann", NOTE.format(place="teams/ann"))
+    with mount(place) as live:
+        define(place, "cat", NOTE.format(place="open"))
+        define(place, "ben", NOTE.format(place="teams/ben"))
+        time.sleep(0.5)
+        write(ANN, live.mountpoint / "teams/ann/a.txt")
+        write(BEN, live.mountpoint / "teams/ben/b.txt")
+        write(ROOT, live.mountpoint / "teams/ben/r.txt")
+        write(CAT, live.mountpoint / "open/c.txt")
+        write(BEN, live.mountpoint / "open/nobodys.txt")
+        assert eventually(source / "teams/ann/a.txt.noted") == "teams/ann/a.txt"
+        assert eventually(source / "teams/ben/b.txt.noted") == "teams/ben/b.txt"
+        assert eventually(source / "teams/ben/r.txt.noted") == "teams/ben/r.txt"
+        assert eventually(source / "open/c.txt.noted") == "open/c.txt"
+        os.rename(live.mountpoint / "teams/ann/a.txt", live.mountpoint / "teams/ben/moved.txt")
+        assert eventually(source / "teams/ben/moved.txt.noted") == "teams/ben/moved.txt"
+    noted = sorted(str(path.relative_to(source)) for path in source.rglob("*.noted"))
+    expected = ["open/c", "teams/ann/a", "teams/ben/b", "teams/ben/moved", "teams/ben/r"]
+    assert noted == [f"{name}.txt.noted" for name in expected]
+
+
+def test_one_with_a_damaged_database_is_off_and_the_others_work(place):
+    """The mount starts, and says which one is off."""
+    define(place, "ann", NOTE.format(place="teams/ann"))
+    (place / "state/tenants/ben").mkdir(parents=True)
+    (place / "state/tenants/ben/lock").mkdir()
+    with mount(place) as live:
+        write(ANN, live.mountpoint / "teams/ann/a.txt")
+        eventually(place / "source/teams/ann/a.txt.noted")
+        write(BEN, live.mountpoint / "teams/ben/b.txt")
+        assert "the tenant ben is off: the state directory" in live.text()
+
+
+def test_switched_off_by_the_automation_table(place):
+    """Nobody is a tenant then."""
+    define(place, "ann", NOTE.format(place="teams/ann"))
+    with (place / "vexfs.toml").open("a") as file:
+        file.write("[automation]\nenable_multi_tenant_isolation = false\n")
+    with mount(place) as live:
+        write(ANN, live.mountpoint / "teams/ann/a.txt")
+        time.sleep(0.5)
+    assert not (place / "source/teams/ann/a.txt.noted").exists()
