@@ -25,13 +25,16 @@ def main(argv: list[str] | None = None) -> int:
         directory = journal_of(given.place)
         with reading(os.path.join(directory, NAME)) as connection:
             # the file first: the trail that is read afterwards is not older
-            published = _head(given.head or os.path.join(directory, HEAD))
-            verdict = verify(connection, published)
+            published = _head(os.path.join(directory, HEAD))
+            copies = [_head(given.head)] if given.head else []
+            verdict = verify(connection, published, *copies)
     except (VexError, sqlite3.Error) as error:
         print(f"vexfs verify: {error}", file=sys.stderr)
         return 2 if isinstance(error, CallerError) else 1
     for problem in verdict.problems:
         print(problem)
+    for seq in verdict.unchecked:
+        print(f"record {seq}, whose head was copied, was pruned: the copy proves nothing any more, take a new one")
     if not verdict.problems:
         print(f"{verdict.records} records are as they were written; the newest is {verdict.newest.seq}")
         print(f"{verdict.newest.seq:020d} {verdict.newest.hash}")
@@ -41,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 def _head(path: str) -> Head:
     try:
         with open(path, "rb") as file:
-            return parse_head(file.read(200))
+            text = file.read(200)
     except OSError as error:
         raise WorldError(f"the published head {path} cannot be read: {error.strerror}") from error
+    head = parse_head(text)
+    if text and not head.seq:
+        raise WorldError(f"the published head {path} was altered: it is no number and hash")
+    return head

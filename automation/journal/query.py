@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Question:
     """What must hold of a record; None asks for nothing. Times in nanoseconds since the epoch, `until` is excluded;
-    `path` and `kind` stand for all below them too. The newest `limit` are answered.
+    `path` and `kind` stand for all below them too. The newest `limit` are answered, all of them if it is 0.
     """
 
     since: int | None = None
@@ -24,10 +25,22 @@ class Question:
 
 def ask(connection: sqlite3.Connection, question: Question) -> list[str]:
     """The records as lines of JSON, oldest first: what was hashed, and the hash."""
+    return [line(record, digest) for _, record, digest in records(connection, question)]
+
+
+def records(connection: sqlite3.Connection, question: Question) -> Iterator[tuple[int, str, str]]:
+    """Number, text and hash of each record, oldest first."""
     where, values = _conditions(question)
-    sql = f"SELECT record, hash FROM audit WHERE {where} ORDER BY seq DESC LIMIT ?"
-    found = connection.execute(sql, (*values, question.limit)).fetchall()
-    return [f'{record[:-1]},"hash":"{digest}"}}' for record, digest in reversed(found)]
+    sql = f"SELECT seq, record, hash FROM audit WHERE {where} ORDER BY seq"
+    if question.limit:
+        sql = f"SELECT * FROM ({sql} DESC LIMIT ?) ORDER BY seq"
+        values.append(question.limit)
+    yield from connection.execute(sql, values)
+
+
+def line(record: str, digest: str) -> str:
+    """A record with its hash, as JSON."""
+    return f'{record[:-1]},"hash":"{digest}"}}'
 
 
 def _conditions(question: Question) -> tuple[str, list[Any]]:
