@@ -1,7 +1,9 @@
 """The audit trail: what is in it, that it is chained, and that every change of it is found."""
 
 import json
+import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from automation.journal import extract, inspection
 from automation.journal.chain import Chain, Head, parse_head
 from automation.journal.database import Database, reading
+from automation.journal.keeping import Keeping
 from automation.journal.query import Question, ask
 from automation.journal.verification import verify
 from automation.state_directory import StateDirectory
@@ -194,3 +197,14 @@ async def test_the_trail_can_be_left_out(tmp_path):
     with reading(kept.file("journal.db")) as connection:
         assert {json.loads(line)["kind"] for line in ask(connection, Question())} == {"audit.begun"}
     kept.close()
+
+
+def test_every_setting_is_documented():
+    """docs/journal.md has a row for each field of `[journal]`, with its default."""
+    page = (Path(__file__).parent.parent / "docs" / "journal.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", page.partition("## The `[journal]` table")[2], re.MULTILINE)
+    )
+    for name, field in Keeping.model_fields.items():
+        shown = rows[name.replace("_", "-")].strip("` ")
+        assert shown == ("none" if field.default in (None, {}) else f"{field.default}"), name

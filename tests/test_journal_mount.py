@@ -1,6 +1,5 @@
 """The journal on a real mount: runs go on after a kill, old ones stay readable, the trail can be asked and verified."""
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from tests.mounting import REPOSITORY, mounted, run, scratch
+from tests.mounting import REPOSITORY, mounted, scratch
 
 pytestmark = pytest.mark.mount
 
@@ -123,33 +122,3 @@ def test_a_run_is_started_from_the_command_line():
             assert "✗ failed  bad" in vexfs("run", mount.mountpoint, "bad", "--wait", code=1)
             vexfs("run", mount.mountpoint, "nobody", code=2)
             vexfs("run", mount.mountpoint, "hand", "[1]", code=2)
-
-
-def test_a_full_disk_stops_runs_and_not_the_filesystem():
-    """The state lies on a disk of 4 MiB that fills up: status says so, files are written as ever, no run begins; when
-    there is room again it is done, once.
-    """
-    with scratch() as place:
-        source, state = place / "source", place / "state"
-        for path in (source / "in", source / "log", state, place / "workflows"):
-            path.mkdir(parents=True)
-        (place / "workflows" / "flow.yaml").write_text(FLOW.replace("6s", "10ms"))
-        run("mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "vexfs-test", str(state))
-        try:
-            with mounted(
-                source, arguments=["--workflows", f"{place}/workflows", "--state-dir", f"{state}/mine"]
-            ) as mount:
-                status = mount.mountpoint / ".vexfs" / "status"
-                with open(state / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
-                    while file.write(bytes(4096)):
-                        pass
-                for number in range(30):
-                    (mount.mountpoint / "in" / f"{number}").write_text("x")
-                eventually(lambda: "STALLED, no run starts: the journal cannot be written" in status.read_text())
-                (mount.mountpoint / "other").write_text("the filesystem goes on")
-                (state / "filler").unlink()
-                eventually(lambda: len(list((source / "log").iterdir())) == 30, seconds=30)
-                eventually(lambda: all(p.read_text() == "first last " for p in (source / "log").iterdir()), seconds=30)
-                assert "STALLED" not in status.read_text()
-        finally:
-            run("umount", str(state))

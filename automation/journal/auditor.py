@@ -1,11 +1,13 @@
 """Writes down what matters: firings, runs, steps, denials, definitions, states, and what is written to `/.vexfs`.
 
 Its queue holds 65,536 events; a full one drops the newest, and how many were dropped is itself a record. So the audit
-is never the reason why an operation waits.
+is never the reason why an operation waits. Where automations go on while the disk takes nothing, nothing is audited
+meanwhile, and how much that was is a record too.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from automation.bus import Bus, Overflow
@@ -14,6 +16,8 @@ from automation.journal.chain import Chain
 from automation.journal.schema import Row
 from automation.journal.writer import Writer
 from automation.requester import Requester, requester
+
+log: Final = logging.getLogger(__name__)
 
 TYPES: Final = (
     "rule.fired",
@@ -34,8 +38,11 @@ CAPACITY: Final = 65_536
 class Auditor:
     """Follows the bus from its making on; `note` is for what is no event."""
 
-    def __init__(self, bus: Bus, chain: Chain, writer: Writer, *, audits: bool = True) -> None:
+    def __init__(self, bus: Bus, chain: Chain, writer: Writer, *, audits: bool = True, gives_up: bool = False) -> None:
+        self.lost = 0  # since the disk takes nothing
+        self.lost_in_all = 0
         self._audits: Final = audits
+        self._gives_up: Final = gives_up
         self._chain: Final = chain
         self._writer: Final = writer
         self._asked: Final[dict[int, Requester]] = {}  # by the number of the event that was published meanwhile
@@ -48,22 +55,45 @@ class Auditor:
             overflow=Overflow.DROP_NEWEST,
         )
 
-    def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> None:
-        """Write something down that was no event; nothing happens once the journal is closed."""
-        if not self._writer.closed and (self._audits or kind.startswith("audit.")):
-            self._writer.hand_over([self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)])
+    def note(self, kind: str, *, path: str = "", uid: int = 0, pid: int = 0, data: dict[str, Any]) -> bool:
+        """Write something down that was no event; whether it will be. Nothing happens once the journal is closed."""
+        if self._writer.closed or not (self._audits or kind.startswith("audit.")):
+            return False
+        if self._writer.stalled and (self._gives_up or len(self._writer) >= CAPACITY):
+            self._lose(1)
+            return False
+        self._writer.hand_over([self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)])
+        return True
 
     async def run(self) -> None:
         """Write down what comes, until cancelled."""
         while True:
             batch = await self._subscription.receive()
-            await self._writer.write([self._row(event) for event in batch])
+            if self._gives_up and self._writer.stalled:
+                self._lose(len(batch))
+                self._asked.clear()
+            else:
+                await self._writer.write([self._row(event) for event in batch])
+
+    def resume(self, reason: str) -> int:
+        """The disk takes again: write down how many records there are not; that number."""
+        lost, self.lost = self.lost, 0
+        if lost and not self._writer.closed:
+            data = {"subscription": "audit", "dropped": lost, "reason": reason}
+            self._writer.hand_over([self._chain.link("system.gap", data=data)])
+        return lost
 
     def finish(self) -> None:
         """Write down what is still queued."""
+        if self.lost:
+            log.error("the journal ends while the disk takes nothing: %d audit records were not written", self.lost)
         while batch := self._subscription.receive_nowait():
             self._writer.hand_over([self._row(event) for event in batch])
         self._subscription.close()
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        self.lost_in_all += count
 
     def _accept(self, event: SemanticEvent) -> bool:
         one = requester()

@@ -20,6 +20,7 @@ from automation.journal.schema import MIGRATIONS
 log: Final = logging.getLogger(__name__)
 
 CHECKED_BYTES: Final = 64 << 20  # a database up to this size is read through when it is opened (0.2 s)
+LOG_BYTES: Final = 64 << 20
 _MARK: Final = ".condemned"
 _COMPANIONS: Final = ("", "-wal", "-shm")
 _DAMAGED: Final = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
@@ -29,14 +30,16 @@ class Database:
     """The file at `path`, of the version of this program. `set_aside` is where a damaged predecessor went.
 
     `sync` is SQLite's: `full` keeps what is committed through a power failure, `normal` through the end of the process
-    and of the system, `off` through the end of the process.
+    and of the system, `off` through the end of the process. `most_bytes` is how large it is to become: its write-ahead
+    log is kept below a quarter of that.
     """
 
-    def __init__(self, path: str, *, sync: str = "full") -> None:
+    def __init__(self, path: str, *, sync: str = "full", most_bytes: int | None = None) -> None:
         """Open or make it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
         self.path: Final = path
         self.set_aside: str | None = None
         self._sync: Final = sync
+        self._log_bytes: Final = min(LOG_BYTES, most_bytes or LOG_BYTES)
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -53,7 +56,8 @@ class Database:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._sync}")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {min(1000, self._log_bytes // 16_384)}")
         return connection
 
     def reader(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
@@ -118,6 +122,14 @@ def reading(path: str) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """The size of the database without its free pages."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
 
 
 def damaged(error: sqlite3.Error) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import trio
@@ -18,6 +18,7 @@ from automation.journal.chain import Chain, Head, HeadFile
 from automation.journal.database import Database
 from automation.journal.keeping import DEFAULTS, Keeping
 from automation.journal.query import Question, ask
+from automation.journal.schema import Row
 from automation.journal.writer import Writer
 from automation.state_directory import StateDirectory
 
@@ -33,8 +34,9 @@ class Journal:
 
     Opened before the mount, served by `run`, closed by `aclose` after the last run ended.
 
-    While the disk takes nothing, `stalled` says why and `on_stall` is told; what was handed over waits, and nothing is
-    dropped but audited events beyond their queue, which are counted.
+    While the disk takes nothing, `stalled` says why and `on_stall` is told. By `keeping.when_full`, what was handed
+    over waits, and nothing is dropped but audited events beyond their queue, which are counted; or nobody waits, and
+    what is audited meanwhile is counted and not written.
     """
 
     def __init__(
@@ -49,14 +51,20 @@ class Journal:
         """Open it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
         self.redact: Final = redact
         self.on_stall: Callable[[str], None] = lambda reason: None
-        self.database: Final = Database(kept.file(NAME), sync=keeping.sync)
+        self.policy: Final = keeping.when_full
+        self.database: Final = Database(kept.file(NAME), sync=keeping.sync, most_bytes=keeping.max_bytes)
         self._bus: Final = bus
         self._head_file: Final = HeadFile(kept.file(HEAD))
         with self.database.reader() as connection:
             newest = _newest(connection)
         self.chain: Final = Chain(newest, redact)
-        self.writer: Final = Writer(self.database, after=self._head_file.publish, on_stall=self._stall)
-        self.auditor: Final = Auditor(bus, self.chain, self.writer, audits=audits)
+        self._most_bytes: Final = keeping.max_bytes
+        self._grown = trio.Event()
+        self._large = False
+        goes_on = self.policy == "stop_auditing"
+        self.writer: Final = Writer(self.database, after=self._committed, on_stall=self._stall, lets_go=goes_on)
+        self.auditor: Final = Auditor(bus, self.chain, self.writer, audits=audits, gives_up=goes_on)
+        self._stalled_for = ""
         self._begin(self._head_file.read())
 
     @property
@@ -97,6 +105,20 @@ class Journal:
 
         return await trio.to_thread.run_sync(reading)
 
+    async def grown(self) -> None:
+        """Wait until the database is larger than it may become."""
+        await self._grown.wait()
+        self._grown, self._large = trio.Event(), False
+
+    def _committed(self, rows: Sequence[Row]) -> None:
+        self._head_file.publish(rows)
+        if self._most_bytes is not None and not self._large and self.writer.used_bytes() > self._most_bytes:
+            self._large = True
+            self.writer.later(self._tell_growth)
+
+    def _tell_growth(self) -> None:
+        self._grown.set()
+
     async def newest(self, limit: int = 1000) -> list[str]:
         """The newest records of the trail as lines of JSON, oldest first."""
         found: list[str] = await self.read(lambda connection: ask(connection, Question(limit=limit)))
@@ -111,6 +133,8 @@ class Journal:
             "rows": self.writer.written,
             "waiting": len(self.writer),
             "stalled": self.writer.stalled,
+            "policy": self.policy,
+            "lost": self.auditor.lost_in_all,
             "set_aside": self.database.set_aside,
         }
 
@@ -125,7 +149,11 @@ class Journal:
         self.auditor.note("audit.begun", data=known)
 
     def _stall(self, reason: str) -> None:
-        attrs = {"reason": "journal", "said": reason} if reason else {"reason": "journal", "over": True}
+        attrs: dict[str, Any] = {"reason": "journal", "policy": self.policy}
+        if reason:
+            attrs["said"] = self._stalled_for = reason
+        else:
+            attrs |= {"over": True, "lost": self.auditor.resume(self._stalled_for)}
         self._bus.publish(SemanticEvent("system.overload", attrs=attrs))
         self.on_stall(reason)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automation.quantities import Size
+
 Sync = Literal["full", "normal", "off"]
+WhenFull = Literal["stop_automations", "stop_auditing"]
 
 
 class Keeping(BaseModel):
     """Finished runs stay readable for `retention_days`, the newest `retention_runs` of them at most; audit records for
     `retention_audit_days`. With `sync` `full` what is committed survives a power failure, with `normal` the end of the
     system, with `off` the end of the process.
+
+    A database of more than `max_bytes` gives up its oldest audit records, then its oldest finished runs. While the disk
+    takes nothing, `when_full` says whether automations wait or go on without being audited.
     """
 
     model_config = ConfigDict(
@@ -23,6 +29,8 @@ class Keeping(BaseModel):
     retention_days: float = Field(default=30, ge=0)
     retention_runs: int = Field(default=10_000, ge=0, le=1_000_000)
     retention_audit_days: float = Field(default=90, ge=0)
+    max_bytes: Annotated[Size, Field(ge=1 << 18)] | None = None
+    when_full: WhenFull = "stop_automations"
 
 
 DEFAULTS: Final = Keeping()

@@ -9,7 +9,8 @@ serves hundreds.
 The queue has no bound of its own: each run waits for its own rows, so it holds a few rows a run; the audit's share is
 bounded by its subscription. Nothing is dropped. When the disk takes nothing (it is full, say) the thread tries again
 every `RETRY_SECONDS` until it does, `stalled` says why, and whoever waits waits; nothing here is ever awaited by a
-system call.
+system call. With `lets_go` nobody waits meanwhile: up to `MOST_HELD` units lie in memory until the disk takes them, and
+only who comes beyond that waits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, Final
 import trio
 
 from automation.errors import InternalError, WorldError
-from automation.journal.database import Database, damaged
+from automation.journal.database import Database, damaged, used_bytes
 from automation.journal.rows import write_rows
 from automation.journal.schema import Row
 
@@ -33,6 +34,7 @@ log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 MOST: Final = 4096  # units of one commit
+MOST_HELD: Final = 65_536  # units in memory while the disk takes nothing
 _PASSING: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT")
 
 Work = Callable[[sqlite3.Connection], Any]
@@ -63,6 +65,7 @@ class Writer:
         *,
         after: Callable[[Sequence[Row]], None] = lambda rows: None,
         on_stall: Callable[[str], None] = lambda reason: None,
+        lets_go: bool = False,
     ) -> None:
         self.closed = self.hurried = False
         self.stalled = ""
@@ -70,6 +73,8 @@ class Writer:
         self.written = 0
         self.on_stall = on_stall
         self._after: Final = after
+        self._lets_go: Final = lets_go
+        self._waiting: Final[set[_Unit]] = set()
         self._database: Final = database
         self._connection: Final = database.connect()
         self._units: Final[deque[_Unit]] = deque()
@@ -95,7 +100,11 @@ class Writer:
 
         WorldError when the journal ended before the disk took them.
         """
-        await self._finished(self._put(_Unit(rows)))
+        unit = self._put(_Unit(rows))
+        if self._lets_go and self.stalled and len(self._units) < MOST_HELD:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._finished(unit)
 
     async def perform(self, work: Work) -> Any:
         """Do `work(connection)` in the writer's thread, in a transaction of its own; its result."""
@@ -125,15 +134,27 @@ class Writer:
             self._wake.set()
         return unit
 
-    @staticmethod
-    async def _finished(unit: _Unit) -> None:
+    async def _finished(self, unit: _Unit) -> None:
         if unit.done:
             await trio.lowlevel.checkpoint()
         else:
             unit.task = trio.lowlevel.current_task()
+            self._waiting.add(unit)
             await trio.lowlevel.wait_task_rescheduled(_not_now)
+            self._waiting.discard(unit)
         if unit.error is not None:
             raise unit.error
+
+    def _release(self) -> None:
+        """Let those go who wait for rows, not for a result; the rows stay."""
+        for unit in [unit for unit in self._waiting if unit.task is not None and unit.work is None]:
+            assert unit.task is not None
+            trio.lowlevel.reschedule(unit.task)
+            unit.task = None
+
+    def used_bytes(self) -> int:
+        """The database without its free pages; to be asked in the thread, by `after`."""
+        return used_bytes(self._connection)
 
     # In the thread
 
@@ -211,17 +232,20 @@ class Writer:
                 self._database.condemn()
             more = ", and is set aside at the next mount" if damaged(error) else ""
             self._say(f"the journal cannot be written{more}: {error}")
+            if self._lets_go:
+                self.later(self._release)
         self._hurry.wait(RETRY_SECONDS)
 
     def _say(self, reason: str) -> None:
         self.stalled = reason
         (log.critical if reason else log.warning)("%s", reason or "the journal is written again")
-        self._later(self.on_stall, reason)
+        self.later(self.on_stall, reason)
 
     def _tell(self, units: Sequence[_Unit]) -> None:
-        self._later(_told, units)
+        self.later(_told, units)
 
-    def _later(self, call: Callable[..., object], *values: object) -> None:
+    def later(self, call: Callable[..., object], *values: object) -> None:
+        """Call it in trio's thread."""
         if self._token is not None:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(call, *values)

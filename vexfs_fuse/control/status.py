@@ -163,10 +163,13 @@ class Status:
 def _journal(facts: Mapping[str, Any] | None) -> str:
     if facts is None:
         return ""
+    if facts["stalled"] and facts["policy"] == "stop_auditing":
+        return f"NOT AUDITED, {amount(facts['lost'])} records so far: {facts['stalled']}"
     if facts["stalled"]:
         return f"STALLED, no run starts: {facts['stalled']}"
+    lost = f", {amount(facts['lost'])} lost" if facts["lost"] else ""
     aside = f"; a damaged one is {facts['set_aside']}" if facts["set_aside"] else ""
-    return f"{amount(facts['records'])} records, {amount(facts['commits'])} commits{aside}"
+    return f"{amount(facts['records'])} records, {amount(facts['commits'])} commits{lost}{aside}"
 
 
 def _shedding(shedding: Shedding) -> str:
