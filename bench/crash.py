@@ -1,6 +1,7 @@
 """Kills the automations without warning, again and again under load, and checks that every run came out right.
 
     python -m bench.crash --kills 500
+    python -m bench.crash --kills 50 --mounted    on a real mount, see bench/crash_mounted.py
 
 A child process serves a directory and is fed events; a random moment later it gets SIGKILL; the next child goes on with
 the same state directory. In the end everything may settle, and effects, journal and audit trail are compared with what
@@ -29,6 +30,7 @@ from automation.journal.chain import parse_head
 from automation.journal.database import reading
 from automation.journal.verification import verify
 from automation.service import Service
+from bench.crash_mounted import Mounted
 from bench.serving import closed, prepare, serving
 
 
@@ -78,13 +80,13 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def definitions() -> dict[str, str]:
-    """The workflows, ready to be loaded."""
+def definitions(event: str = "file.closed") -> dict[str, str]:
+    """The workflows, ready to be loaded; each run is of one such event."""
     found = {}
     for name, (steps, _, _) in WORKFLOWS.items():
         policy, limit = ("queued", 2) if name == "single" else ("parallel", 100)
         concurrency = f"concurrency: {{policy: {policy}, limit: {limit}, queue: 100000}}"
-        found[name] = f"triggers: {{path: 'in/{name}/*'}}\n{concurrency}\nsteps:\n{steps}"
+        found[name] = f"triggers: {{types: {event}, path: 'in/{name}/*'}}\n{concurrency}\nsteps:\n{steps}"
     return found
 
 
@@ -145,6 +147,22 @@ def torture(directory: str, kills: int, dice: random.Random, longest: float = 0.
     return outcome
 
 
+def torture_mount(directory: str, kills: int, dice: random.Random, longest: float = 0.5) -> Outcome:
+    """The same with real mounts."""
+    began = time.monotonic()
+    prepare(directory, definitions("file.renamed"))
+    mounted = Mounted(directory, list(WORKFLOWS), EVENTS_A_SECOND)
+    offered = 0
+    for _ in range(kills):
+        mounted.serve_and_kill(offered, dice, longest)
+        offered = _fed(directory)[0] + 1
+    ending = mounted.settle()
+    outcome = check(directory)
+    outcome.problems += [ending] if ending else []
+    outcome.kills, outcome.seconds = kills, time.monotonic() - began
+    return outcome
+
+
 def _child(directory: str, first: int, *, feeding: bool) -> int:
     child = os.fork()
     if child:
@@ -176,7 +194,8 @@ def _await_up(directory: str, child: int) -> None:
 def _fed(directory: str) -> tuple[int, set[int], set[int]]:
     """The last number offered, the offered ones, and those whose publishing returned."""
     offered, accepted = set(), set()
-    with open(os.path.join(directory, "fed"), encoding="ascii") as file:
+    with open(os.path.join(directory, "fed"), "a+", encoding="ascii") as file:
+        file.seek(0)
         for line in file:
             if line.startswith("+"):
                 offered.add(int(line[1:]))
@@ -250,13 +269,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--mounted", action="store_true", help="kill a real mount")
     parser.add_argument("--keep", action="store_true", help="leave the directory for a look")
     given = parser.parse_args(argv)
     seed = random.randrange(1 << 32) if given.seed is None else given.seed
     directory = tempfile.mkdtemp(prefix="vexfs-crash-")
-    os.rmdir(directory)
-    os.mkdir(directory)
-    outcome = torture(directory, given.kills, random.Random(seed))
+    tortured = torture_mount if given.mounted else torture
+    outcome = tortured(directory, given.kills, random.Random(seed))
     print(
         f"seed {seed}: {outcome.kills} kills, {outcome.fed} events accepted, {outcome.runs} runs,"
         f" {outcome.again} steps done again after a kill, {outcome.seconds:.0f} s"

@@ -34,6 +34,7 @@ import trio
 
 from automation.events import SemanticEvent
 from automation.service import Service
+from bench.commands import compile_c
 from bench.machine import facts
 from bench.serving import prepare, serving
 
@@ -175,14 +176,14 @@ async def _until(done: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _mounted(directory: str) -> Iterator[tuple[str, str]]:
+def _mounted(directory: str, *options: str) -> Iterator[tuple[str, str]]:
     """A mount with the workflow `copies`: the mountpoint and its source."""
     prepare(directory, {"copies": COPIES})
     source, point = os.path.join(directory, "root"), os.path.join(directory, "mnt")
     for path in (point, f"{source}/in", f"{source}/out", f"{source}/load"):
         os.makedirs(path)
     command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--log-level", "error"]
-    command += ["--workflows", f"{directory}/workflows", "--state-dir", f"{directory}/state"]
+    command += ["--workflows", f"{directory}/workflows", "--state-dir", f"{directory}/state", *options]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
@@ -197,25 +198,51 @@ def _mounted(directory: str) -> Iterator[tuple[str, str]]:
 
 
 def latency(directory: str, rate: int = 5000, files: int = 1000) -> dict[str, float]:
-    """From close(2) on the mount to the name in the source, while `rate` events a second happen elsewhere on it."""
-    with _mounted(directory) as (point, source):
-        load = subprocess.Popen(
-            [sys.executable, "-m", "bench.workflows", "--load", f"{point}/load", str(rate)], cwd=REPOSITORY
-        )
+    """From close(2) on the mount to the name in the source, while `rate` events a second happen elsewhere on it: files
+    are opened, written over and closed, each write an event. (Names that come and go would have to be written to the
+    disk whenever a run is synced, and it would be the disk that is measured.) `sync_ms` is what the disk takes to sync
+    one block meanwhile: an action waits for it twice, for its run and for its file.
+    """
+    load = compile_c(f"{REPOSITORY}/bench/load.c", f"{directory}/load", [])
+    with _mounted(directory, "--io", "traced") as (point, source):
+        each = _events_each(load, point)
+        feeder = subprocess.Popen([load, f"{point}/load", str(rate / each), "0"])
         try:
             time.sleep(2)
             events, clock = _events(point), time.monotonic()
             times = [_one(point, source, number) for number in range(files)]
             happened = (_events(point) - events) / (time.monotonic() - clock)
+            sync = _sync(directory)
         finally:
-            load.kill()
-            load.wait()
+            feeder.kill()
+            feeder.wait()
     return {
         "events_per_second": happened,
         "p50_ms": _quantile(times, 0.5) * 1e3,
         "p99_ms": _quantile(times, 0.99) * 1e3,
         "max_ms": max(times) * 1e3,
+        "sync_ms": sync * 1e3,
     }
+
+
+def _sync(directory: str) -> float:
+    """The median seconds of fdatasync(2) after a block was appended."""
+    times = []
+    with open(f"{directory}/sync", "wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _events_each(load: str, point: str, count: int = 500) -> float:
+    """How many events one turn of the load is."""
+    before = _events(point)
+    subprocess.run([load, f"{point}/load", "2000", str(count)], check=True)
+    time.sleep(0.2)  # the last close is told of a moment later
+    return (_events(point) - before) / count
 
 
 def _one(point: str, source: str, number: int) -> float:
@@ -232,20 +259,6 @@ def _one(point: str, source: str, number: int) -> float:
     took = time.perf_counter() - began
     time.sleep(random.uniform(0.002, 0.008))
     return took
-
-
-def _load(directory: str, rate: int) -> None:
-    """Operations on the mount at a steady pace, about three events each."""
-    path = f"{directory}/f{os.getpid()}"
-    with open(path, "w", encoding="ascii") as file:
-        file.write("x")
-    began, done = time.perf_counter(), 0
-    while True:
-        while done < (time.perf_counter() - began) * rate / 2:
-            os.utime(path)  # attributes are set and asked for: two events
-            os.stat(path)
-            done += 1
-        time.sleep(0.001)
 
 
 def _events(point: str) -> int:
@@ -307,7 +320,7 @@ BARS: Final[dict[str, Bars]] = {
     "waiting": {"growth_mb": (300, False), "lag_ms_max": (10, False)},
     "durable": {"runs_per_second": (2000, True)},
     "recovery": {"recovered_s": (5, False)},
-    "latency": {"p50_ms": (5, False), "p99_ms": (50, False)},
+    "latency": {"events_per_second": (5000, True), "p50_ms": (5, False), "p99_ms": (50, False)},
     "fio": {"randread_loss_percent": (5, False), "randwrite_loss_percent": (5, False)},
 }
 
@@ -350,10 +363,7 @@ def main() -> int:
     parser.add_argument("--directory", metavar="DIR", help="where state and data lie (default: TMPDIR)")
     parser.add_argument("--out", metavar="FILE", help="write the figures there as JSON")
     parser.add_argument("--part", nargs=2, metavar=("NAME", "DIR"), help=argparse.SUPPRESS)
-    parser.add_argument("--load", nargs=2, metavar=("DIR", "RATE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.load:
-        _load(given.load[0], int(given.load[1]))
     if given.part:
         _report(PARTS[given.part[0]](given.part[1]))
         return 0
