@@ -12,7 +12,8 @@ PRIORITIES: Final = ("critical", "high", "normal", "low")
 """Strict: whoever waits in an earlier class goes first."""
 
 EVERY: Final = "*"
-Full = Literal["drop_newest", "drop_oldest"]
+Full = Literal["reject", "drop_newest", "drop_oldest"]
+"""Who gives way when a queue is full: whoever comes (two names for it), or whoever has waited longest."""
 
 
 class Bulkhead(Form):
@@ -22,7 +23,7 @@ class Bulkhead(Form):
 
     limit: int = Field(ge=1, le=100_000)
     queue: int = Field(default=10_000, ge=0, le=1_000_000)
-    full: Full = "drop_newest"
+    full: Full = "reject"
 
 
 _Bulkhead = Annotated[

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from automation.bulkheads import Full
 from automation.forms import Condition, Form, Name, also, one_or_more
 from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable, checked, is_inline
@@ -30,7 +31,7 @@ class Concurrency(Form):
     policy: Literal["single", "restart", "queued", "parallel"] = "queued"
     limit: int = Field(default=16, ge=1, le=100_000)
     queue: int = Field(default=10_000, ge=0, le=1_000_000)
-    full: Literal["drop_newest", "drop_oldest"] = "drop_newest"
+    full: Full = "reject"
 
 
 def _rate(text: object) -> object:

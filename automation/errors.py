@@ -6,7 +6,8 @@ VexError
 ├── WorldError         something outside: a missing file, a refused connection, a full disk
 │   ├── TimedOut       the world took longer than was allowed
 │   ├── QuotaExceeded  a tenant used as much as it may for now
-│   └── CircuitOpen    a destination that keeps failing is left alone for a while
+│   ├── CircuitOpen    a destination that keeps failing is left alone for a while
+│   └── BulkheadFull   too many runs of this kind go on and wait
 └── InternalError      ours: a bug in VexFS; logged with its traceback
 """
 
@@ -57,6 +58,12 @@ class QuotaExceeded(WorldError):  # noqa: N818 - it reads as what happened
     """So much may be used for now; later there is more."""
 
     kind = "quota_exceeded"
+
+
+class BulkheadFull(WorldError):  # noqa: N818 - as above
+    """A bulkhead turned the run away."""
+
+    kind = "bulkhead_full"
 
 
 class InternalError(VexError):

@@ -73,7 +73,10 @@ def test_a_bulkhead_bounds_its_own():
     assert line.inside == ["l", "p1"]
 
 
-@pytest.mark.parametrize(("full", "dropped", "then"), [("drop_newest", ["c3"], "c1"), ("drop_oldest", ["c1"], "c2")])
+@pytest.mark.parametrize(
+    ("full", "dropped", "then"),
+    [("reject", ["c3"], "c1"), ("drop_newest", ["c3"], "c1"), ("drop_oldest", ["c1"], "c2")],
+)
 def test_a_full_bulkhead_drops_by_its_policy(full, dropped, then):
     """The one who comes, or the one who has waited longest; and it is counted."""
     form = {"tenants": {"*": {"limit": 1, "queue": 2, "full": full}}}
@@ -147,9 +150,10 @@ async def test_a_bulkhead_of_the_configuration(tmp_path):
 
 
 async def test_a_sub_workflow_without_room_is_tried_again(tmp_path):
-    """Its step fails as the world does."""
+    """Its step fails as the world does, by a class of its own."""
     child = "workflow_type: conditional\nsteps: [{command: {argv: [sleep, '0.2']}}]"
-    text = "steps: [{name: a, trigger_workflow: {workflow: child}, retry: {attempts: 50, backoff: 50ms, factor: 1}}]"
+    text = "steps: [{name: a, trigger_workflow: {workflow: child}, retry: {attempts: 50, backoff: 50ms, factor: 1,"
+    text += " on: bulkhead_full}}]"
     one = Automation.model_validate({"bulkheads": {"types": {"conditional": {"limit": 1, "queue": 0}}}})
     async with rig(tmp_path, one, w=text, once=text.replace("attempts: 50", "attempts: 1"), child=child) as r:
         for name in ("w", "w"):

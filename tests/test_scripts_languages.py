@@ -237,6 +237,49 @@ async def test_a_module_may_come_in_binary(act):
     assert (await act("script", language="wasm", script=script))["value"]["size"] == 5
 
 
+COUNTED = """
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) (i32.const 64))
+  (func (export "run") (param i32 i32) (result i32) (local $i i32)
+    (loop $more (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))
+    (i32.const 0)))
+"""
+
+
+async def test_fuel_bounds_a_module_by_its_instructions():
+    """To the instruction, in every worker; without fuel the clock alone counts. The worker lives on."""
+
+    async def suffices(fuel):
+        try:
+            await pool.run(COUNTED, None, {}, None, language="wasm", fuel=fuel)
+        except WorldError as error:
+            assert str(error) == f"script: it has used up its fuel of {fuel}"
+            return False
+        return True
+
+    least = []
+    for _ in range(2):
+        async with ScriptPool(EFFECTS) as pool:
+            low, high = 1, 1 << 15
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if await suffices(middle) else (middle, high)
+            await pool.run(COUNTED, None, {}, None, language="wasm")
+            assert pool.started == 1
+        least.append(high)
+    assert least[0] == least[1] > 1000
+
+
+async def test_fuel_is_for_webassembly(act):
+    """Of a module by its name too; elsewhere it is an error, when the definition is loaded."""
+    assert await act("script", language="wasm", script=COUNTED, fuel=100_000) is None
+    with pytest.raises(WorldError, match="used up its fuel of 10"):
+        await act("script", language="wasm", script=COUNTED, fuel=10)
+    with pytest.raises(ValueError, match="'fuel' is for WebAssembly"):
+        await act("script", language="lua", script="return 1", fuel=10)
+
+
 async def test_a_wasi_command_reads_its_variable_and_prints_its_result(act, caplog):
     """Arguments come in VEXFS; standard output is the result, standard error goes to the log."""
     script = """

@@ -24,7 +24,8 @@ class Script(BaseModel):
     """In a worker process without files or network; what the script wants done, it asks for (docs/scripts.md).
 
     The text is given, or a file of the workflows directory that has it. `function` names the function to call, without
-    it the text itself is run. `timeout` bounds the script's own computing; what it waits for does not count.
+    it the text itself is run. `timeout` bounds the script's own computing; what it waits for does not count. `fuel`
+    bounds it for WebAssembly by instructions, the same on every machine.
     """
 
     model_config = STRICT
@@ -35,6 +36,7 @@ class Script(BaseModel):
     function: str | None = also("function", "entry", default=None)
     parameters: dict[str, Any] = {}
     timeout: Seconds = 5.0
+    fuel: int | None = Field(default=None, ge=1, le=1 << 62)
 
     @model_validator(mode="after")
     def _one_text(self) -> Script:
@@ -44,6 +46,8 @@ class Script(BaseModel):
             raise ValueError("the 'language' of the script is missing: lua, javascript, python, wasm or sql")
         if self.language is None:
             of_file(str(self.file))
+        if self.fuel is not None and (self.language or of_file(str(self.file))) != "wasm":
+            raise ValueError("'fuel' is for WebAssembly; the time of other languages is bounded by 'timeout'")
         return self
 
     async def perform(self, context: Scripting) -> Any:
@@ -63,6 +67,7 @@ class Script(BaseModel):
             self.timeout,
             name=self.file or context.cause.workflow,
             language=language,
+            fuel=self.fuel,
         )
 
     async def foresee(self, view: Foresight) -> Foreseen:

@@ -13,6 +13,7 @@ CLASSES: Final = {
     "world": "something outside failed: a missing file, a refused connection, a full disk, a time limit",
     "timeout": "a time limit was reached",
     "circuit_open": "a destination that keeps failing is left alone for a while",
+    "bulkhead_full": "a sub-workflow found no room in its bulkhead",
     "http": "a web service answered with an error",
     "http_4xx": "the answer was 400 to 499; a number such as http_429 names one",
     "http_5xx": "the answer was 500 to 599; a number such as http_503 names one",
@@ -76,7 +77,7 @@ def _above(name: str) -> tuple[str, ...]:
         return (f"http_{number[1]}xx", "http", "world", "any")
     if name in ("http_4xx", "http_5xx"):
         return ("http", "world", "any")
-    return ("world", "any") if name in ("timeout", "http", "circuit_open") else ("any",)
+    return ("world", "any") if name in ("timeout", "http", "circuit_open", "bulkhead_full") else ("any",)
 
 
 def delay_before(retry: Retry, attempt: int, dice: random.Random) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from automation.errors import CallerError, WorldError
+from automation.errors import BulkheadFull, CallerError
 from automation.events import SemanticEvent
 from automation.runner.gate import FULL
 from automation.runner.plan import Plan
@@ -96,7 +96,7 @@ class Call:
             return {"run": child_id}
         data = await self._outcome(child_id, child)
         if str(data.get("error", "")).startswith(FULL):
-            raise WorldError(f"{plan.name} found no room: {data['error']}")
+            raise BulkheadFull(f"{plan.name} found no room: {data['error']}")
         if data["status"] != "succeeded":
             raise WorkflowFailed(f"{plan.name} (run {child_id}) {_said(data['status'])}: {data.get('error', '')}")
         return {"run": child_id, "status": data["status"], "output": data.get("output")}

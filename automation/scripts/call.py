@@ -20,7 +20,9 @@ LEFT_OUT: Final = "(what was printed after this is left out)"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A script and what it is given. `entry` names the function to call, None runs the text itself."""
+    """A script and what it is given. `entry` names the function to call, None runs the text itself. `fuel` is how many
+    instructions of WebAssembly it may take, None leaves it to the clock.
+    """
 
     source: str
     name: str
@@ -28,6 +30,7 @@ class Call:
     arguments: Mapping[str, Any]
     effects: Effects
     timeout: float
+    fuel: int | None = None
 
 
 class Answer(NamedTuple):

@@ -93,20 +93,22 @@ class ScriptPool:
         *,
         name: str = "script",
         language: str = "lua",
+        fuel: int | None = None,
     ) -> Any:
         """Run a script; what it returns, as a JSON value.
 
         `entry` names the function to call (`steps.1.run` of a declared workflow, or a global one), None runs the
         text itself. The `arguments` are global variables of the script and fields of the function's one argument.
         Each effect is handed to `perform`; what that raises of ours becomes an error at the line that asked.
-        `timeout` is the script's own computing time in seconds, waiting for effects excluded.
+        `timeout` is the script's own computing time in seconds, waiting for effects excluded; `fuel` bounds
+        the instructions of WebAssembly.
 
         WorldError with the line when the script fails, TimedOut when it computes too long; both cost no more
         than its worker. QuotaExceeded when the quota's CPU time is used up, before or meanwhile.
         """
         self.quota.require()
         call: Message = {"op": "call", "source": source, "name": name, "entry": entry, "timeout": timeout}
-        call |= {"arguments": dict(arguments), "effects": dict(self._effects)}
+        call |= {"arguments": dict(arguments), "effects": dict(self._effects), "fuel": fuel}
         async with self._under_way, self._worker(language) as worker:
             return await _Conversation(worker, self._meters[worker], self.instances, perform, timeout).hold(
                 await _encoded(call)

@@ -43,8 +43,9 @@ class Language:
 
     def __init__(self, memory: int) -> None:
         self._memory: Final = memory
-        self._engine: Final = wasmtime.Engine(_settings())
-        self._alarm: Final = Alarm(self._engine.increment_epoch)
+        self._engine: Final = wasmtime.Engine(_settings(fueled=False))
+        self._fueled: Final = wasmtime.Engine(_settings(fueled=True))  # counting instructions costs time: if asked for
+        self._alarm: Final = Alarm(self._ring)
 
     def confine(self) -> None:
         """No files, no network, no rights; the threads of the alarm and of WASI are there before no more can be."""
@@ -55,12 +56,17 @@ class Language:
         close_off(self._memory)
 
     def sandbox(self) -> Sandbox:
-        """A fresh store."""
-        return Sandbox(self._engine, self._alarm, self._memory)
+        """For one module."""
+        return Sandbox(self._engine, self._fueled, self._alarm, self._memory)
+
+    def _ring(self) -> None:
+        self._engine.increment_epoch()
+        self._fueled.increment_epoch()
 
 
-def _settings() -> wasmtime.Config:
+def _settings(*, fueled: bool) -> wasmtime.Config:
     config = wasmtime.Config()
+    config.consume_fuel = fueled
     config.epoch_interruption = True
     config.parallel_compilation = False  # there are no threads for it
     config.memory_reservation = 0  # address space is bounded too
@@ -102,20 +108,24 @@ class Alarm:
 
 
 class Sandbox:
-    """One module in one store of at most `memory` bytes."""
+    """One module in one store of at most `memory` bytes, of the second engine when the call has fuel."""
 
-    def __init__(self, engine: wasmtime.Engine, alarm: Alarm, memory: int) -> None:
-        self._engine: Final = engine
+    def __init__(self, engine: wasmtime.Engine, fueled: wasmtime.Engine, alarm: Alarm, memory: int) -> None:
+        self._engines: Final = engine, fueled
         self._alarm: Final = alarm
-        self._store: Final = wasmtime.Store(engine)
-        self._store.set_limits(memory_size=memory, table_elements=_TABLE, instances=1, tables=10, memories=1)
+        self._memory: Final = memory
 
     def run(self, call: Call, outside: Outside) -> Any:
         """Instantiate the module and call it."""
-        self._store.set_epoch_deadline(1)
+        engine = self._engines[call.fuel is not None]
+        store = wasmtime.Store(engine)
+        store.set_limits(memory_size=self._memory, table_elements=_TABLE, instances=1, tables=10, memories=1)
+        store.set_epoch_deadline(1)
+        if call.fuel is not None:
+            store.set_fuel(call.fuel)
         self._alarm.set(outside.left)
         try:
-            return self._run(call, outside)
+            return self._run(engine, store, call, outside)
         except _Ended as ended:
             raise Failure(f"{call.name}: {ended}") from None
         except wasmtime.ExitTrap as ended:
@@ -123,6 +133,8 @@ class Sandbox:
         except wasmtime.Trap as trap:
             if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
                 raise Late from None
+            if trap.trap_code is wasmtime.TrapCode.OUT_OF_FUEL:
+                raise Failure(f"{call.name}: it has used up its fuel of {call.fuel}") from None
             raise Failure(f"{call.name}: {_trap(trap)}") from None
         except wasmtime.WasmtimeError as error:
             raise Failure(_reason(call.name, str(error))) from None
@@ -131,13 +143,13 @@ class Sandbox:
         finally:
             self._alarm.set(None)
 
-    def _run(self, call: Call, outside: Outside) -> Any:
-        module = wasmtime.Module(self._engine, _binary(call.source))
+    def _run(self, engine: wasmtime.Engine, store: wasmtime.Store, call: Call, outside: Outside) -> Any:
+        module = wasmtime.Module(engine, _binary(call.source))
         imports = _Imports(call, outside, self._alarm)
-        exports = imports.linker(self._store, self._engine).instantiate(self._store, module).exports(self._store)
+        exports = imports.linker(store, engine).instantiate(store, module).exports(store)
         entry = call.entry or ("run" if any(export.name == "run" for export in module.exports) else "_start")
         try:
-            result = _called(self._store, exports, call, entry)
+            result = _called(store, exports, call, entry)
         except wasmtime.ExitTrap as ended:
             if ended.code != 0:
                 raise

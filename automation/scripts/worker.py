@@ -1,6 +1,6 @@
 """The worker process: `python -m automation.scripts.worker LANGUAGE MEMORY`. Reads calls on stdin, answers on stdout.
 
-To `{op: call, source, name, entry, arguments, effects, timeout}` it answers with any number of `{op: effect, value,
+To `{op: call, source, name, entry, arguments, effects, timeout, fuel}` it answers with any number of `{op: effect, value,
 notes}`, each of which it wants answered by `{op: reply, ok, value}`, and then `{op: done, value, notes}`,
 `{op: fail, value, notes}` or `{op: late, notes}`. `{op: ready}` says that the next call may come. It ends when stdin
 does.
@@ -42,7 +42,9 @@ def _serve(sandbox: Sandbox, message: Message) -> None:
     timeout = message["timeout"]
     limit_cpu(timeout)
     effects = {name: tuple(fields) for name, fields in message["effects"].items()}
-    call = Call(message["source"], message["name"], message["entry"], message["arguments"], effects, timeout)
+    call = Call(
+        message["source"], message["name"], message["entry"], message["arguments"], effects, timeout, message["fuel"]
+    )
     outside = Outside(timeout, _exchange)
     try:
         answer: Message = {"op": "done", "value": sandbox.run(call, outside)}
