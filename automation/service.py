@@ -198,6 +198,7 @@ class Service:
             history=history,
             clock=time.time_ns if wall is time.time else lambda: round(wall() * 1e9),
             automation=automation,
+            step_inputs=keeping.step_inputs,
             begun=self.usage.note_begun,
             ledger=self.ledger,
         )

@@ -11,6 +11,8 @@ import trio
 from automation.actions import Commands
 from automation.bus import Bus
 from automation.events import SemanticEvent
+from automation.journal.keeping import DEFAULTS as KEEPING
+from automation.journal.keeping import Keeping
 from automation.permissions import Permissions
 from automation.runner import Run
 from automation.service import Service
@@ -118,11 +120,13 @@ async def rig(
     dry_run: bool = False,
     permissions: Permissions = LOOPBACK,
     wall: Callable[[], float] = time.time,
+    keeping: Keeping = KEEPING,
     **definitions: str,
 ) -> AsyncIterator[Rig]:
     """A running rig; each keyword is a definition called so, in YAML (`_lua` at its end makes it Lua)."""
     files = {f"{k[:-4]}.lua" if k.endswith("_lua") else f"{k}.yaml": v for k, v in definitions.items()}
     options = {"automation": _automation or DEFAULTS, "history": _history, "permissions": permissions, "wall": wall}
+    options["keeping"] = keeping
     one = Rig(directory, files, dry_run=dry_run, **options)
     async with serving(one):
         yield one

@@ -233,3 +233,16 @@ async def test_finished_runs_are_kept_up_to_the_bound(tmp_path):
             r.save(f"f{i}")
         runs = await r.settled()
         assert len(runs) == 3 and r.service.runner.counts["w", "succeeded"] == 10
+
+
+async def test_what_finds_the_mailbox_full_is_counted(tmp_path, monkeypatch):
+    """A run that is busy keeps so many events and no more; its status says how many it missed."""
+    monkeypatch.setattr("automation.runner.mailbox.MOST", 3)
+    text = "workflow_type: event_driven\ntriggers: {types: user.x, key: workflow}\nlifetime: {idle: 1s}\n"
+    text += "steps: [{command: {argv: [sleep, '0.3']}}]"
+    async with rig(tmp_path, w=text) as r:
+        for _ in range(8):
+            r.publish("user.x")
+        await r.until(lambda: bool(r.runs) and r.runs[0].missed == 4)
+        (run,) = await r.settled()
+        assert run.as_dict()["missed"] == 4 and run.received == 4

@@ -1,8 +1,14 @@
 """Runs from the outside: started again, started dry, seen with what their steps were given."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from automation.errors import CallerError
+from automation.journal.keeping import Keeping
+from automation.runner.brief import brief
 from tests.automation_rig import rig
 
 FLAKY = """
@@ -48,7 +54,7 @@ async def test_a_dry_run_by_hand_does_nothing(tmp_path):
 
 
 async def test_a_trace_shows_what_steps_were_given(tmp_path):
-    """Rendered, without what is a secret, and long texts cut."""
+    """Rendered; whole, unless it is longer than the journal's `step-inputs`: then long texts are cut."""
     long = "x" * 5000
     step = "{name: out, write: {path: '{{ input.to }}', content: '{{ vars.long }}'}}"
     text = f"vars: {{long: {long}}}\nsteps: [{step}]"
@@ -56,5 +62,36 @@ async def test_a_trace_shows_what_steps_were_given(tmp_path):
         await r.service.command('run w {"to": "there"}', 0)
         (run,) = await r.settled()
         (step,) = (await r.service.archive.trace(run.id))["steps"]
-        assert step["input"]["path"] == "there" and step["input"]["content"].endswith("… (5000 characters)")
-        assert len(step["input"]["content"]) < 300 and len(r.text("there")) == 5000
+        assert step["input"] == {"path": "there", "content": long}
+    async with rig(tmp_path, keeping=Keeping(step_inputs=1000), w=text) as r:
+        await r.service.command('run w {"to": "there"}', 0)
+        (run,) = await r.settled()
+        (step,) = (await r.service.archive.trace(run.id))["steps"]
+        assert step["input"]["path"] == "there" and step["input"]["content"].endswith("x… (5000 characters)")
+        assert 900 < len(step["input"]["content"]) < 1100 and len(r.text("there")) == 5000
+
+
+texts = st.text(max_size=300)
+inputs = st.recursive(
+    texts | st.integers(),
+    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(max_size=5), inner, max_size=40),
+    max_leaves=60,
+)
+
+
+@given(inputs)
+def test_what_is_short_is_kept_whole(value):
+    """A generous bound changes nothing; of what is longer beginnings stay."""
+    assert brief(value, 1 << 20) == value
+    assert len(brief(["x" * 300] * 100, 1000)) < 20 and brief(["x" * 300] * 100, 1000)[-1] == "… (100 items)"
+
+
+async def test_a_secret_is_hidden_before_an_input_is_cut(tmp_path):
+    """A cut through its middle would leave a half that nobody knows for what it is."""
+    async with rig(
+        tmp_path, keeping=Keeping(step_inputs=0), w="steps: [{write: {path: o, content: '{{ input.c }}'}}]"
+    ) as r:
+        r.service.secrets.redactor.learn("token", "correct-horse-battery")
+        await r.service.command(f'run w {{"c": "{"." * 190}correct-horse-battery{"." * 100}"}}', 0)
+        (run,) = await r.settled()
+        assert "correct" not in json.dumps((await r.service.archive.trace(run.id))["steps"][0]["input"])

@@ -15,7 +15,7 @@ WhenFull = Literal["stop_automations", "stop_auditing"]
 class Keeping(BaseModel):
     """Finished runs stay readable for `retention_days`, the newest `retention_runs` of them at most; audit records for
     `retention_audit_days`. With `sync` `full` what is committed survives a power failure, with `normal` the end of the
-    system, with `off` the end of the process.
+    system, with `off` the end of the process. Of what each step of a run was given `step_inputs` characters are kept.
 
     A database of more than `max_bytes` gives up its oldest audit records, then its oldest finished runs. While the disk
     takes nothing, `when_full` says whether automations wait or go on without being audited.
@@ -31,6 +31,7 @@ class Keeping(BaseModel):
     retention_audit_days: float = Field(default=90, ge=0)
     max_bytes: Annotated[Size, Field(ge=1 << 18)] | None = None
     when_full: WhenFull = "stop_automations"
+    step_inputs: Annotated[Size, Field(ge=0, le=16 << 20)] = 16 << 10
 
 
 DEFAULTS: Final = Keeping()

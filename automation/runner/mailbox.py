@@ -20,18 +20,24 @@ MOST: Final = 10_000
 
 
 class Mailbox:
-    """Holds at most 10,000 events; a full one drops the newest and counts it in `dropped`. Each event is recorded when
+    """Holds at most 10,000 events; a full one drops the newest and tells `on_missed`. Each event is recorded when
     it comes, with a number by which it is known afterwards; `on_mail` is called then. `place` is that of the wait,
     empty for the run's own.
     """
 
-    __slots__ = ("_count", "_history", "_known", "_last", "_mail", "_on_mail", "_place", "_wake", "dropped", "ears")
+    __slots__ = ("_count", "_history", "_known", "_last", "_mail", "_on_mail", "_on_missed", "_place", "_wake", "ears")
 
-    def __init__(self, history: History, place: str, on_mail: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        history: History,
+        place: str,
+        on_mail: Callable[[], None],
+        on_missed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.ears: Final[list[Ear]] = []
-        self.dropped = 0
         self._place: Final = place
         self._on_mail: Final = on_mail
+        self._on_missed: Final = on_missed
         self._history: Final = history
         self._mail: Final[deque[tuple[int, SemanticEvent]]] = deque()
         self._count = history.mailed.get(place, 0) if history.mailed else 0
@@ -55,7 +61,7 @@ class Mailbox:
         if event.seq and event.seq in self._known:
             return
         if len(self._mail) >= MOST:
-            self.dropped += 1
+            self._on_missed()
             return
         self._history.note("mail", self._place, {"number": self._count, "event": event_record(event)})
         self._mail.append((self._count, event))

@@ -1,5 +1,5 @@
-"""The action of a step, ready to be done: rendered, validated, and cut short for people. Of a template in which nothing
-needs rendering this is made once for all runs.
+"""The action of a step, ready to be done: rendered and validated. Of a template in which nothing needs rendering this
+is made once for all runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import Any
 from automation.actions import build_action
 from automation.actions.form import Action
 from automation.actions.script import SCRIPTS
-from automation.runner.brief import brief
 from automation.templates import Template
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`given` are its parameters, cut short. `variables` is what a script sees, empty where nobody looks."""
+    """`given` are its parameters. `variables` is what a script sees, empty where nobody looks."""
 
     action: Action
     given: Any
@@ -32,7 +31,7 @@ def prepare(template: Template, see: Callable[[], Mapping[str, Any]]) -> Prepare
     variables = {} if template.constant else see()
     parameters = template.render(variables)
     action = build_action(parameters)
-    given = brief({name: value for name, value in parameters.items() if name != "type"})
+    given = {name: value for name, value in parameters.items() if name != "type"}
     if not template.constant:
         return Prepared(action, given, variables)
     if action.type in SCRIPTS:

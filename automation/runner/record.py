@@ -86,7 +86,8 @@ class Run:
     event-driven run what was done, of which the first ones go when there are more than 1,000, and `omitted` counts
     them. `output` is what it gave.
 
-    `left` is what could not be undone and is to be done by hand: places, actions with parameters, and errors.
+    `missed` counts the events that found its mailbox full. `left` is what could not be undone and is to be done by
+    hand: places, actions with parameters, and errors.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Run:
     received: int = 0
     left: list[dict[str, Any]] = field(default_factory=list)
     omitted: int = 0
+    missed: int = 0
 
     @property
     def trigger(self) -> str:
@@ -170,7 +172,7 @@ class Run:
             out["again"] = self.firing.again.partition("@")[0]
         if self.parent is not None:
             out["parent"] = {"run": self.parent[0], "place": self.parent[1]}
-        for name in ("tenant", "error", "input", "output", "left", "received", "omitted"):
+        for name in ("tenant", "error", "input", "output", "left", "received", "omitted", "missed"):
             if getattr(self, name):
                 out[name] = getattr(self, name)
         return out

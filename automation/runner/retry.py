@@ -14,6 +14,7 @@ CLASSES: Final = {
     "timeout": "a time limit was reached",
     "circuit_open": "a destination that keeps failing is left alone for a while",
     "bulkhead_full": "a sub-workflow found no room in its bulkhead",
+    "quota_exceeded": "a tenant has used what it may for now",
     "http": "a web service answered with an error",
     "http_4xx": "the answer was 400 to 499; a number such as http_429 names one",
     "http_5xx": "the answer was 500 to 599; a number such as http_503 names one",
@@ -26,6 +27,7 @@ CLASSES: Final = {
 }
 """Every class of errors that `retry.on` and `retry.not_on` may name."""
 
+_WORLDLY: Final = ("timeout", "http", "circuit_open", "bulkhead_full", "quota_exceeded")  # each is one of `world`
 _NUMBER: Final = re.compile(r"http_(\d)\d\d")
 
 
@@ -77,7 +79,7 @@ def _above(name: str) -> tuple[str, ...]:
         return (f"http_{number[1]}xx", "http", "world", "any")
     if name in ("http_4xx", "http_5xx"):
         return ("http", "world", "any")
-    return ("world", "any") if name in ("timeout", "http", "circuit_open", "bulkhead_full") else ("any",)
+    return ("world", "any") if name in _WORLDLY else ("any",)
 
 
 def delay_before(retry: Retry, attempt: int, dice: random.Random) -> float:

@@ -16,6 +16,7 @@ import trio
 from automation.actions import Equipment, Executor, Performer, Recorder
 from automation.bus import Bus
 from automation.errors import CallerError, WorldError
+from automation.journal.keeping import DEFAULTS as KEEPING
 from automation.runner.awaited import Mailroom
 from automation.runner.bodies import perform
 from automation.runner.course import Stop, carry_out
@@ -43,7 +44,8 @@ class Runner:
 
     A firing starts exactly one run: the same identity again gives the run that is there. A cancelled or failed run is
     compensated. What is recorded in the ledger outlives the mount if the ledger does; `clock` gives ns since the epoch;
-    `begun` is told of a run whose first action is about to be performed.
+    `step_inputs` is how many characters of what a step was given are kept; `begun` is told of a run whose first action
+    is about to be performed.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Runner:
         ledger: Ledger | None = None,
         clock: Callable[[], int] = time.time_ns,
         automation: Automation = DEFAULTS,
+        step_inputs: int = KEEPING.step_inputs,
         begun: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self.counts: Final[Counter[tuple[str, str]]] = Counter()  # (workflow, status) of finished runs
@@ -69,6 +72,7 @@ class Runner:
         self.calls: Final = Calls(self, automation.max_chain_depth)
         self.ledger: Final[Ledger] = ledger or MemoryLedger(history)
         self._automation: Final = automation
+        self._step_inputs: Final = step_inputs
         self._begun: Final = begun
         self._bus: Final = bus
         self._started_ns: Final = started_ns
@@ -123,6 +127,7 @@ class Runner:
             calls=self.calls,
             perform=perform,
             mailed=self._note_mail,
+            step_inputs=self._step_inputs,
             automation=self._automation,
             learnt=lambda workflow, step: self.learnt(workflow, step),  # noqa: PLW0108 - it is set later
             begun=self._begun,

@@ -20,6 +20,7 @@ from automation.errors import TimedOut
 from automation.events import SemanticEvent
 from automation.facts import event_facts
 from automation.runner.awaited import Ear, Listening, Mailroom
+from automation.runner.brief import brief
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.mailbox import Mailbox
 from automation.runner.plan import Plan, PlannedStep
@@ -60,6 +61,7 @@ class Means:
     calls: Calls
     mailed: Callable[[History], None]
     automation: Automation
+    step_inputs: int  # characters of a step's input that are kept
     learnt: Callable[[str, str], float | None]  # the backoff of a workflow's step, where it is adapted
     begun: Callable[[Run], None]  # the first action of a run is about to be performed
     perform: Callable[[Walk, PlannedStep, str, Scope, StepRecord], Awaitable[Any]]
@@ -295,7 +297,8 @@ class Walk:
     async def act(self, template: Template, place: str, scope: Scope, record: StepRecord) -> Any:
         """Render an action and do it."""
         prepared = prepare(template, lambda: self._snapshot(scope))
-        record.input = self.given[place] = self.means.equipment.secrets.redact(prepared.given)
+        given = self.means.equipment.secrets.redact(prepared.given)  # first: half a secret would not be known again
+        record.input = self.given[place] = brief(given, self.means.step_inputs)
         dry = self.plan.dry_run
         executor = self.means.dry if dry else self.means.executor
         context = ActionContext(
@@ -317,8 +320,12 @@ class Walk:
         """The mailbox of a wait; without a place that of the whole run."""
         found = self.mailboxes.get(place)
         if found is None:
-            found = self.mailboxes[place] = Mailbox(self.history, place, lambda: self.means.mailed(self.history))
+            mailed = self.means.mailed
+            found = self.mailboxes[place] = Mailbox(self.history, place, lambda: mailed(self.history), self._miss)
         return found
+
+    def _miss(self) -> None:
+        self.run.missed += 1
 
     def listen(self, listening: Listening, place: str, scope: Scope) -> None:
         """Let a mailbox get the events that a filter lets pass, until it is closed."""

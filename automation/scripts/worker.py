@@ -1,7 +1,7 @@
 """The worker process: `python -m automation.scripts.worker LANGUAGE MEMORY`. Reads calls on stdin, answers on stdout.
 
-To `{op: call, source, name, entry, arguments, effects, timeout, fuel}` it answers with any number of `{op: effect, value,
-notes}`, each of which it wants answered by `{op: reply, ok, value}`, and then `{op: done, value, notes}`,
+To `{op: call, source, name, entry, arguments, effects, timeout, fuel}` it answers with any number of `{op: effect,
+value, notes}`, each of which it wants answered by `{op: reply, ok, value}`, and then `{op: done, value, notes}`,
 `{op: fail, value, notes}` or `{op: late, notes}`. `{op: ready}` says that the next call may come. It ends when stdin
 does.
 """

@@ -132,6 +132,7 @@ async def _status(subject: Subject) -> str:
         ("trigger", run.trigger),
         ("event", f"{event.type} {event.path}"),
         ("by", f"{event.comm} (pid {event.pid}, uid {event.uid})" if event.pid else ""),
+        ("missed", f"{run.missed:,} events, its mailbox was full" if run.missed else ""),
         ("started", clock(run.started_ns) if run.started_ns else ""),
         ("took" if run.ended_ns else "so far", span((until_ns - run.started_ns) / 1e9) if run.started_ns else ""),
     ]
