@@ -238,7 +238,7 @@ static int scan(struct listing *listing)
 	if (length < 0)
 		return 0;
 	keep(listing, entries, (size_t)length);
-	vex_unheard[VEX_LISTED]++;
+	vex_skip(VEX_LISTED);
 	return 1;
 }
 

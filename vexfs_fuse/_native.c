@@ -256,6 +256,7 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 		if (got < 0 && errno == EAGAIN)
 			errno = EINTR; /* whoever asked is gone */
 		if (got >= (ssize_t)sizeof(struct fuse_in_header) && (vex_answer(buf) || vex_carry_out(buf))) {
+			last_opcode = 0; /* the next one of its kind can be read ahead */
 			errno = EINTR;
 			return -1;
 		}
@@ -306,6 +307,7 @@ EXPORT int fuse_session_mount(struct fuse_session *se, const char *mountpoint)
 		awaiting_init = 1;
 		vex_offered = vex_agreed = 0;
 		vex_session_fd = fuse_session_fd(se);
+		fcntl(vex_session_fd, F_SETFL, fcntl(vex_session_fd, F_GETFL) | O_NONBLOCK); /* serve() reads without a poll */
 		if (fuse_session_custom_io(se, &io, vex_session_fd) != 0)
 			awaiting_init = 0; /* the session works as it would without us */
 	}
@@ -394,17 +396,19 @@ int64_t vex_now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Read a request ahead of libfuse and answer it: 1, or 0 if it waits for libfuse. What is not read ahead: data that is
- * written, which would be copied once more, and anything before libfuse has shown how much room a request needs. */
+/* Read a request ahead of libfuse and answer it: 1, 0 if it waits for libfuse, -1 if there is none. What is not read
+ * ahead: data that is written by Python, which would be copied once more, and anything before libfuse has shown how much
+ * room a request needs. */
 static int serve(int fd)
 {
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	ssize_t got;
 
 	if (last_opcode == FUSE_WRITE || !waiting.size || !(waiting.data || (waiting.data = malloc(waiting.size))))
-		return 0;
+		return poll(&p, 1, 0) > 0 ? 0 : -1;
 	got = read(fd, waiting.data, waiting.size);
 	if (got < (ssize_t)sizeof(struct fuse_in_header))
-		return 0;
+		return got < 0 && errno == EAGAIN ? -1 : 0;
 	if (vex_answer((const void *)waiting.data) || vex_carry_out((const void *)waiting.data))
 		return 1;
 	waiting.length = (size_t)got;
@@ -416,18 +420,18 @@ static int serve(int fd)
  * wait of a caller that does one call after another. */
 EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
 	int64_t start = vex_now(), end = start + nanoseconds, at = start;
 
 	do {
-		if (poll(&p, 1, 0) > 0) {
-			if (!serve(fd))
-				return 1;
-			end = vex_now() + nanoseconds;
-		} else if (vex_deferred_count || vex_fresh) {
+		int served = serve(fd);
+
+		if (!served)
+			return 1;
+		if (served < 0 && (vex_deferred_count || vex_fresh))
 			return 2;
-		}
 		at = vex_now();
+		if (served > 0)
+			end = at + nanoseconds;
 	} while (at < end && at < start + turn);
 	return 0;
 }

@@ -16,6 +16,7 @@
 
 EXPORT uint32_t vex_silent;
 EXPORT uint64_t vex_unheard[VEX_KINDS];
+EXPORT int vex_owed;
 EXPORT struct vex_timeouts vex_timeouts;
 
 /* Releases and forgets: nobody waits for what they do, so they are answered at once and done by Python when no request
@@ -122,7 +123,7 @@ static int lookup(const struct fuse_in_header *in, const char *name)
 	if (!(vex_silent & 1 << VEX_LOOKUP) || !(inode = vex_meet(parent, name, &st)))
 		return 0;
 	vex_fill_entry(&entry, inode, &st);
-	vex_unheard[VEX_LOOKUP]++;
+	vex_skip(VEX_LOOKUP);
 	inode->lookups += vex_reply(in, 0, &entry, sizeof(entry));
 	return 1;
 }
@@ -137,7 +138,7 @@ static int getattr(const struct fuse_in_header *in)
 		return 0;
 	vex_split(believed(inode), &out.attr_valid, &out.attr_valid_nsec);
 	vex_fill(&out.attr, inode->ino, &st);
-	vex_unheard[VEX_GETATTR]++;
+	vex_skip(VEX_GETATTR);
 	vex_reply(in, 0, &out, sizeof(out));
 	return 1;
 }
@@ -159,7 +160,7 @@ static int getxattr_of(const struct fuse_in_header *in, const struct fuse_getxat
 		vex_reply(in, errno, NULL, 0);
 		return 1;
 	}
-	vex_unheard[VEX_XATTR]++;
+	vex_skip(VEX_XATTR);
 	out.size = (uint32_t)got;
 	vex_reply(in, 0, arg->size ? (void *)value : &out, arg->size ? (size_t)got : sizeof(out));
 	return 1;
@@ -167,6 +168,7 @@ static int getxattr_of(const struct fuse_in_header *in, const struct fuse_getxat
 
 static void defer(uint64_t id, uint64_t count)
 {
+	vex_owed = 1;
 	vex_deferred[vex_deferred_count].id = id;
 	vex_deferred[vex_deferred_count++].count = count;
 }

@@ -10,6 +10,8 @@ enum { VEX_LOOKUP, VEX_GETATTR, VEX_LISTED, VEX_XATTR, VEX_KINDS };
 #define VEX_ABSENT (1 << VEX_KINDS) /* nor the failure of a lookup */
 extern uint32_t vex_silent;
 extern uint64_t vex_unheard[VEX_KINDS];
+extern int vex_owed; /* whether anything was counted, put off or made here that Python has yet to hear of */
+#define vex_skip(kind) (vex_unheard[kind]++, vex_owed = 1)
 
 /* Seconds for which the kernel may believe names, attributes, those of regular files, and that a name is absent. */
 struct vex_timeouts {

@@ -3,15 +3,18 @@
 The kernel names the calling thread. While it waits for our answer its /proc entry is certain to be there, so the first
 request of a thread reads it once (name, process, session, parent) and keeps /proc/TID/comm open: a later `pread` costs
 1.3 µs, sees a new name after exec(2), and fails once the thread is gone, which is how a reused number is noticed.
+What was read less than `FRESH_NS` ago is believed: no program ends, or begins as another one, in that time.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from typing import Final, Protocol
 
 from automation.events import Cause
 
+FRESH_NS: Final = 100_000
 _KEPT: Final = 256  # threads remembered; the oldest goes
 
 
@@ -78,7 +81,7 @@ class Commands(Protocol):
 class Caller:
     """One thread that called: `pid` is its process, `cause` the automation it descends from."""
 
-    __slots__ = ("_comm", "_fd", "_raw", "cause", "checked", "pid")
+    __slots__ = ("_comm", "_fd", "_raw", "_read_ns", "cause", "checked", "pid")
 
     def __init__(self, pid: int, comm: str, fd: int, cause: Cause | None, checked: bool) -> None:
         self.pid: Final = pid
@@ -86,6 +89,7 @@ class Caller:
         self.checked = checked  # whether `cause` was looked for
         self._comm = comm
         self._raw = b""
+        self._read_ns = 0
         self._fd = fd
 
     def comm(self) -> str:
@@ -93,13 +97,17 @@ class Caller:
         return self._comm
 
     def refresh(self) -> bool:
-        """Read the name anew; False if the thread is gone."""
+        """Read the name anew, unless that was done just now; False if the thread is gone."""
+        now = time.monotonic_ns()
+        if now < self._read_ns + FRESH_NS:
+            return True
         if self._fd < 0:
             return False
         try:
             name = os.pread(self._fd, 16, 0)
         except OSError:
             return False
+        self._read_ns = now
         if name != self._raw:
             self._raw = name
             self._comm = name.rstrip(b"\n").decode(errors="replace")

@@ -100,6 +100,7 @@ class Native:
         self._wanted: Final = ctypes.c_uint64.in_dll(self._library, "vex_wanted")
         self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
         self._active: Final = ctypes.c_int.in_dll(self._library, "vex_active")
+        self.owed: Final = ctypes.c_int.in_dll(self._library, "vex_owed")
         self._deferred: Final = (Deferred * 1024).in_dll(self._library, "vex_deferred")
         self._deferred_count: Final = ctypes.c_int.in_dll(self._library, "vex_deferred_count")
         self._session_fd: Final = ctypes.c_int.in_dll(self._library, "vex_session_fd")

@@ -268,6 +268,9 @@ class Session:
         if NATIVE is None or self._files is None or self._directories is None:
             return
         self.inodes.adopt()
+        if not NATIVE.owed.value:
+            return
+        NATIVE.owed.value = 0
         self._count_unheard(NATIVE)
         for number, lookups in NATIVE.deferred():
             try:
