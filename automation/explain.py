@@ -30,6 +30,7 @@ from automation.rules.checks import Moment
 from automation.rules.desk import RuleDesk
 from automation.rules.rule import Rule
 from automation.state import State
+from automation.terminal.place import control_of
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern
 
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a workflow, pattern or rule (default: list them)")
     arguments = parser.parse_args(argv)
-    folder = os.path.join(arguments.mountpoint, ".vexfs", "explain")
+    folder = os.path.join(control_of(arguments.mountpoint), "explain")
     try:
         if arguments.name is None:
             print("\n".join(os.listdir(folder)))

@@ -35,8 +35,6 @@ class Measurements(Collector):
         ignored = {(reason,): count for reason, count in service.dispatcher.ignored.items()}
         yield _counter("vexfs_triggers_ignored", "Events and firings let pass on purpose.", ["reason"], ignored)
         yield _gauge("vexfs_workflows", "Definitions, by condition.", ["condition"], _conditions(service))
-        lag = {("0.99",): service.heartbeat.p99, ("1",): service.heartbeat.worst}
-        yield _gauge("vexfs_loop_lag_seconds", "Lateness of the event loop in the last minute.", ["quantile"], lag)
         sizes = {(name,): len(service.machines.hosted(name).detector) for name in service.machines.names}
         yield _gauge("vexfs_machine_instances", "Instances, by machine.", ["machine"], sizes)
         states = {(str(state),): float(state == service.system.current) for state in SystemStateType}
@@ -48,14 +46,22 @@ class Measurements(Collector):
         usage = service.usage
         latencies = {(str(share),): usage.latency(share) or 0.0 for share in (0.5, 0.99)}
         yield _gauge("vexfs_latency_seconds", "From an event to its run's first step.", ["quantile"], latencies)
-        yield _gauge("vexfs_memory_bytes", "Resident memory.", [], {(): usage.memory_mb * 1e6})
-        yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): usage.cpu_percent})
+        if service.tenant is None:
+            yield from _process(service)
         yield from _memory(service.memory.status())
         yield _gauge("vexfs_analytics", "Of the last window.", ["stream", "key", "measure"], _windows(service))
         shed = {(name,): count for name, count in service.shedding.counts.items()}
         yield _counter("vexfs_shed", "Events and firings given up for the load.", ["what"], shed)
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
+
+
+def _process(service: Service) -> Iterable[Metric]:
+    """Of the process that all tenants share, and none of them is told of."""
+    lag = {("0.99",): service.heartbeat.p99, ("1",): service.heartbeat.worst}
+    yield _gauge("vexfs_loop_lag_seconds", "Lateness of the event loop in the last minute.", ["quantile"], lag)
+    yield _gauge("vexfs_memory_bytes", "Resident memory.", [], {(): service.usage.memory_mb * 1e6})
+    yield _gauge("vexfs_cpu_percent", "Processor time, 100 is one core.", [], {(): service.usage.cpu_percent})
 
 
 def _memory(status: Mapping[str, Any]) -> Iterable[Metric]:

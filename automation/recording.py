@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from automation.terminal.place import control_of
+
 BLOCK: Final = 1 << 18
 
 
@@ -39,7 +41,7 @@ def lines_of(fd: int, seconds: float | None) -> Iterator[bytes]:
 def _state(mountpoint: str) -> bytes:
     """The shared state as it is, as a line; nothing where it cannot be read, or where there is none."""
     try:
-        with open(os.path.join(mountpoint, ".vexfs", "state"), "rb") as file:
+        with open(os.path.join(control_of(mountpoint), "state"), "rb") as file:
             tree = json.load(file)
     except (OSError, ValueError):
         return b""
@@ -55,9 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--types", metavar="TYPE,...", help="only these, and all below them (default: all)")
     parser.add_argument("--seconds", type=float, metavar="N", help="for so long (default: until interrupted)")
     arguments = parser.parse_args(argv)
-    stream = os.path.join(
-        arguments.mountpoint, ".vexfs", f"events.d/{arguments.types}" if arguments.types else "events"
-    )
+    types = f"events.d/{arguments.types}" if arguments.types else "events"
+    stream = os.path.join(control_of(arguments.mountpoint), types)
     try:
         fd = os.open(stream, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

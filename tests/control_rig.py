@@ -165,10 +165,27 @@ ADAPTIVE = {"kind": "adaptive", "name": "patience", "min": 1, "max": 9, "step": 
 ADAPTIVE |= {"retry": {"workflow": "w", "step": "s"}}
 
 
+@dataclass(frozen=True)
+class FakeTenant:
+    """Whose a tenant's service is."""
+
+    name: str
+    uid: int
+    gid: int
+    uids: frozenset[int] = frozenset()
+    gids: frozenset[int] = frozenset()
+
+    def admits(self, uid: int, gid: int, groups=()) -> bool:
+        return uid == self.uid or uid in self.uids or gid in self.gids or not self.gids.isdisjoint(groups)
+
+
 class FakeService:
     """The members of `automation.service.Service` that the tree uses; commands are noted, `fail` is refused."""
 
-    def __init__(self):
+    def __init__(self, *tenants: FakeTenant, tenant: FakeTenant | None = None):
+        self.tenant = tenant
+        self.tenants = {one.name: FakeService(tenant=one) for one in tenants}
+        self.logins: list[int] = []
         self.bus = Bus()
         self.state = State(self.bus)
         self.inbox, self.endpoint = Inbox(self.bus), None
@@ -214,6 +231,9 @@ class FakeService:
     def workflow_status(self, name: str):
         trigger = {"type": "event", "fired": 2, "waiting": 0, "suppressed": {"own": 1}}
         return {"running": 0, "waiting": 0, "triggers": [trigger], "runs": {"failed": 1}}
+
+    def login(self, uid: int, pid: int):
+        self.logins.append(uid)
 
     def note(self, kind: str, **about):
         self.notes.append((kind, about))

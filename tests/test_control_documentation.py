@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from automation.control_commands import COMMANDS
-from tests.control_rig import FakeService, Kernel
+from tests.control_rig import FakeService, FakeTenant, Kernel
 from vexfs_fuse.control.ctl import HELP
 from vexfs_fuse.control.readme import TEXT
 
@@ -13,13 +13,14 @@ PAGE = (Path(__file__).parent.parent / "docs" / "control.md").read_text()
 
 
 async def documented_paths() -> set[str]:
-    """Every file of the tree, with NAME, ID, FILE and TYPE in the place of what varies."""
-    service = FakeService()
+    """Every file of the tree, with NAME, ID, FILE and TYPE in the place of what varies; a tenant's part as one."""
+    service = FakeService(FakeTenant("red", 12001, 12001))
     kernel = Kernel(service)
     service.add_run("00aa")
     await kernel.write("workflows/x.yaml", "name: ingest\n")
     service.track("a.txt")
     paths = {path for path, directory in (await kernel.every_path()).items() if not directory}
+    paths = {re.sub("^tenants/red/.*", "tenants/NAME/", path) for path in paths}
     changes = {"workflows/ingest/": "workflows/NAME/", "runs/00aa/": "runs/ID/", "workflows/x.yaml": "workflows/FILE"}
     changes |= {f"graph/{question}/{subject}/": "graph/QUESTION/SUBJECT/" for question, subject in ASKED}
     changes |= {"models/guess/": "models/NAME/", "models/patience/": "models/NAME/"}
@@ -43,6 +44,7 @@ async def test_every_top_entry_is_in_the_readme():
         top, *below = path.split("/")
         assert re.search(rf"^{re.escape(top)}[ /]", TEXT, re.MULTILINE), path
         assert all(part in TEXT for part in below), path
+    assert re.search("^self +a link", TEXT, re.MULTILINE)
     assert max(map(len, TEXT.splitlines())) <= 80
 
 

@@ -36,7 +36,7 @@ def service():
 @pytest.fixture
 def kernel(service):
     tree = ControlTree(service, Mount("/mnt", "/src", OWNER, OWNER), native=None)
-    tree._readers.answer_every = None  # as with the native library
+    tree._realms.operator.readers.answer_every = None  # as with the native library
     return Kernel(service, OWNER, tree)
 
 
@@ -194,7 +194,7 @@ async def test_closing_the_tree_ends_every_reader(service, kernel, nursery, auto
     assert got == [b""]
     late = await kernel.open("events")
     assert await kernel.tree.read(late, 0, BLOCK) == b""
-    assert kernel.tree._readers.closed and service.bus.subscriptions == ()
+    assert kernel.tree._realms.operator.readers.closed and service.bus.subscriptions == ()
 
 
 async def test_a_released_reader_leaves_nothing(service, kernel):
@@ -205,7 +205,7 @@ async def test_a_released_reader_leaves_nothing(service, kernel):
         await wait_all_tasks_blocked()
         await kernel.tree.release(fh)
     assert service.bus.subscriptions == ()
-    assert len(kernel.tree._readers) == 0
+    assert len(kernel.tree._realms.operator.readers) == 0
 
 
 async def test_there_are_so_many_readers_and_no_more(service, kernel):

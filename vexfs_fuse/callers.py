@@ -206,16 +206,27 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def in_group(who: Who, gid: int) -> bool:
-    """Whether the caller belongs to a group, by its effective group or a supplementary one."""
-    if who.gid == gid:
-        return True
+def command_name(pid: int) -> str:
+    """The command name of a process, empty when it is gone."""
+    try:
+        return _read(f"/proc/{pid}/comm").rstrip(b"\n").decode(errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+def groups_of(who: Who) -> tuple[int, ...]:
+    """The caller's supplementary groups."""
     try:
         status = _read(f"/proc/{who.pid}/status")
     except OSError:
-        return False
+        return ()
     line = next((line for line in status.split(b"\n") if line.startswith(b"Groups:")), b"Groups:")
-    return str(gid).encode() in line.split()[1:]
+    return tuple(map(int, line.split()[1:]))
+
+
+def in_group(who: Who, gid: int) -> bool:
+    """Whether the caller belongs to a group, by its effective group or a supplementary one."""
+    return who.gid == gid or gid in groups_of(who)
 
 
 def _field(status: bytes, name: bytes) -> str:

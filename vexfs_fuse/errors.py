@@ -22,6 +22,7 @@ EINTR: Final = errno.EINTR
 EINVAL: Final = errno.EINVAL
 EIO: Final = errno.EIO
 EISDIR: Final = errno.EISDIR
+ELOOP: Final = errno.ELOOP
 EMFILE: Final = errno.EMFILE
 ENODATA: Final = errno.ENODATA
 ENODEV: Final = errno.ENODEV

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from automation.errors import CallerError, TimedOut, WorldError
+from automation.terminal.place import control_of
 from vexfs_fuse import mountinfo, mounting, unmounting
 
 
@@ -44,13 +45,14 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 
 def page(path: str) -> str:
-    """The text of a mount's `/.vexfs/status`. CallerError: no mount there; WorldError: it does not answer."""
+    """A mount's `/.vexfs/status`, or the caller's own. CallerError: no mount there; WorldError: it does not answer."""
     entry = unmounting.find(path)
-    status = os.path.join(entry.mountpoint, mounting.CONTROL_NAME, "status")
     try:
-        return mounting.within(mounting.PROBE_SECONDS, lambda: _text(status))
+        return mounting.within(mounting.PROBE_SECONDS, lambda: _text(entry.mountpoint))
     except PermissionError as error:
         raise CallerError(f"only the user who mounted {entry.mountpoint}, and root, may see its status") from error
+    except FileNotFoundError as error:
+        raise CallerError(f"you are neither a tenant of {entry.mountpoint} nor who mounted it") from error
     except TimedOut as error:
         raise WorldError(f"{entry.mountpoint} does not answer: {error}") from error
     except OSError as error:
@@ -62,6 +64,6 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
+def _text(mountpoint: str) -> str:
+    with open(os.path.join(control_of(mountpoint), "status"), encoding="utf-8", errors="replace") as file:
         return file.read()

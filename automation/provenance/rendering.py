@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
+from automation.terminal.place import control_of
+
 _SHAPES: Final = {"file": "folder", "version": "note", "process": "box", "user": "house", "run": "component"}
 
 
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     subject = encoded(given.subject.strip("/"))
     try:
         with open(
-            os.path.join(given.mountpoint, ".vexfs", "graph", given.question, subject, given.form or "json")
+            os.path.join(control_of(given.mountpoint), "graph", given.question, subject, given.form or "json")
         ) as file:
             sys.stdout.write(file.read())
     except OSError as error:

@@ -10,20 +10,25 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from automation.errors import CallerError, WorldError
+from automation.terminal.place import control_of
 
 FINISHED: Final = frozenset({"succeeded", "failed", "compensated", "compensation_failed", "cancelled"})
 _BLOCK: Final = 1 << 18
 
 
 class ControlFiles:
-    """`/.vexfs` of the mount at `mountpoint`. CallerError when there is none or it is another's."""
+    """What is the caller's of `/.vexfs` of the mount at `mountpoint`. CallerError when there is none."""
 
     def __init__(self, mountpoint: str) -> None:
-        self.path: Final = os.path.join(mountpoint, ".vexfs")
+        self.path: Final = control_of(mountpoint)
         try:
             os.listdir(self.path)
         except PermissionError:
             raise CallerError(f"only the user who mounted {mountpoint}, and root, may see its runs") from None
+        except FileNotFoundError as error:
+            if os.path.lexists(self.path):
+                raise CallerError(f"you are neither a tenant of {mountpoint} nor who mounted it") from None
+            raise CallerError(f"{mountpoint} is no mount of VexFS that answers: {error.strerror}") from error
         except OSError as error:
             raise CallerError(f"{mountpoint} is no mount of VexFS that answers: {error.strerror}") from error
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from typing import Final
 
-from bench.demonstration.stage import REPOSITORY, Service, Stage, until
+from bench.demonstration.stage import REPOSITORY, TENANTS, Service, Stage, definition, until
 
 
 def event_processing(stage: Stage) -> str:
@@ -123,18 +124,31 @@ def performance(stage: Stage) -> str:
 
 
 def multi_tenancy(stage: Stage) -> str:
-    """Two tenants' workflows: each run says whose it is, and they take turns."""
-    for tenant in ("red", "blue"):
-        text = f"name: {tenant}\ntenant_id: {tenant}\ntriggers: {{path: '{tenant}/*'}}\n"
-        text += f"steps: [{{write: {{path: 'done/{tenant}', content: x, append: true}}}}]\n"
-        (stage.control / "workflows" / f"{tenant}.yaml").write_text(text)
+    """Two users, each a tenant with a definition that names the files of both: it reacts to its own, as itself, and
+    neither sees anything of the other's.
+    """
+    for user in TENANTS:
+        folder = stage.mount / user / "in"
+        folder.mkdir(parents=True)
+        for path in (folder.parent, folder):
+            shutil.chown(path, user, user)
+        stage.as_user(user, "cat > .vexfs/self/workflows/keep.yaml", definition("tenant.yaml", user=user))
     for i in range(5):
-        for tenant in ("red", "blue"):
-            stage.write(f"{tenant}/{i}")
-    runs = {tenant: stage.ended(tenant, 5) for tenant in ("red", "blue")}
-    assert all(run["status"] == "succeeded" for some in runs.values() for run in some)
-    assert all(len(_text(stage, f"done/{tenant}")) == 5 for tenant in runs)
-    return "5 runs of red and 5 of blue, each its own"
+        for user in TENANTS:
+            stage.as_user(user, f"echo x > {user}/in/{i}")
+    for user in TENANTS:
+        until(lambda: all((stage.mount / user / f"kept-{i}").exists() for i in range(5)), "what is kept")  # noqa: B023
+        assert {path.owner() for path in (stage.mount / user).glob("kept-*")} == {user}
+        runs = stage.as_user(user, "cat .vexfs/self/runs/*/trace")
+        assert runs.count('"workflow": "keep"') == 5 and runs.count(f'"path": "{user}/in') >= 5, runs
+        assert not [other for other in TENANTS if other != user and other in runs], runs
+    one, other = TENANTS
+    for look in (f"cat .vexfs/tenants/{other}/status", f"echo pause > .vexfs/tenants/{other}/ctl", "cat .vexfs/state"):
+        refused = stage.as_user(one, f"({look}) 2>&1 || echo refused")
+        assert "ermission denied" in refused and refused.endswith("refused\n"), refused
+    trail = until(lambda: f'"path":"tenants/{other}"' in (stage.control / "journal").read_text(), "the denial")
+    assert trail and not stage.runs("keep")
+    return f"5 runs as {one} and 5 as {other}, each of its own files; {one} was denied {other}'s, which the trail tells"
 
 
 def hot_reload(stage: Stage) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ allow-hosts = ["127.0.0.1"]
 breaker-failures = 2
 breaker-cooldown = "1s"
 """
+TENANTS: Final = ("daemon", "bin")
+"""Users that every system has."""
 PATIENCE: Final = 20.0
 
 
@@ -42,7 +45,8 @@ class Stage:
         for path in (self.source, self.mount, self.workflows):
             path.mkdir()
         root.chmod(0o755)
-        (root / "vexfs.toml").write_text(CONFIGURATION)
+        tenants = (f'[tenants.{user}]\nuids = ["{user}"]\npaths = ["{user}"]\n' for user in TENANTS)
+        (root / "vexfs.toml").write_text("\n".join([CONFIGURATION, *tenants]))
 
     def write(self, path: str, text: str = "x\n") -> Path:
         """A file in the mount, made as any program would."""
@@ -51,12 +55,27 @@ class Stage:
         full.write_text(text)
         return full
 
+    def as_user(self, user: str, script: str, given: str = "") -> str:
+        """What a shell of that user prints, in the mount; it must succeed."""
+        words = ["sh", "-c", script]
+        about = pwd.getpwnam(user)
+        done = subprocess.run(
+            words,
+            cwd=self.mount,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=about.pw_uid,
+            group=about.pw_gid,
+            extra_groups=(),
+        )
+        assert done.returncode == 0, f"{script}: {done.stderr}"
+        return done.stdout
+
     def install(self, name: str, **values: str) -> None:
-        """Copy a definition into the running mount; `{NAME}` in it is replaced."""
-        text = (DEFINITIONS / name).read_text()
-        for key, value in values.items():
-            text = text.replace(f"<{key}>", value)
-        (self.control / "workflows" / name).write_text(text)
+        """Copy a definition into the running mount; `<NAME>` in it is replaced."""
+        (self.control / "workflows" / name).write_text(definition(name, **values))
 
     def command(self, line: str) -> None:
         """A line to `/.vexfs/ctl`."""
@@ -84,6 +103,14 @@ class Stage:
         """The number of the first line of `metrics` that begins so."""
         lines = (self.control / "metrics").read_text().splitlines()
         return float(next(line for line in lines if line.startswith(start)).rpartition(" ")[2])
+
+
+def definition(name: str, **values: str) -> str:
+    """The text of a definition; `<NAME>` in it is replaced."""
+    text = (DEFINITIONS / name).read_text()
+    for key, value in values.items():
+        text = text.replace(f"<{key}>", value)
+    return text
 
 
 def until(question: Callable[[], Any], what: str) -> Any:

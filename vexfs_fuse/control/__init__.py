@@ -1,6 +1,7 @@
 """The `/.vexfs` tree, in the order in which a request passes through it.
 
-tree        the kernel's requests, by inode number and file handle; who may; refusals → EINVAL
+tree        the kernel's requests, by inode number and file handle; refusals → EINVAL
+realms      the operator's part and those of tenants; who may enter (acl: so that the kernel knows)
 numbers     inode number ↔ node, lookup counts              listing    an open directory
 nodes       what a virtual file or directory is             handles    snapshots and command lines, open
 root        the table of entries, and with it every file:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from automation.errors import CallerError
 from vexfs_fuse.control.handles import CommandLines
 from vexfs_fuse.control.layout import clock, fit
 from vexfs_fuse.control.nodes import Description, Handle, Opening
@@ -31,12 +33,14 @@ A command that cannot be done fails the write with "Invalid argument"; error say
 """
 
 
+_OPERATORS: Final = frozenset({"quit"})  # commands that concern the mount, and all tenants
 _OWN: Final = 100  # answers that a descriptor remembers
 
 
 class Ctl:
     """Written: commands of the service. Read: the list of them, and what the last five that were done answered, the
     newest at the end, for `tail -n 1`; on a descriptor that has written, what its own commands answered, a line each.
+    A tenant's has no `quit`.
     """
 
     def __init__(self, service: Service) -> None:
@@ -53,6 +57,9 @@ class Ctl:
         own: list[str] = []
 
         async def do(line: str) -> None:
+            word = line.partition(" ")[0]
+            if self._service.tenant is not None and word in _OPERATORS:
+                raise CallerError(f"{word!r} concerns the whole mount: only who mounted it, and root, may say it")
             answer = await self._service.command(line, opening.uid)
             own.append(f"{answer}\n")
             del own[:-_OWN]
@@ -62,4 +69,9 @@ class Ctl:
 
     def _render(self) -> bytes:
         answers = ["\nDone, newest last:\n", *self._answers] if self._answers else []
-        return "".join([HELP, *answers]).encode(errors="backslashreplace")
+        return "".join([*self._help(), *answers]).encode(errors="backslashreplace")
+
+    def _help(self) -> Iterator[str]:
+        for line in HELP.splitlines(keepends=True):
+            if self._service.tenant is None or line.partition(" ")[0] not in _OPERATORS:
+                yield line

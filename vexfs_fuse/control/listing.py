@@ -10,7 +10,7 @@ from typing import Final
 import pyfuse3
 
 from vexfs_fuse import dirents
-from vexfs_fuse.control.nodes import Directory, Node, is_directory
+from vexfs_fuse.control.nodes import Directory, Node, is_directory, kind_of
 from vexfs_fuse.control.numbers import Nodes
 from vexfs_fuse.errors import ENOENT
 
@@ -38,7 +38,7 @@ class Listing:
         for at, name in enumerate(self._names[start:], start + 1):
             node = directory if at <= 2 else directory.child(name)  # type: ignore[union-attr]
             path = (*self._path, name) if at > 2 else self._path
-            kind = stat.S_IFDIR if node is None or is_directory(node) else stat.S_IFREG
+            kind = stat.S_IFDIR if node is None else kind_of(node)
             records.append(dirents.record(os.fsencode(name), self._nodes.number(path), kind, at))
         return b"".join(records)
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import pyfuse3
 
+from vexfs_fuse.callers import Who
+
 ALWAYS_READY = select.POLLIN | select.POLLRDNORM | select.POLLOUT | select.POLLWRNORM
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What `stat` shows: permission bits of the owner, size in bytes (0 where it is not known before reading), and the
-    time of the last change in ns since the epoch (0 for "now", as /proc has it).
+    """What `stat` shows: permission bits (of the owner, and of others only where all may pass through), size in bytes
+    (0 where it is not known before reading), and the time of the last change in ns since the epoch (0 for "now", as
+    /proc has it).
     """
 
     permissions: int
@@ -123,9 +127,25 @@ class Editable(Protocol):
         """Give a file another name, replacing what has it; `old` exists."""
 
 
-Node = File | Directory
+@runtime_checkable
+class Link(Protocol):
+    """A symbolic link."""
+
+    def describe(self) -> Description:
+        """For `lstat`."""
+
+    def target(self, who: Who) -> str:
+        """Where it leads the caller."""
+
+
+Node = File | Directory | Link
 
 
 def is_directory(node: Node) -> bool:
     """Whether `node` is a `Directory`."""
     return hasattr(node, "names")
+
+
+def kind_of(node: Node) -> int:
+    """The bits of a mode that tell directory, link and file apart."""
+    return stat.S_IFDIR if is_directory(node) else stat.S_IFLNK if isinstance(node, Link) else stat.S_IFREG

@@ -13,7 +13,9 @@ VexFS control tree
 
 Everything about this mount is a file here. The directory does not show in
 listings of the mount's root (unless mounted with --show-control); name it:
-`cd .vexfs`. Only the user who mounted, and root, can enter.
+`cd .vexfs`. Only the user who mounted, and root, can enter. Where there are
+tenants, theirs is below tenants/NAME, and `cd .vexfs/self` leads everybody to
+what is their own.
 
 README         this page
 status         one screen: workflows, runs, events, queues
@@ -88,6 +90,10 @@ runs/          recent runs of workflows, newest first
 
 journal        the newest 1,000 records of the audit trail, one JSON object a
                line; `vexfs journal` asks for more, `vexfs verify` checks it
+
+tenants/NAME/  what is here, for a tenant by itself: its users are at home there
+               and see nothing else (it has no tenants, no self, no quit)
+self           a link to what is the reader's own
 
 A write either does what it says or fails with "Invalid argument", and `error`
 says why. A definition takes effect when its file is closed. One that is wrong

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -46,9 +46,13 @@ class Mount:
 
 
 class Root:
-    """The literal table of entries."""
+    """The literal table of entries, of the operator or of a tenant. `extra` are shown where there are tenants."""
 
-    def __init__(self, service: Service, mount: Mount, refusals: Refusals, readers: Readers) -> None:
+    def __init__(
+        self, service: Service, mount: Mount, refusals: Refusals, readers: Readers, extra: Mapping[str, Node]
+    ) -> None:
+        self._service: Final = service
+        self._extra: Final = extra
         self._since_ns: Final = service.started_ns
         self._entries: Final[dict[str, Node]] = {
             "README": Readme(self._since_ns),
@@ -75,13 +79,13 @@ class Root:
         }
 
     def describe(self) -> Description:
-        """Only the owner enters."""
-        return Description(0o500, 0, self._since_ns)
+        """Only the owner enters; where there are tenants, others pass through."""
+        return Description(0o511 if self._service.tenants else 0o500, 0, self._since_ns)
 
     def names(self) -> Iterable[str]:
         """The table's order."""
-        return self._entries
+        return (*self._entries, *(self._extra if self._service.tenants else ()))
 
     def child(self, name: str) -> Node | None:
         """By name."""
-        return self._entries.get(name)
+        return self._entries.get(name) or (self._extra.get(name) if self._service.tenants else None)

@@ -23,7 +23,9 @@ ROWS: Final = 12  # workflows and runs shown; the rest are counted
 
 
 class Status:
-    """80 columns; sections for the mount, workflows, runs, and queues that lost events."""
+    """80 columns; sections for the mount, workflows, runs, and queues that lost events. A tenant's shows nothing of the
+    process that it shares with others, and no place outside of the mount.
+    """
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Status:
         busiest = ", ".join(f"{name} {amount(number)}" for name, number in bus.counts.most_common(3))
         rows = [
             ("mount", self._mountpoint),
+            ("tenant", service.tenant.name if service.tenant is not None else ""),
             ("source", self._source),
             ("state", "paused: events start nothing (echo resume > ctl)" if service.paused else "reacting"),
             ("dry run", "automations act on paper only" if facts.get("dry_run") else ""),
@@ -72,16 +75,25 @@ class Status:
             ("ignored", _counts(facts["ignored"])),
             ("shedding", _shedding(service.shedding)),
             ("runs", _counts(facts["runs"])),
-            ("state dir", service.kept.path if service.kept is not None else "none: nothing outlives the mount"),
             ("journal", _journal(facts["journal"])),
             ("memory", memory_line(facts["memory"])),
-            ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
-        rows += self._targets()
-        if service.endpoint is not None:
-            rows.append(("endpoint", f"{service.endpoint.address}, {amount(service.inbox.received)} events received"))
+        rows += self._targets() if service.tenant is not None else self._process(facts) + self._targets() + self._used()
         rows += [row for fact in self._facts for row in fact()]
         return [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+
+    def _process(self, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Of the whole mount."""
+        service = self._service
+        kept = service.kept.path if service.kept is not None else "none: nothing outlives the mount"
+        rows = [
+            ("state dir", kept),
+            ("tenants", ", ".join(service.tenants)),
+            ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
+        ]
+        if service.endpoint is not None:
+            rows.append(("endpoint", f"{service.endpoint.address}, {amount(service.inbox.received)} events received"))
+        return rows
 
     def _targets(self) -> list[tuple[str, str]]:
         """What is measured beside what it is meant to be."""
@@ -101,12 +113,12 @@ class Status:
                 f"{amount(len(service.runner.active))} of {amount(targets.max_concurrent_workflows)} runs,"
                 f" {amount(service.policy.count)} of {amount(targets.max_active_automations)} automations",
             ),
-            (
-                "usage",
-                f"{usage.memory_mb:.0f} of {targets.max_memory_usage_mb} MB,"
-                f" {usage.cpu_percent:.0f} of {targets.max_cpu_usage_percent:g} % of a core",
-            ),
         ]
+
+    def _used(self) -> list[tuple[str, str]]:
+        usage, targets = self._service.usage, self._service.usage.targets
+        memory = f"{usage.memory_mb:.0f} of {targets.max_memory_usage_mb} MB"
+        return [("usage", f"{memory}, {usage.cpu_percent:.0f} of {targets.max_cpu_usage_percent:g} % of a core")]
 
     def _rate(self, now: int) -> str:
         (then, seq), self._last = self._last, (now, self._service.bus.seq)

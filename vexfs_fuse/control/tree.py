@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -15,18 +14,21 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, InodeT, RequestConte
 
 from automation.errors import VexError
 from automation.requester import Requester, serving
-from vexfs_fuse.control.error import Refusals
+from vexfs_fuse.callers import command_name
+from vexfs_fuse.control import acl
 from vexfs_fuse.control.listing import Listing, Path
-from vexfs_fuse.control.nodes import Directory, Editable, File, Handle, Node, Opening, is_directory
+from vexfs_fuse.control.nodes import Directory, Editable, File, Handle, Link, Node, Opening, is_directory, kind_of
 from vexfs_fuse.control.numbers import CONTROL_BASE, Nodes
-from vexfs_fuse.control.root import Mount, Root
-from vexfs_fuse.control.stream import Readers
+from vexfs_fuse.control.realms import Realm, Realms
+from vexfs_fuse.control.root import Mount
 from vexfs_fuse.errors import (
     EACCES,
     EBADF,
     EEXIST,
     EINVAL,
     EISDIR,
+    ELOOP,
+    ENODATA,
     ENOENT,
     ENOTDIR,
     ENOTSUP,
@@ -57,19 +59,18 @@ class OpenFile:
 
 
 class ControlTree:
-    """`/.vexfs`. Only the user who mounted, and root, may do more than `stat` its root.
+    """`/.vexfs`. Only the user who mounted, and root, may do more than `stat` its root; a tenant's users in its part.
+
+    Each request is judged by the path of the node that it is about (`Realms`), whatever the kernel has judged before.
 
     With the native library the session calls `interrupt` when a process that waits in a read gets a signal; without it,
     waiting reads are answered EINTR every `ANSWER_EVERY` seconds.
     """
 
     def __init__(self, service: Service, mount: Mount, native: Native | None = NATIVE) -> None:
-        self._mount: Final = mount
         self._native: Final = native
-        self._refusals: Final = Refusals()
-        self._readers: Final = Readers(ANSWER_EVERY if native is None else None)
-        self._nodes: Final = Nodes(Root(service, mount, self._refusals, self._readers))
-        self._note: Final = service.note
+        self._realms: Final = Realms(service, mount, ANSWER_EVERY if native is None else None)
+        self._nodes: Final = Nodes(self._realms.operator.root)
         self._files: Final[dict[int, OpenFile]] = {}
         self._listings: Final[dict[int, Listing]] = {}
         self._handles: Final[Iterator[int]] = count(CONTROL_BASE + 1)
@@ -90,14 +91,15 @@ class ControlTree:
         """End the event streams; returns when those who waited have closed them, after a second at most. To be called
         while requests are still answered: once the session is gone, they get ENOTCONN instead of the end of the file.
         """
-        await self._readers.close()
+        await self._realms.close()
 
     # Names
 
     async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
         """The entry of that name; the kernel counts it."""
-        self._admit(ctx)
-        path, node = self._child(parent_inode, name)
+        path = (*self._nodes.at(parent_inode).path, os.fsdecode(name))
+        self._realms.enter(path, ctx, looking=True)
+        node = self._child(parent_inode, path)
         self._nodes.remember(path, node)
         return self._attributes(path, node)
 
@@ -108,9 +110,9 @@ class ControlTree:
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """What `stat` shows. The root's attributes are for everyone, as those of any private directory."""
-        if inode != self.root_ino:
-            self._admit(ctx)
         known = self._nodes.at(inode)
+        if inode != self.root_ino:
+            self._realms.enter(known.path, ctx, looking=True)
         return self._attributes(known.path, known.node)
 
     async def setattr(
@@ -122,10 +124,10 @@ class ControlTree:
         ctx: RequestContext,
     ) -> EntryAttributes:
         """Sizes of open files. Times, and mode and owner of definitions, are accepted and not kept (touch, cp -p)."""
-        self._admit(ctx)
         known = self._nodes.at(inode)
+        path = known.path[len(self._realms.enter(known.path, ctx).prefix) :]
         kept = fields.update_mode or fields.update_uid or fields.update_gid
-        if kept and not (len(known.path) == 2 and known.path[0] == "workflows" and not is_directory(known.node)):
+        if kept and not (len(path) == 2 and path[0] == "workflows" and not is_directory(known.node)):
             fail(EPERM)
         attributes = self._attributes(known.path, known.node)
         if fields.update_size:
@@ -137,19 +139,22 @@ class ControlTree:
 
     async def access(self, inode: InodeT, mode: int, ctx: RequestContext) -> bool:
         """By the owner's permission bits."""
-        if not self._admitted(ctx):
+        known = self._nodes.at(inode)
+        if not self._realms.admitted(known.path, ctx):
             return False
-        permissions = self._nodes.at(inode).node.describe().permissions
+        permissions = known.node.describe().permissions
         return (permissions >> 6) & mode == mode or (ctx.uid == 0 and not (mode & os.X_OK and permissions & 0o100 == 0))
 
     # Files
 
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
         """Open a file; its content is not cached by the kernel."""
-        self._admit(ctx)
         known = self._nodes.at(inode)
+        self._realms.enter(known.path, ctx)
         if is_directory(known.node):
             fail(EISDIR)
+        if isinstance(known.node, Link):
+            fail(ELOOP)
         opening = Opening(flags, ctx.uid, ctx.pid)
         self._permit(known.node.describe().permissions, opening)
         file: File = known.node  # type: ignore[assignment]  # directories are excluded above
@@ -159,7 +164,7 @@ class ControlTree:
         self, parent_inode: InodeT, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         """Make and open a file, where files may be made."""
-        self._admit(ctx)
+        self._enter(parent_inode, ctx)
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             fail(ENOTSUP)
         parent, directory = self._editable(parent_inode)
@@ -213,8 +218,8 @@ class ControlTree:
 
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """A listing, taken at the first read."""
-        self._admit(ctx)
         known = self._nodes.at(inode)
+        self._realms.enter(known.path, ctx)
         self._directory(inode)
         fh = next(self._handles)
         self._listings[fh] = Listing(self._nodes, known.path, self._attributes)
@@ -241,10 +246,10 @@ class ControlTree:
 
     async def unlink(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
         """Remove a file, where files may be removed."""
-        self._admit(ctx)
-        _, directory = self._editable(parent_inode)
-        path, node = self._child(parent_inode, name)
-        if is_directory(node):
+        self._enter(parent_inode, ctx)
+        parent, directory = self._editable(parent_inode)
+        path = (*parent, os.fsdecode(name))
+        if is_directory(self._child(parent_inode, path)):
             fail(EISDIR)
         self._write_down("control.removed", path, ctx.uid, ctx.pid)
         with self._serving(path, ctx.uid, ctx.pid):
@@ -252,10 +257,10 @@ class ControlTree:
 
     async def rmdir(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> None:
         """Remove a directory with what is in it, as in configfs."""
-        self._admit(ctx)
-        _, directory = self._editable(parent_inode)
-        path, node = self._child(parent_inode, name)
-        if not is_directory(node):
+        self._enter(parent_inode, ctx)
+        parent, directory = self._editable(parent_inode)
+        path = (*parent, os.fsdecode(name))
+        if not is_directory(self._child(parent_inode, path)):
             fail(ENOTDIR)
         self._write_down("control.removed", path, ctx.uid, ctx.pid)
         with self._serving(path, ctx.uid, ctx.pid):
@@ -271,21 +276,21 @@ class ControlTree:
         ctx: RequestContext,
     ) -> None:
         """Within one directory, where names may be given. Exchange is refused."""
-        self._admit(ctx)
+        self._enter(parent_inode_old, ctx)
         parent, directory = self._editable(parent_inode_old)
         if parent_inode_old != parent_inode_new:
             fail(EXDEV)
         if flags & pyfuse3.RENAME_EXCHANGE:
             fail(EINVAL)
-        path, node = self._child(parent_inode_old, name_old)
-        new = os.fsdecode(name_new)
-        if is_directory(node):
+        old, new = os.fsdecode(name_old), os.fsdecode(name_new)
+        if is_directory(self._child(parent_inode_old, (*parent, old))):
             fail(EPERM)
         if flags & pyfuse3.RENAME_NOREPLACE and self._directory(parent_inode_new).child(new) is not None:
             fail(EEXIST)
-        self._write_down("control.renamed", path, ctx.uid, ctx.pid, dest="/".join((*parent, new)))
-        with self._serving((*parent, new), ctx.uid, ctx.pid):
-            await directory.rename(path[-1], new)
+        moved = (*parent, new)
+        self._write_down("control.renamed", (*parent, old), ctx.uid, ctx.pid, dest=self._part(moved).shown(moved))
+        with self._serving(moved, ctx.uid, ctx.pid):
+            await directory.rename(old, new)
 
     async def mkdir(self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         """Refused."""
@@ -308,14 +313,19 @@ class ControlTree:
         fail(EPERM)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> bytes:
-        """There are no links."""
-        fail(EINVAL)
+        """Where the caller's own part is."""
+        node = self._nodes.at(inode).node
+        return os.fsencode(node.target(ctx)) if isinstance(node, Link) else fail(EINVAL)
 
     # Extended attributes
 
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        """Not supported here."""
-        fail(ENOTSUP)
+        """Who else has the owner's rights, which the kernel asks; no other attributes are supported here."""
+        known = self._nodes.at(inode)
+        realm = self._realms.enter(known.path, ctx, looking=True)
+        if name == acl.NAME:
+            return realm.acl(known.node.describe().permissions)
+        fail(ENODATA if name.startswith(b"system.posix_acl_") else ENOTSUP)
 
     async def setxattr(self, inode: InodeT, name: bytes, value: bytes, ctx: RequestContext) -> None:
         """Not supported here."""
@@ -338,12 +348,8 @@ class ControlTree:
 
     # Within
 
-    def _admitted(self, ctx: RequestContext) -> bool:
-        return ctx.uid in (0, self._mount.uid)
-
-    def _admit(self, ctx: RequestContext) -> None:
-        if not self._admitted(ctx):
-            fail(EACCES)
+    def _enter(self, ino: int, ctx: RequestContext) -> None:
+        self._realms.enter(self._nodes.at(ino).path, ctx)
 
     @staticmethod
     def _permit(permissions: int, opening: Opening) -> None:
@@ -363,15 +369,12 @@ class ControlTree:
             fail(EPERM if is_directory(known.node) else ENOTDIR)
         return known.path, known.node
 
-    def _child(self, parent_ino: int, name: bytes) -> tuple[Path, Node]:
-        parent = self._nodes.at(parent_ino).path
-        text = os.fsdecode(name)
-        path = (*parent, text)
-        fresh = self._directory(parent_ino).child(text)
+    def _child(self, parent_ino: int, path: Path) -> Node:
+        fresh = self._directory(parent_ino).child(path[-1])
         if fresh is None:
             fail(ENOENT)
         known = self._nodes.existing(path)
-        return path, fresh if known is None or type(known) is not type(fresh) else known
+        return fresh if known is None or type(known) is not type(fresh) else known
 
     def _file(self, fh: int) -> OpenFile:
         file = self._files.get(fh)
@@ -388,40 +391,36 @@ class ControlTree:
 
     @contextlib.contextmanager
     def _serving(self, path: Path, uid: int, pid: int) -> Iterator[None]:
-        """What the block does is done for that user. A refusal is turned into EINVAL and a line in `/.vexfs/error`."""
+        """What the block does is done for that user. A refusal becomes EINVAL and a line in the part's `error`."""
         try:
-            with serving(Requester(uid, pid, _comm(pid), ".vexfs/" + "/".join(path))):
+            with serving(Requester(uid, pid, command_name(pid), ".vexfs/" + "/".join(path))):
                 yield
         except VexError as error:
-            self._refusals.add("/".join(path), uid, str(error))
+            part = self._part(path)
+            part.refusals.add(part.shown(path), uid, str(error))
             self._write_down("control.refused", path, uid, pid, said=str(error))
             fail(EINVAL)
 
     def _write_down(self, kind: str, path: Path, uid: int, pid: int, **data: object) -> None:
-        self._note(kind, path="/".join(path), uid=uid, pid=pid, data={"comm": _comm(pid), **data})
+        part = self._part(path)
+        part.service.note(kind, path=part.shown(path), uid=uid, pid=pid, data={"comm": command_name(pid), **data})
+
+    def _part(self, path: Path) -> Realm:
+        return self._realms.of(path) or fail(ENOENT)
 
     def _attributes(self, path: Path, node: Node) -> EntryAttributes:
-        return attributes(self._nodes.number(path), node, self._mount)
+        return attributes(self._nodes.number(path), node, self._part(path))
 
 
-def _comm(pid: int) -> str:
-    """The command name of a process, empty when it is gone."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().rstrip("\n")
-    except OSError:
-        return ""
-
-
-def attributes(ino: int, node: Node, mount: Mount) -> EntryAttributes:
+def attributes(ino: int, node: Node, realm: Realm) -> EntryAttributes:
     """A node as `stat` shows it; nothing is cached by the kernel."""
     about = node.describe()
     entry = EntryAttributes()
     entry.st_ino = InodeT(ino)
     entry.entry_timeout = entry.attr_timeout = 0
-    entry.st_mode = pyfuse3.ModeT((stat.S_IFDIR if is_directory(node) else stat.S_IFREG) | about.permissions)
+    entry.st_mode = pyfuse3.ModeT(kind_of(node) | realm.permissions(about.permissions))
     entry.st_nlink = 2 if is_directory(node) else 1
-    entry.st_uid, entry.st_gid = mount.uid, mount.gid
+    entry.st_uid, entry.st_gid = realm.uid, realm.gid
     entry.st_size = about.size
     entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = about.changed_ns or time.time_ns()
     return entry
