@@ -29,6 +29,7 @@ from automation.errors import CallerError, WorldError
 from automation.events import SemanticEvent
 from automation.facts import target_of
 from automation.index import Index
+from automation.journal.path_redaction import is_redacted
 from automation.launcher import MANUAL, Launcher
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
@@ -249,6 +250,8 @@ class Dispatcher:
         """Start a run with the events and input of one that failed, past all queues, on the present version."""
         if not self.launcher.knows(run.workflow):
             raise CallerError(f"no workflow called {run.workflow!r} is active")
+        if any(is_redacted(event.path) or is_redacted(event.dest or "") for event in run.firing.events):
+            raise CallerError(f"the run {run.id} cannot be started again: the path that it was about is not kept")
         again = f"{run.id}@{time.time_ns()}"
         return self.launcher.start_by_hand(replace(run.firing, again=again, trigger=MANUAL), dry=False)
 

@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 from urllib.parse import quote, quote_plus
 
@@ -65,6 +65,24 @@ class Redactor:
             inner = handler.formatter or logging.Formatter()
             if not isinstance(inner, _Redacted):
                 handler.setFormatter(cast(logging.Formatter, _Redacted(inner, self)))
+
+
+def change_logs(change: Callable[[str], str]) -> None:
+    """Change every line that the handlers of the root logger write."""
+    for handler in logging.getLogger().handlers:
+        inner = handler.formatter or logging.Formatter()
+        handler.setFormatter(cast(logging.Formatter, _Changed(inner, change)))
+
+
+class _Changed:
+    """A formatter behind which each line is changed."""
+
+    def __init__(self, inner: logging.Formatter, change: Callable[[str], str]) -> None:
+        self._inner: Final = inner
+        self._change: Final = change
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._change(self._inner.format(record))
 
 
 class _Redacted:

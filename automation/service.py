@@ -38,6 +38,7 @@ from automation.journal.journal import Journal
 from automation.journal.keeping import DEFAULTS as KEEPING
 from automation.journal.keeping import Keeping
 from automation.journal.ledger import SqliteLedger
+from automation.journal.path_redaction import KEY, path_redactor
 from automation.journal.recovery import recover
 from automation.journal.retention import Housekeeper
 from automation.language.desk import Desk
@@ -58,6 +59,7 @@ from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
 from automation.provenance.desk import ProvenanceDesk
 from automation.provenance.forms import ProvenanceForm
+from automation.redaction import change_logs
 from automation.requester import Requester, requester
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
@@ -157,10 +159,18 @@ class Service:
             inherits=tenant is None,
         )
         self.secrets.redactor.watch_logs()
+        places = (commands.mountpoint, os.readlink(f"/proc/self/fd/{workspace.root_fd}"))
+        self.paths: Final = path_redactor(keeping.redact_paths, None if kept is None else kept.file(KEY), places)
+        if self.paths is not None:
+            change_logs(self.paths.text)
         self.journal: Final = (
             None
             if kept is None
-            else Journal(bus, kept, self.secrets.redactor.text, keeping, audits=automation.enable_compliance_audit)
+            else Journal(
+                *(bus, kept, self.secrets.redactor.text, keeping),
+                audits=automation.enable_compliance_audit,
+                paths=self.paths,
+            )
         )
         self.breakers: Final = Breakers(
             bus.publish,
@@ -264,6 +274,8 @@ class Service:
         )
         self.runner.learnt, self.dispatcher.learnt = self.tuning.backoff, self.tuning.cooldown
         self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
+        if self.paths is not None:
+            self.provenance.hides = self.paths.covers
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
         self.shedding: Final = Shedding(bus, {"analytics": self.analytics, "provenance": self.provenance})

@@ -16,6 +16,7 @@ from automation.journal.database import Database, reading
 from automation.journal.keeping import Keeping
 from automation.journal.query import Question, ask
 from automation.journal.verification import verify
+from automation.quantities import parse_size
 from automation.state_directory import StateDirectory
 from automation.targets import Automation
 from tests.automation_rig import Rig, rig
@@ -206,5 +207,6 @@ def test_every_setting_is_documented():
         re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", page.partition("## The `[journal]` table")[2], re.MULTILINE)
     )
     for name, field in Keeping.model_fields.items():
-        shown = rows[name.replace("_", "-")].strip("` ")
-        assert shown == ("none" if field.default in (None, {}) else f"{field.default}"), name
+        shown: object = rows[name.replace("_", "-")].strip("` ")
+        shown = parse_size(str(shown)) if str(shown).endswith("iB") else shown
+        assert str(shown) == ("none" if field.default in (None, {}) else f"{field.default}"), name

@@ -85,7 +85,7 @@ class Commands:
     """
 
     def __init__(self, mountpoint: str, *, identity: Identity | None = None, territory: Territory = EVERYWHERE) -> None:
-        self._mountpoint: Final = mountpoint
+        self.mountpoint: Final = mountpoint
         self._identity: Final = identity
         self._territory: Final = territory
         self._sessions: Final[dict[int, _Session]] = {}
@@ -170,11 +170,11 @@ class Commands:
 
     async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str]) -> trio.Process:
         self._require(cwd)
-        command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self._mountpoint, cwd), *argv]
+        command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self.mountpoint, cwd), *argv]
         environment = {
             **env,
             "VEXFS_CAUSE": f"{cause.run}:{cause.workflow}:{cause.depth}",
-            "VEXFS_MOUNT": self._mountpoint,
+            "VEXFS_MOUNT": self.mountpoint,
         }
         if any("\0" in text for text in (*command, *environment.values(), *environment)):
             raise WorldError(f"cannot run '{argv[0]}': an argument holds a NUL")

@@ -99,6 +99,8 @@ class Auditor:
         one = requester()
         if one is not None and len(self._subscription) < CAPACITY:
             self._asked[event.seq] = one
+        if self._chain.paths is not None:  # the names are to be known before anything of it is logged
+            self._chain.paths.see(event.path)
         return True
 
     def _row(self, event: SemanticEvent) -> Row:

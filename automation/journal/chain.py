@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from automation.journal.encoding import encoding
+from automation.journal.path_redaction import PathRedactor
 from automation.journal.schema import Row
 
 _encode: Final = encoding(sort_keys=True)
@@ -48,9 +50,10 @@ def printable(text: str) -> str:
 class Chain:
     """Makes rows for the `audit` table, in order, from where `head` left off. 6 to 7 µs a record."""
 
-    def __init__(self, head: Head, redact: Callable[[str], str] = str) -> None:
+    def __init__(self, head: Head, redact: Callable[[str], str] = str, paths: PathRedactor | None = None) -> None:
         self.head = head
         self._redact: Final = redact
+        self.paths: Final = paths
 
     def link(
         self,
@@ -65,6 +68,8 @@ class Chain:
     ) -> Row:
         """The row of the next record; `at` in nanoseconds since the epoch (0: now)."""
         seq, at = self.head.seq + 1, at or time.time_ns()
+        if self.paths is not None:
+            path, data = self._hidden(path, data or {})
         facts = {
             "seq": seq,
             "at": at,
@@ -75,9 +80,30 @@ class Chain:
             "run": run,
             "data": data or {},
         }
-        record = self._redact(canonical(facts))
+        record = canonical(facts)
+        if self._redact(record) != record:
+            facts = json.loads(record)
+            facts |= {name: _changed(facts[name], self._redact) for name in ("path", "data")}
+            path, record = facts["path"], canonical(facts)
         self.head = Head(seq, linked(self.head.hash, record))
         return ["audit", seq, at, kind, printable(path), uid, run, record, self.head.hash]
+
+    def _hidden(self, path: str, data: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Both without paths that must not be written."""
+        assert self.paths is not None
+        for name in ("dest", "from"):
+            if isinstance(data.get(name), str):
+                self.paths.see(data[name])
+        return self.paths.see(path), self.paths.value(data)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with each of its texts changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(name): _changed(item, change) for name, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, list) else value
 
 
 class HeadFile:

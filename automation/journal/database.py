@@ -31,14 +31,15 @@ class Database:
 
     `sync` is SQLite's: `full` keeps what is committed through a power failure, `normal` through the end of the process
     and of the system, `off` through the end of the process. `most_bytes` is how large it is to become: its write-ahead
-    log is kept below a quarter of that.
+    log is kept below a quarter of that. With `erases` what is deleted is overwritten.
     """
 
-    def __init__(self, path: str, *, sync: str = "full", most_bytes: int | None = None) -> None:
+    def __init__(self, path: str, *, sync: str = "full", most_bytes: int | None = None, erases: bool = False) -> None:
         """Open or make it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
         self.path: Final = path
         self.set_aside: str | None = None
         self._sync: Final = sync
+        self._erases: Final = erases
         self._log_bytes: Final = min(LOG_BYTES, most_bytes or LOG_BYTES)
         try:
             self._prepare()
@@ -56,6 +57,7 @@ class Database:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._sync}")
+        connection.execute(f"PRAGMA secure_delete = {int(self._erases)}")
         connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {min(1000, self._log_bytes // 16_384)}")
         return connection

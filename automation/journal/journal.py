@@ -17,6 +17,7 @@ from automation.journal.auditor import Auditor
 from automation.journal.chain import Chain, Head, HeadFile
 from automation.journal.database import Database
 from automation.journal.keeping import DEFAULTS, Keeping
+from automation.journal.path_redaction import PathRedactor
 from automation.journal.query import Question, ask
 from automation.journal.schema import Row
 from automation.journal.writer import Writer
@@ -29,8 +30,8 @@ HEAD: Final = "journal.head"
 
 
 class Journal:
-    """`redact` takes the values of secrets out of every text that is written. Unless it `audits`, the trail has
-    only what concerns the journal itself.
+    """`redact` takes the values of secrets out of every text that is written, `paths` the paths that must not be in the
+    trail. Unless it `audits`, the trail has only what concerns the journal itself.
 
     Opened before the mount, served by `run`, closed by `aclose` after the last run ended.
 
@@ -47,17 +48,21 @@ class Journal:
         keeping: Keeping = DEFAULTS,
         *,
         audits: bool = True,
+        paths: PathRedactor | None = None,
     ) -> None:
         """Open it. CallerError when a newer program wrote it, WorldError when the disk does not let us."""
         self.redact: Final = redact
+        self.paths: Final = paths
         self.on_stall: Callable[[str], None] = lambda reason: None
         self.policy: Final = keeping.when_full
-        self.database: Final = Database(kept.file(NAME), sync=keeping.sync, most_bytes=keeping.max_bytes)
+        self.database: Final = Database(
+            kept.file(NAME), sync=keeping.sync, most_bytes=keeping.max_bytes, erases=paths is not None
+        )
         self._bus: Final = bus
         self._head_file: Final = HeadFile(kept.file(HEAD))
         with self.database.reader() as connection:
             newest = _newest(connection)
-        self.chain: Final = Chain(newest, redact)
+        self.chain: Final = Chain(newest, redact, paths)
         self._most_bytes: Final = keeping.max_bytes
         self._grown = trio.Event()
         self._large = False

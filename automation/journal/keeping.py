@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from automation.globs import compile_globs
+from automation.journal.path_redaction import Mode
 from automation.quantities import Size
 
 Sync = Literal["full", "normal", "off"]
 WhenFull = Literal["stop_automations", "stop_auditing"]
+
+
+def _known_globs(rules: dict[str, Mode]) -> dict[str, Mode]:
+    for glob in rules:
+        compile_globs((glob,))
+    return rules
 
 
 class Keeping(BaseModel):
@@ -18,7 +26,8 @@ class Keeping(BaseModel):
     system, with `off` the end of the process. Of what each step of a run was given `step_inputs` characters are kept.
 
     A database of more than `max_bytes` gives up its oldest audit records, then its oldest finished runs. While the disk
-    takes nothing, `when_full` says whether automations wait or go on without being audited.
+    takes nothing, `when_full` says whether automations wait or go on without being audited. `redact_paths` says by glob
+    what is written in the place of a file's path.
     """
 
     model_config = ConfigDict(
@@ -32,6 +41,7 @@ class Keeping(BaseModel):
     max_bytes: Annotated[Size, Field(ge=1 << 18)] | None = None
     when_full: WhenFull = "stop_automations"
     step_inputs: Annotated[Size, Field(ge=0, le=16 << 20)] = 16 << 10
+    redact_paths: Annotated[dict[str, Mode], AfterValidator(_known_globs)] = {}
 
 
 DEFAULTS: Final = Keeping()

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from automation.journal.encoding import encoding
 from automation.journal.journal import Journal
+from automation.journal.path_redaction import PathRedactor
 from automation.journal.schema import Row
 from automation.runner.ledger import Kind, NewRun, Record, StoredRun, Summary
 
 _encode: Final = encoding()
+CHUNK: Final = 100  # runs of one transaction
 _RUN: Final = "SELECT id, workflow, digest, at, facts, text FROM runs LEFT JOIN definitions USING (digest)"
 
 
@@ -62,6 +65,18 @@ class SqliteLedger:
     async def append(self, run_id: str, records: Sequence[Record]) -> None:
         """One commit, shared with whatever comes at the same time."""
         await self._journal.writer.write(self._rows(run_id, records))
+        paths = self._journal.paths
+        if paths is not None and self._known[run_id].status:
+            await self._journal.writer.perform(partial(_conceal, ids=[run_id], paths=paths))
+
+    async def conceal(self) -> None:
+        """Take out of finished runs the paths that must not be kept, where a kill came in between or rules are new."""
+        if self._journal.paths is None:
+            return
+        finished = [run_id for run_id, one in self._known.items() if one.status]
+        for at in range(0, len(finished), CHUNK):
+            work = partial(_conceal, ids=finished[at : at + CHUNK], paths=self._journal.paths)
+            await self._journal.writer.perform(work)
 
     async def load(self, run_id: str) -> StoredRun | None:
         """Read it, in a thread."""
@@ -122,6 +137,24 @@ def _drop(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
     for table, column in (("records", "run"), ("runs", "id")):
         connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(run_id,) for run_id in ids])
     connection.execute("DELETE FROM definitions WHERE digest NOT IN (SELECT digest FROM runs)")
+
+
+def _conceal(connection: sqlite3.Connection, ids: Sequence[str], paths: PathRedactor) -> None:
+    for run_id in ids:
+        for facts, number in connection.execute("SELECT facts, number FROM runs WHERE id = ?", (run_id,)).fetchall():
+            value = json.loads(facts)
+            for event in value["firing"].get("events", ()):
+                for path in (event.get("path"), event.get("dest")):
+                    paths.see(path or "")
+            _replace(connection, "runs", "facts", number, facts, _encode(paths.value(value)))
+        rows = connection.execute("SELECT data, number FROM records WHERE run = ?", (run_id,)).fetchall()
+        for data, number in rows:
+            _replace(connection, "records", "data", number, data, _encode(paths.value(json.loads(data))))
+
+
+def _replace(connection: sqlite3.Connection, table: str, column: str, number: int, old: str, new: str) -> None:
+    if new != old:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE number = ?", (new, number))
 
 
 def _record(kind: Kind, place: str, at: int, data: str) -> Record:

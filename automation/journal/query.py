@@ -11,7 +11,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Question:
     """What must hold of a record; None asks for nothing. Times in nanoseconds since the epoch, `until` is excluded;
-    `path` and `kind` stand for all below them too. The newest `limit` are answered, all of them if it is 0.
+    `path` (and what it may be `shown_as` where paths are redacted) and `kind` stand for all below them too. The newest
+    `limit` are answered, all of them if it is 0.
     """
 
     since: int | None = None
@@ -21,6 +22,7 @@ class Question:
     run: str | None = None
     kind: str | None = None
     limit: int = 1000
+    shown_as: tuple[str, ...] = ()
 
 
 def ask(connection: sqlite3.Connection, question: Question) -> list[str]:
@@ -52,8 +54,10 @@ def _conditions(question: Question) -> tuple[str, list[Any]]:
     }
     terms = [term for term, value in asked.items() if value is not None]
     values: list[Any] = [value for value in asked.values() if value is not None]
-    for column, above, between in (("path", question.path, "/"), ("kind", question.kind, ".")):
-        if above:
-            terms.append(f"({column} = ? OR ({column} >= ? AND {column} < ?))")
-            values += [above, above + between, above + chr(ord(between) + 1)]
+    paths = [question.path, *question.shown_as] if question.path else []
+    for column, every, between in (("path", paths, "/"), ("kind", [question.kind] if question.kind else [], ".")):
+        if every:
+            one = f"{column} = ? OR ({column} >= ? AND {column} < ?)"
+            terms.append(f"({' OR '.join([one] * len(every))})")
+            values += [value for a in every for value in (a, a + between, a + chr(ord(between) + 1))]
     return " AND ".join(terms) or "1", values

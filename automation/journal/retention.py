@@ -39,6 +39,7 @@ class Housekeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
+        await self._ledger.conceal()
         while True:
             await self.tidy(time.time_ns())
             await trio.sleep(PAUSE_SECONDS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -37,6 +38,7 @@ class ProvenanceDesk:
         self.ignored = 0
         self.fault = ""
         self._bus: Final = bus
+        self.hides: Callable[[str], bool] = lambda path: False  # files that are not to be in the graph
         self._kept: Final = kept
         self._epoch: Final = epoch
         self._form: ProvenanceForm | None = None
@@ -61,7 +63,8 @@ class ProvenanceDesk:
     def _accepts(self, event: SemanticEvent) -> bool:
         if self._shed:
             self.ignored += 1
-        return not self._shed
+        hidden = self.hides(event.path) or (event.dest is not None and self.hides(event.dest))
+        return not self._shed and not hidden
 
     def install(self, form: ProvenanceForm) -> None:
         """Track as this definition says; a second one takes the place of the first."""
