@@ -14,29 +14,26 @@ Each part is a process of its own. The state is on the disk that TMPDIR or --dir
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
-import random
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
 
 from automation.events import SemanticEvent
 from automation.service import Service
-from bench.commands import compile_c
 from bench.machine import facts
 from bench.serving import prepare, serving
+from bench.workflows_mounted import fio, latency
 
 REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS: Final = 10_000
@@ -44,11 +41,6 @@ MANY: Final = "concurrency: {policy: parallel, limit: 10000, queue: 100000}\n"
 ONE: Final = "triggers: {types: user.go}\n" + MANY
 WAITS: Final = ONE + "steps:\n  - {name: mark, emit_event: {event: user.mark}}\n  - {name: rest, wait: 1h}\n"
 TWO: Final = ONE + "steps:\n  - {name: a, emit_event: {event: user.a}}\n  - {name: b, emit_event: {event: user.b}}\n"
-COPIES: Final = (
-    "triggers: {path: 'in/*'}\n"
-    + MANY
-    + "steps:\n  - {name: out, write: {path: 'out/{{ event.name }}', content: done}}\n"
-)
 Bars = dict[str, tuple[float, bool]]  # what a figure must reach; whether more is better
 
 
@@ -170,141 +162,6 @@ async def _until(done: Callable[[], bool]) -> None:
     with trio.fail_after(120):
         while not done():  # noqa: ASYNC110 - the service is measured as it is
             await trio.sleep(0.02)
-
-
-# On a mount
-
-
-@contextlib.contextmanager
-def _mounted(directory: str, *options: str) -> Iterator[tuple[str, str]]:
-    """A mount with the workflow `copies`: the mountpoint and its source."""
-    prepare(directory, {"copies": COPIES})
-    source, point = os.path.join(directory, "root"), os.path.join(directory, "mnt")
-    for path in (point, f"{source}/in", f"{source}/out", f"{source}/load"):
-        os.makedirs(path)
-    command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--log-level", "error"]
-    command += ["--workflows", f"{directory}/workflows", "--state-dir", f"{directory}/state", *options]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while not os.path.ismount(point) or not os.path.exists(f"{point}/.vexfs/README"):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the mount did not come up")
-            time.sleep(0.02)
-        yield point, source
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", point], check=False)
-        server.wait(30)
-
-
-def latency(directory: str, rate: int = 5000, files: int = 1000) -> dict[str, float]:
-    """From close(2) on the mount to the name in the source, while `rate` events a second happen elsewhere on it: files
-    are opened, written over and closed, each write an event. (Names that come and go would have to be written to the
-    disk whenever a run is synced, and it would be the disk that is measured.) `sync_ms` is what the disk takes to sync
-    one block meanwhile: an action waits for it twice, for its run and for its file.
-    """
-    load = compile_c(f"{REPOSITORY}/bench/load.c", f"{directory}/load", [])
-    with _mounted(directory, "--io", "traced") as (point, source):
-        each = _events_each(load, point)
-        feeder = subprocess.Popen([load, f"{point}/load", str(rate / each), "0"])
-        try:
-            time.sleep(2)
-            events, clock = _events(point), time.monotonic()
-            times = [_one(point, source, number) for number in range(files)]
-            happened = (_events(point) - events) / (time.monotonic() - clock)
-            sync = _sync(directory)
-        finally:
-            feeder.kill()
-            feeder.wait()
-    return {
-        "events_per_second": happened,
-        "p50_ms": _quantile(times, 0.5) * 1e3,
-        "p99_ms": _quantile(times, 0.99) * 1e3,
-        "max_ms": max(times) * 1e3,
-        "sync_ms": sync * 1e3,
-    }
-
-
-def _sync(directory: str) -> float:
-    """The median seconds of fdatasync(2) after a block was appended."""
-    times = []
-    with open(f"{directory}/sync", "wb", buffering=0) as file:
-        for _ in range(50):
-            file.write(bytes(4096))
-            began = time.perf_counter()
-            os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-def _events_each(load: str, point: str, count: int = 500) -> float:
-    """How many events one turn of the load is."""
-    before = _events(point)
-    subprocess.run([load, f"{point}/load", "2000", str(count)], check=True)
-    time.sleep(0.2)  # the last close is told of a moment later
-    return (_events(point) - before) / count
-
-
-def _one(point: str, source: str, number: int) -> float:
-    """Seconds until one file has been acted on. Looks every 0.2 ms, which the figure includes."""
-    fd = os.open(f"{point}/in/f{number}", os.O_CREAT | os.O_WRONLY, 0o644)
-    os.write(fd, b"x")
-    began = time.perf_counter()
-    os.close(fd)
-    wanted = f"{source}/out/f{number}"
-    while not os.path.exists(wanted):
-        if time.perf_counter() - began > 10:
-            raise SystemExit("nothing was done within 10 s")
-        time.sleep(0.0002)
-    took = time.perf_counter() - began
-    time.sleep(random.uniform(0.002, 0.008))
-    return took
-
-
-def _events(point: str) -> int:
-    with open(f"{point}/.vexfs/status", encoding="utf-8") as file:
-        line = next(line for line in file if line.startswith("events"))
-    return int(line.split()[1].replace(",", ""))
-
-
-def fio(directory: str, rounds: int = 7, seconds: float = 2.0) -> dict[str, float]:
-    """fio's random reads and writes, with and without 1,000 runs a minute, in alternation."""
-    with _mounted(directory) as (point, _):
-        stop, go = threading.Event(), threading.Event()
-        thread = threading.Thread(target=_trigger, args=(point, stop, go))
-        thread.start()
-        ratios: dict[str, list[float]] = {"randread": [], "randwrite": []}
-        try:
-            _fio(point, "randwrite", 1)
-            for number in range(rounds):
-                for kind, found in ratios.items():
-                    speeds = {}
-                    for busy in (False, True) if number % 2 else (True, False):
-                        (go.set if busy else go.clear)()
-                        speeds[busy] = _fio(point, kind, seconds)
-                    found.append(1 - speeds[True] / speeds[False])
-        finally:
-            stop.set()
-            go.set()
-            thread.join()
-    return {f"{kind}_loss_percent": statistics.median(found) * 100 for kind, found in ratios.items()}
-
-
-def _trigger(point: str, stop: threading.Event, go: threading.Event) -> None:
-    number = 0
-    while not stop.is_set():
-        go.wait()
-        with open(f"{point}/in/g{number}", "w", encoding="ascii") as file:
-            file.write("x")
-        number += 1
-        time.sleep(60 / 1000)
-
-
-def _fio(point: str, kind: str, seconds: float) -> float:
-    command = ["fio", "--name=x", f"--filename={point}/load/data", "--size=64m", "--bs=4k", f"--rw={kind}"]
-    command += ["--time_based", f"--runtime={seconds}", "--ioengine=psync", "--output-format=json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["jobs"][0][kind.removeprefix("rand")]["iops"])
 
 
 # All of it
