@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -478,13 +478,17 @@ class Dispatcher:
     async def _backfill(self, trigger: OnEvent, scope: trio.CancelScope) -> None:
         """Present the files that are there already; waits while too many firings do."""
         with scope:
-            async with contextlib.aclosing(existing(self._workspace, trigger)) as found:
+            async with contextlib.aclosing(_existing(self._workspace, trigger)) as found:
                 async for event in found:
                     self._ask(trigger, partial(_feed, event=event, now=self.records.clock.now()))
                     self._signal.set()
                     while self.launcher.waiting(trigger.workflow) > BATCH:
                         await self.launcher.room.park()
         self._backfills.pop(trigger, None)
+
+
+def _existing(workspace: Workspace, trigger: OnEvent) -> AsyncGenerator[SemanticEvent, None]:
+    return existing(workspace, trigger.anchors, trigger.form.types, trigger.workflow)
 
 
 def _feed(trigger: Fed, event: SemanticEvent, now: float) -> list[Firing]:

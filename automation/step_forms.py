@@ -209,7 +209,9 @@ class Loop(Form):
 
 
 class Wait(Form):
-    """A pause: for a time, until a time, or until an event."""
+    """A pause: for a time, until a time, or until an event. With `existing` a file that is there already counts, when
+    the wait begins and when it goes on after a restart.
+    """
 
     for_: LaterDuration | None = also("for", "for_", default=None)
     until: Any = None
@@ -217,13 +219,16 @@ class Wait(Form):
     timeout: Duration | None = None
     on_timeout: Literal["fail", "continue"] = "fail"
     since: Literal["now", "start"] = "now"
+    existing: bool = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> Wait:
         if sum(value is not None for value in (self.for_, self.until, self.event)) != 1:
             raise ValueError("a wait has one of 'for', 'until' and 'event'")
-        if self.event is None and self.model_fields_set & {"timeout", "on_timeout", "since"}:
-            raise ValueError("'timeout', 'on_timeout' and 'since' go with 'event'")
+        if self.event is None and self.model_fields_set & {"timeout", "on_timeout", "since", "existing"}:
+            raise ValueError("'timeout', 'on_timeout', 'since' and 'existing' go with 'event'")
+        if self.existing and (self.event is None or not self.event.path):
+            raise ValueError("'existing' needs a 'path' in 'event': which files are meant")
         if self.until is not None:
             check_templates({"until": self.until})
         return self

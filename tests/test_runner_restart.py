@@ -91,3 +91,26 @@ async def test_an_event_driven_run_goes_on_with_its_key(tmp_path):
             r.publish("user.tick")
         await r.until(lambda: r.runs[0].finished)
         assert len(r.runs) == 1 and r.runs[0].output == {"n": 4}
+
+
+ASKS = """
+triggers: {type: manual}
+steps:
+  - {name: reply, wait: {event: {path: "{{ input.to }}/*.txt", where: event.size > 0}, existing: true}}
+outputs: {from: "{{ steps.reply.path }}", there: "{{ steps.reply.attrs.existing }}"}
+"""
+
+
+async def test_a_file_that_came_while_nothing_was_mounted_ends_a_wait(tmp_path):
+    """Nobody saw it come; the wait looks again when it goes on. One that was there before ends it at once."""
+    async with mounted(tmp_path, asks=ASKS) as r:
+        await r.service.command('run asks {"to": "answers"}', 0)
+        await r.until(lambda: r.runs[0].status == "waiting")
+    (tmp_path / "root" / "answers").mkdir()
+    for name, content in (("a.txt", ""), ("b.md", "x"), ("c.txt", "yes")):
+        (tmp_path / "root" / "answers" / name).write_text(content)
+    async with mounted(tmp_path, asks=ASKS) as r:
+        await r.until(lambda: r.runs[0].finished)
+        assert r.runs[0].output == {"from": "answers/c.txt", "there": True}
+        run = await r.carried_out("asks", '{"to": "answers"}')
+        assert run.output == {"from": "answers/c.txt", "there": True}

@@ -100,6 +100,7 @@ class WaitBody:
     timeout: float | None
     fails: bool
     from_start: bool
+    existing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +385,7 @@ def _wait(form: Wait) -> WaitBody:
         timeout=form.timeout,
         fails=form.on_timeout == "fail",
         from_start=form.since == "start",
+        existing=form.existing,
     )
 
 

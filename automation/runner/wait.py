@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import trio
 
+from automation.backfill import existing
 from automation.errors import TimedOut
 from automation.events import SemanticEvent
 from automation.facts import event_facts
 from automation.quantities import parse_duration
+from automation.runner.awaited import Listening
 from automation.runner.plan import PlannedStep, WaitBody
 from automation.runner.record import StepRecord
 from automation.runner.scope import Scope
 from automation.runner.walk import CONTROL, Walk
+from automation.triggers.matching import Matcher
 
 
 async def perform_wait(walk: Walk, step: PlannedStep, place: str, scope: Scope, record: StepRecord) -> Any:
@@ -88,7 +93,8 @@ async def _event(walk: Walk, step: PlannedStep, place: str, scope: Scope, record
         walk.listen(listening, place, scope)
     try:
         await walk.history.flush()
-        found = await next_mail(walk, box, fits, wake, record)
+        look = partial(_look, walk, listening, matcher, box, fits) if body.existing else None
+        found = await next_mail(walk, box, fits, wake, record, look)
     finally:
         if not body.from_start:
             walk.close(place)
@@ -100,12 +106,35 @@ async def _event(walk: Walk, step: PlannedStep, place: str, scope: Scope, record
     return {"timed_out": True}
 
 
+async def _look(
+    walk: Walk, listening: Listening, matcher: Matcher, box: str, fits: Callable[[int, SemanticEvent], bool]
+) -> None:
+    """Let the first file that is there already, and fits, come as mail."""
+    workspace = walk.means.equipment.workspace
+    files = existing(workspace, listening.anchors(matcher), listening.types, walk.run.workflow)
+    async with contextlib.aclosing(files) as found:
+        async for event in found:
+            if fits(0, event):
+                walk.mailbox(box).put(event)
+                return
+
+
 async def next_mail(
-    walk: Walk, box: str, fits: Any, wake: int | None, record: StepRecord | None
+    walk: Walk,
+    box: str,
+    fits: Any,
+    wake: int | None,
+    record: StepRecord | None,
+    look: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[int, SemanticEvent] | None:
-    """The next event in a mailbox that fits, when it has come; None when none has until `wake`."""
+    """The next event in a mailbox that fits, when it has come; None when none has until `wake`. `look` may put one
+    there before anything is waited for.
+    """
     mailbox = walk.mailbox(box)
     found = mailbox.take(fits)
+    if found is None and look is not None:
+        await look()
+        found = mailbox.take(fits)
 
     async def until_it_comes() -> tuple[int, SemanticEvent] | None:
         while True:

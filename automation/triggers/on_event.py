@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from automation.event_rows import event_row, read_row
-from automation.events import EVENT_TYPES, SemanticEvent
+from automation.events import SemanticEvent
 from automation.facts import target_of
 from automation.globs import Anchor, compile_globs
 from automation.index import ANYWHERE
@@ -172,11 +172,6 @@ class OnEvent:
             else:
                 (self._settling if where == "settling" else self._debouncing).put(key, held, when)
         return True
-
-    def existing_type(self) -> str:
-        """The type under which a file that was already there is presented."""
-        concrete = [t for t in self.form.types if t in EVENT_TYPES and t.startswith("file.")]
-        return concrete[0] if concrete else "file.closed"
 
     def status(self) -> dict[str, Any]:
         """Plain numbers for a person."""
