@@ -106,7 +106,8 @@ class Subscription:
     def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
         """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
         gap, self._gap = self._gap, None
-        take = min(limit, len(self._queue))
+        most = self._bus.most
+        take = min(limit if most is None else min(limit, most), len(self._queue))
         pop = self._queue.popleft
         batch = [pop() for _ in range(take)]
         self.delivered += take
@@ -162,6 +163,13 @@ class Upstream(Protocol):
         """Let the numbers there go on after `seq` at least."""
 
 
+class Pace(Protocol):
+    """How fast the readers of a bus may go on."""
+
+    async def rest(self) -> None:
+        """Return when there is time for another batch."""
+
+
 class Downstream(Protocol):
     """The buses of tenants, each fed with the events that are its tenant's."""
 
@@ -195,6 +203,8 @@ class Bus:
         self.muted = False
         self.recorder: Callable[[SemanticEvent, int], None] | None = None
         self.downstream: Downstream | None = None
+        self.pace: Pace | None = None
+        self.most: int | None = None  # events of one batch, whatever a reader asks for
         self._upstream: Final = upstream
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
@@ -260,6 +270,15 @@ class Bus:
                 subscription.close()
         if accepted and self.recorder is not None:
             self.recorder(event, accepted)
+
+    async def rest(self) -> None:
+        """What each reader does between two batches: requests of the filesystem come first, and a tenant has a share
+        of the time.
+        """
+        if self.pace is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.pace.rest()
 
     def subscribe(
         self,

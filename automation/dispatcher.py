@@ -193,7 +193,7 @@ class Dispatcher:
                 while True:
                     await self._wait()
                     self._step_safely()
-                    await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+                    await self._bus.rest()
             finally:
                 self._nursery = None
 

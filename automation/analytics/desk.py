@@ -178,9 +178,9 @@ class AnalyticsDesk:
             since = trio.current_time()
             for _ in self.steps():
                 if trio.current_time() - since > SLICE_SECONDS:
-                    await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+                    await self._bus.rest()
                     since = trio.current_time()
-            await trio.lowlevel.checkpoint()
+            await self._bus.rest()
 
     async def _import(self) -> None:
         """What the definitions need and is slow to import, in a thread; events wait meanwhile."""

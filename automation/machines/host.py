@@ -239,7 +239,7 @@ class Machines:
         while True:
             await self._wait()
             self.step()
-            await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+            await self._bus.rest()
 
     def step(self) -> None:
         """Take a batch of events and every timer that is due."""

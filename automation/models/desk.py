@@ -262,7 +262,7 @@ class ModelDesk:
                         await self._read(kept)
                 for event in self.subscription.receive_nowait(BATCH):
                     await self._take(event)
-                await trio.lowlevel.checkpoint()
+                await self._bus.rest()
                 await self._wait()
         finally:
             with trio.CancelScope(shield=True):

@@ -186,7 +186,7 @@ class TuningDesk:
             await self._read_all()
             for event in self.subscription.receive_nowait():
                 await self._take(event)
-            await trio.lowlevel.checkpoint()
+            await self._bus.rest()
             if not self.subscription.ready:
                 await self._signal.wait()
 

@@ -93,6 +93,7 @@ class ProvenanceDesk:
                     continue
                 events = await self.subscription.receive(BATCH)
                 await self._take(events)
+                await self._bus.rest()
         finally:
             with trio.CancelScope(shield=True):
                 await self._close()

@@ -302,7 +302,7 @@ class RuleDesk:
                 self.step()
             except Exception:  # a bug of ours must not end the mount
                 log.exception("the rules met a bug")
-            await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+            await self._bus.rest()
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the desk by hand."""

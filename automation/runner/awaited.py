@@ -153,7 +153,7 @@ class Mailroom:
                 for ear in found:
                     ear.hear(event)
                     if time.perf_counter() > until:
-                        await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+                        await self._bus.rest()
                         until = time.perf_counter() + SLICE
 
     def _wants(self, type_name: str, path: str) -> bool:

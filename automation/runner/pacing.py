@@ -12,6 +12,8 @@ from typing import Final
 
 import trio
 
+from automation.bus import Pace
+
 log: Final = logging.getLogger(__name__)
 
 SLICE: Final = 0.002  # seconds of the loop that runs may take before others are looked at
@@ -112,15 +114,18 @@ class Waiting:
 
 class Turns:
     """Whoever has something to compute takes a turn first: at once while this round of the loop is young, else in one
-    of the next, in order.
+    of the next, in order. A `pace` says when it may at all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace: Final = pace
         self._since: float | None = None
         self._lot: Final = trio.lowlevel.ParkingLot()
 
     async def take(self) -> None:
         """Return when it is one's turn. Who is woken has it: to wait once more would cost as much as most turns."""
+        if self._pace is not None:
+            await self._pace.rest()
         if self._since is not None and time.perf_counter() - self._since > SLICE:
             await self._lot.park()
         if self._since is None:

@@ -84,7 +84,7 @@ class Runner:
         self._executor: Final = executor or Performer()
         self._dry: Final = Recorder()
         self._dice: Final = dice or random.Random()
-        self._turns: Final = Turns()
+        self._turns: Final = Turns(bus.pace)
         self.waiting: Final = Waiting()
         self._gate = Gate(UNLIMITED)
         self._means = self._make_means()

@@ -80,6 +80,7 @@ class LimitsForm(BaseModel):
     model_config = _CONFIG
 
     events_per_second: float = Field(default=1000, gt=0)
+    loop_share: float = Field(default=0.1, gt=0, le=1)
     rules: int = Field(default=1000, ge=0)
     partial_matches: int = Field(default=10_000, ge=1)
     concurrent_runs: int = Field(default=64, ge=1, le=100_000)

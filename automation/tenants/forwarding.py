@@ -13,6 +13,7 @@ from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.tenants.lane import Lane
 from automation.tenants.owners import Owners
+from automation.tenants.share import Share
 
 FOR_ALL: Final = frozenset(("system.mounted", "system.unmounted"))
 TELLING: Final = frozenset(("file.replaced", "file.copied"))  # `from` in their attrs is a path
@@ -37,9 +38,9 @@ class Forwarding:
         self._wanting: Final[dict[str, tuple[Lane, ...]]] = {}
         bus.downstream = self
 
-    def join(self, name: str, rate: float) -> Lane:
+    def join(self, name: str, rate: float, share: Share) -> Lane:
         """A lane for the tenant `name`."""
-        lane = self.lanes[name] = Lane(self._bus, name, rate)
+        lane = self.lanes[name] = Lane(self._bus, name, rate, share)
         lane.bus.on_reroute(self._rerouted)
         return lane
 

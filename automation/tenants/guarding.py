@@ -5,6 +5,7 @@ A tenant's guards see neither requests elsewhere nor the other name of one that 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -12,10 +13,16 @@ from typing import Final
 from automation.events import SemanticEvent
 from automation.guards.guards import ALLOWED, Guards, Verdict
 from automation.tenants.owners import Owners
+from automation.tenants.share import Share
+
+LONGEST: Final = 1.0  # seconds that a request waits for guards that compute too much
 
 
 class TenantGuards:
-    """What the mount asks in place of one `Guards`. `active` is false while nobody has a live guard."""
+    """What the mount asks in place of one `Guards`. `active` is false while nobody has a live guard.
+
+    What a tenant's guards compute is a share of its own: beyond it, requests for what is the tenant's wait.
+    """
 
     def __init__(self, own: Guards, owners: Owners) -> None:
         self.active = False
@@ -23,12 +30,14 @@ class TenantGuards:
         self._owners: Final = owners
         self._guards: Final[dict[str, Guards]] = {}
         self._live: Final[dict[str, Guards]] = {}  # those of tenants that are active
+        self._shares: Final[dict[str, Share]] = {}
         self._told: Final[list[Callable[[bool], None]]] = []
         own.on_switch(lambda active: self._settle())
 
-    def join(self, tenant: str, guards: Guards) -> None:
+    def join(self, tenant: str, guards: Guards, share: float) -> None:
         """Ask a tenant's guards about what is its own."""
         self._guards[tenant] = guards
+        self._shares[tenant] = Share(share)
         guards.on_switch(partial(self._switched, tenant))
 
     def leave(self, tenant: str) -> None:
@@ -62,10 +71,12 @@ class TenantGuards:
             guards = self._live.get(tenant)
             if guards is None:
                 continue
+            share, began = self._shares[tenant], time.perf_counter()
             found = guards.judge(_seen_by(tenant, request, path, dest), inside=inside)
+            share.spend(time.perf_counter() - began)
             if found.errno:
                 return found
-            wait = max(wait, found.wait)
+            wait = max(wait, found.wait, min(share.wait, LONGEST))
             marks += [found.mark] if found.mark else []
         return Verdict(wait=wait, mark=",".join(marks)) if wait or marks else ALLOWED
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -26,6 +26,7 @@ from automation.tenants.children import Children
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.guarding import TenantGuards
 from automation.tenants.owners import Owners, territory
+from automation.tenants.share import CURRENT, Metering, Share
 from automation.tenants.tenant import Tenant
 from automation.workspace import KernelCache, Trash, Workspace
 
@@ -72,6 +73,7 @@ class Hosting:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve all, until `shutdown`; started once each is loaded and reacts, or is off."""
+        trio.lowlevel.add_instrument(cast(trio.abc.Instrument, Metering()))
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as starting:
                 for name in list(self._services):
@@ -141,7 +143,8 @@ class Hosting:
 
     def _build(self, tenant: Tenant) -> Service:
         kept, workflows = self._place(tenant.name)
-        lane = self.forwarding.join(tenant.name, tenant.limits.events_per_second)
+        limits = tenant.limits
+        lane = self.forwarding.join(tenant.name, limits.events_per_second, Share(limits.loop_share))
         ground, settings, identity = self._ground, self._ground.settings, tenant.identity
         own = territory(tenant, self._tenants.values())
         commands = Commands(ground.mountpoint, identity=identity, territory=own)
@@ -166,7 +169,7 @@ class Hosting:
         )
         service.operator = self.operator
         self.commands.join(tenant.name, commands)
-        self.guards.join(tenant.name, service.guards)
+        self.guards.join(tenant.name, service.guards, limits.loop_share)
         return service
 
     def _place(self, name: str) -> tuple[StateDirectory | None, str]:
@@ -182,6 +185,7 @@ class Hosting:
     async def _serve(self, name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run one; what breaks it ends it alone."""
         started = _Once(task_status)
+        CURRENT.set(self.forwarding.lanes[name].share)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._services[name].run)

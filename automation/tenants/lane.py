@@ -9,6 +9,7 @@ from typing import Final
 from automation.announcements import Announcements
 from automation.bus import Bus, Subscription
 from automation.events import SemanticEvent
+from automation.tenants.share import CURRENT, Share
 
 UNMETERED: Final = frozenset(
     ("workflow", "system", "rule", "machine", "model", "pattern", "analytics", "anomaly", "prediction", "graph")
@@ -16,17 +17,25 @@ UNMETERED: Final = frozenset(
 """What its own automations say of themselves: follows from events that were counted."""
 
 
+BATCH: Final = 8  # events that a reader of its may take at a time
+
+
 class Lane:
     """`rate` events a second, at most a second's worth at once (10 at least). What is over is dropped for this tenant's
     automations only: counted in `dropped`, announced as `system.overload`, and a `system.gap` stands where it was.
+    `share` is its part of the loop's time: routing counts too, to which nobody can be told to come later.
     """
 
-    def __init__(self, main: Bus, name: str, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, main: Bus, name: str, rate: float, share: Share, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name: Final = name
         self.rate: Final = rate
         self.dropped = 0
         self.delivered = 0
+        self.share: Final = share
         self.bus: Final = Bus(self)
+        self.bus.pace, self.bus.most = share, BATCH
         self.own: SemanticEvent | None = None  # what it is publishing at this moment
         self._skip: Subscription | None = None
         self._main: Final = main
@@ -50,7 +59,10 @@ class Lane:
             if self._gap is not None:
                 self._tell(self._gap)
         self.delivered += 1
+        began = time.perf_counter()
         self.bus.deliver(event, self._skip if event is self.own else None)
+        if CURRENT.get() is not self.share:
+            self.share.spend(time.perf_counter() - began)
 
     def _within(self) -> bool:
         now = self._clock()

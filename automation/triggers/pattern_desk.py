@@ -232,7 +232,7 @@ class PatternDesk:
                 self.step()
             except Exception:  # a bug of ours must not end the mount
                 log.exception("the patterns met a bug")
-            await trio.lowlevel.checkpoint()  # requests of the filesystem come first
+            await self._bus.rest()
 
     def step(self) -> None:
         """Take a batch of events and, once the queue is empty, everything that is due."""

@@ -1,0 +1,72 @@
+"""A tenant's share of the one thread that serves the mount: what its tasks compute there is measured and bounded.
+
+each step of a task (trio instrument) ─► spend          desks, between batches; runs, before a step ─► rest
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final
+
+import trio
+
+BURST: Final = 0.02  # seconds that may be used at once after a pause
+
+
+class Share:
+    """`share` of the thread's time, over what is longer than `BURST`. Who has used more rests, one after the other, so
+    that those who have waited do not all come at once.
+    """
+
+    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.share: Final = share
+        self.used = 0.0  # seconds in all
+        self._clock: Final = clock
+        self._level = BURST
+        self._at = clock()
+        self._turn: Final = trio.Lock()
+
+    def spend(self, seconds: float) -> None:
+        """So much was computed."""
+        self.used += seconds
+        self._level -= seconds
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it may compute again; 0 when it may now."""
+        now = self._clock()
+        self._level = min(BURST, self._level + (now - self._at) * self.share)
+        self._at = now
+        return 0.0 if self._level >= 0 else -self._level / self.share
+
+    async def rest(self) -> None:
+        """Let others come first, and wait for as long as must be."""
+        if not self._turn.locked() and not self.wait:
+            await trio.lowlevel.checkpoint()
+            return
+        async with self._turn:
+            while wait := self.wait:  # noqa: ASYNC110 - time is all that is waited for
+                await trio.sleep(wait)
+
+
+CURRENT: Final[ContextVar[Share | None]] = ContextVar("share", default=None)
+"""Whose the computing of a task and of its children is."""
+
+
+class Metering:
+    """A trio instrument that charges each task's steps to the share it runs under; about 0.5 µs a step."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """A task goes on."""
+        self._began = time.perf_counter()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """It waits again, or has ended."""
+        share = task.context.get(CURRENT)
+        if share is not None:
+            share.spend(time.perf_counter() - self._began)
