@@ -106,8 +106,7 @@ class Subscription:
     def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
         """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
         gap, self._gap = self._gap, None
-        most = self._bus.most
-        take = min(limit if most is None else min(limit, most), len(self._queue))
+        take = min(limit, len(self._queue))
         pop = self._queue.popleft
         batch = [pop() for _ in range(take)]
         self.delivered += take
@@ -204,7 +203,6 @@ class Bus:
         self.recorder: Callable[[SemanticEvent, int], None] | None = None
         self.downstream: Downstream | None = None
         self.pace: Pace | None = None
-        self.most: int | None = None  # events of one batch, whatever a reader asks for
         self._upstream: Final = upstream
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
@@ -270,6 +268,12 @@ class Bus:
                 subscription.close()
         if accepted and self.recorder is not None:
             self.recorder(event, accepted)
+
+    def batch(self, most: int) -> int:
+        """How many events those who detect take at a time, of at most so many: a tenant's one, since in between others
+        have their turn.
+        """
+        return most if self.pace is None else 1
 
     async def rest(self) -> None:
         """What each reader does between two batches: requests of the filesystem come first, and a tenant has a share

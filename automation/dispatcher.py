@@ -205,7 +205,7 @@ class Dispatcher:
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the dispatcher by hand."""
-        batch = self.subscription.receive_nowait(BATCH)
+        batch = self.subscription.receive_nowait(self._bus.batch(BATCH))
         now, deadline = self.records.clock.now(), self._deadlines.deadline
         due = not self.paused and deadline is not None and deadline <= now
         if batch or due:

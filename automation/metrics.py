@@ -52,6 +52,8 @@ class Measurements(Collector):
         yield _gauge("vexfs_analytics", "Of the last window.", ["stream", "key", "measure"], _windows(service))
         shed = {(name,): count for name, count in service.shedding.counts.items()}
         yield _counter("vexfs_shed", "Events and firings given up for the load.", ["what"], shed)
+        if service.hosting is not None:
+            yield from _tenants(service.hosting.status())
         yield _gauge("vexfs_paused", "Whether automations are paused.", [], {(): float(service.paused)})
         yield _gauge("vexfs_start_time_seconds", "When the service started.", [], {(): service.started_ns / 1e9})
 
@@ -78,6 +80,23 @@ def _memory(status: Mapping[str, Any]) -> Iterable[Metric]:
     yield _gauge("vexfs_snapshot_bytes", "Bytes of the last snapshot.", [], {(): last.get("bytes", 0)})
     yield _gauge("vexfs_recovery_seconds", "How long the recovery took.", [], {(): recovery.get("seconds", 0.0)})
     yield _gauge("vexfs_recovered_events", "Events read from the log.", [], {(): recovery.get("events", 0)})
+
+
+def _tenants(status: Mapping[str, Mapping[str, Any]]) -> Iterable[Metric]:
+    """What each tenant uses and may use; only whether it works, of one that is off."""
+    yield _gauge(
+        "vexfs_tenant_up", "Whether it works.", ["tenant"], {(t,): not row["off"] for t, row in status.items()}
+    )
+    working = {tenant: row for tenant, row in status.items() if not row["off"]}
+    events = {(tenant,): row["events"] for tenant, row in working.items()}
+    yield _counter("vexfs_tenant_events", "Events that it was given.", ["tenant"], events)
+    dropped = {(tenant,): row["dropped"] for tenant, row in working.items()}
+    yield _counter("vexfs_tenant_events_dropped", "Events above its rate.", ["tenant"], dropped)
+    seconds = {(tenant,): row["loop_seconds"] for tenant, row in working.items()}
+    yield _counter("vexfs_tenant_loop_seconds", "What it computed in the loop.", ["tenant"], seconds)
+    for name, text, part in (("use", "What it uses.", "now"), ("limit", "What it may use.", "limit")):
+        values = {(t, what): one[part] for t, row in working.items() for what, one in row["use"].items()}
+        yield _gauge(f"vexfs_tenant_{name}", text, ["tenant", "what"], values)
 
 
 def _common(service: Service) -> dict[tuple[str, ...], float]:

@@ -196,7 +196,11 @@ class AnalyticsDesk:
 
     def steps(self) -> Iterator[None]:
         """The same bit by bit."""
-        events = [event for event in self.subscription.receive_nowait(BATCH) if event.type != "analytics.window"]
+        events = [
+            event
+            for event in self.subscription.receive_nowait(self._bus.batch(BATCH))
+            if event.type != "analytics.window"
+        ]
         now = round(self._wall() * 1e9)
         for kept in list(self._kept.values()):
             try:

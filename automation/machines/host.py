@@ -243,7 +243,7 @@ class Machines:
 
     def step(self) -> None:
         """Take a batch of events and every timer that is due."""
-        batch, now = self.subscription.receive_nowait(BATCH), self._clock()
+        batch, now = self.subscription.receive_nowait(self._bus.batch(BATCH)), self._clock()
         if batch or (not self.paused and self._is_due(now)):
             with self.records.step("machines", batch, 0.0, now / 1e9):
                 self.records.note(("now", now))

@@ -114,6 +114,8 @@ class RuleDesk:
             until = time.perf_counter() + SLICE
             for raw in source.value.get("rules", ()):
                 prepared.append(self._filed(book.file, raw, words, present))
+                if self._bus.pace is not None:  # the first event must not pay for compiling all rules
+                    prepared[-1].body.compile()
                 if time.perf_counter() > until:
                     await trio.lowlevel.checkpoint()
                     until = time.perf_counter() + SLICE
@@ -307,7 +309,7 @@ class RuleDesk:
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the desk by hand."""
         self._sweep()
-        batch = self.subscription.receive_nowait(BATCH)
+        batch = self.subscription.receive_nowait(self._bus.batch(BATCH))
         if self.paused:
             return
         now, wall, deadline = self.records.clock.now(), self._wall(), self._deadlines.deadline

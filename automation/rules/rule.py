@@ -75,6 +75,10 @@ class Body:
             self._program = self._compile()
         return self._program
 
+    def compile(self) -> None:
+        """Now, not at the first use."""
+        self._program = self.program
+
     def _form(self) -> RuleForm:
         return RuleForm.model_validate({"name": "rule", **json.loads(self.text)})
 

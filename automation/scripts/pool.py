@@ -73,6 +73,11 @@ class ScriptPool:
         return sorted(worker.pid for worker in self._all)
 
     @property
+    def held(self) -> int:
+        """How many bytes its workers may hold at most."""
+        return len(self._all) * self._memory
+
+    @property
     def status(self) -> dict[str, Any]:
         """Plain values: how many workers there are, were started and killed, and what they may use and used."""
         return {

@@ -7,7 +7,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -87,8 +87,7 @@ class LimitsForm(BaseModel):
     cpu_seconds: float = Field(default=1800, gt=0)
     memory: Size = 256 << 20
     http_calls: int = Field(default=600, ge=0)
-    journal: Size = 64 << 20
-    journal_full: Literal["prune", "stop"] = "prune"
+    journal: Annotated[Size, Field(ge=1 << 18)] = 64 << 20
 
 
 class TenantForm(BaseModel):

@@ -6,11 +6,11 @@ it comes as a new file, complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from automation.bus import Bus
-from automation.events import SemanticEvent
+from automation.events import Cause, SemanticEvent
 from automation.tenants.lane import Lane
 from automation.tenants.owners import Owners
 from automation.tenants.share import Share
@@ -64,7 +64,7 @@ class Forwarding:
         elif event.dest is not None:
             self._across(event, lane)
         elif lane is not None:
-            lane.take(self._told(event) if event.type in TELLING else event)
+            lane.take(self._told(event, lane))
         elif event.type in FOR_ALL:
             for one in self.lanes.values():
                 one.take(event)
@@ -112,31 +112,48 @@ class Forwarding:
             there = owners.of_caller(event.uid, event.gid) if inside else event.tenant
         if there == event.tenant:
             if lane is not None:
-                lane.take(event)
+                lane.take(self._told(event, lane))
             return
         leaving, arriving = BECOMES.get(event.type, _NOTHING)
         if lane is not None:
             for name in leaving:
-                lane.take(_view(event, name, event.path, lane.name, {"moved_out": True}))
+                lane.take(_view(event, lane, name, event.path, {"moved_out": True}))
         lane = self.lanes.get(there)
         if lane is not None:
             for name in arriving:
                 more = {"written": True, "bytes_written": None, "mode": "w", "created": True}
                 about = more if name == "file.closed" else {"moved_in": True}
-                lane.take(_view(event, name, event.dest, lane.name, about))
+                lane.take(_view(event, lane, name, event.dest, about))
 
-    def _told(self, event: SemanticEvent) -> SemanticEvent:
-        """The event without a path that is not its tenant's."""
-        source = event.attrs.get("from")
-        if not isinstance(source, str) or self.owner(source, event.uid, event.gid) == event.tenant:
+    def _told(self, event: SemanticEvent, lane: Lane) -> SemanticEvent:
+        """The event without a path that is not its tenant's, and without the automation of others that caused it."""
+        if event.type in TELLING:
+            source = event.attrs.get("from")
+            if isinstance(source, str) and self.owner(source, event.uid, event.gid) != event.tenant:
+                return _view(event, lane, event.type, event.path, {})
+        if event.cause is None or lane.knows(event.cause.run):
             return event
-        return _view(event, event.type, event.path, event.tenant, {})
+        return _view(event, lane, event.type, event.path, {}, event.dest, elsewhere=())
 
 
-def _view(event: SemanticEvent, type: str, path: str, tenant: str, about: dict[str, Any]) -> SemanticEvent:
+def _view(
+    event: SemanticEvent,
+    lane: Lane,
+    type: str,
+    path: str,
+    about: dict[str, Any],
+    dest: str | None = None,
+    *,
+    elsewhere: tuple[str, ...] = ELSEWHERE,
+) -> SemanticEvent:
+    """What a tenant sees of an event; of an automation that is not its own, only how long the chain is."""
+    cause = event.cause
+    if cause is not None and not lane.knows(cause.run):
+        cause = Cause("", "", cause.depth)
     view = SemanticEvent(
         type,
         path,
+        dest,
         inode=event.inode,
         size=event.size,
         offset=event.offset,
@@ -145,15 +162,11 @@ def _view(event: SemanticEvent, type: str, path: str, tenant: str, about: dict[s
         uid=event.uid,
         gid=event.gid,
         comm=lambda: event.comm,
-        tenant=tenant,
-        cause=event.cause,
+        tenant=lane.name,
+        cause=cause,
         errno=event.errno,
-        attrs={**_without(event.attrs, ELSEWHERE), **about},
+        attrs={**{name: value for name, value in event.attrs.items() if name not in elsewhere}, **about},
         ts=event.ts,
     )
     view.seq = event.seq
     return view
-
-
-def _without(attrs: Any, names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in attrs.items() if name not in names}

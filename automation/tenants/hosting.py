@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import trio
 
 from automation.actions import Commands
+from automation.allowance import Allowance
 from automation.configuration import Settings
 from automation.errors import VexError
 from automation.service import Service
@@ -103,18 +104,20 @@ class Hosting:
         service, lane = self._services.get(tenant.name), self.forwarding.lanes.get(tenant.name)
         if service is None or lane is None:
             return {"off": self.failed.get(tenant.name, "it has ended")}
-        limits = tenant.limits
-        return {
-            "off": "",
-            "events": lane.delivered,
-            "dropped": lane.dropped,
-            "use": {
-                "events_per_second": (round(lane.per_second(), 1), limits.events_per_second),
-                "rules": (service.policy.count, limits.rules),
-                "partial_matches": (service.patterns.set.live, limits.partial_matches),
-                "concurrent_runs": (len(service.runner.active), limits.concurrent_runs),
-            },
+        limits, share, journal = tenant.limits, lane.share, service.journal
+        use = {
+            "events_per_second": (lane.per_second(), limits.events_per_second),
+            "loop_share": (share.recent(), limits.loop_share),
+            "rules": (service.policy.count, limits.rules),
+            "partial_matches": (service.patterns.set.live, limits.partial_matches),
+            "concurrent_runs": (len(service.runner.active), limits.concurrent_runs),
+            "cpu_seconds": (_used(service.scripts.quota.cpu), limits.cpu_seconds),
+            "memory": (service.scripts.held, limits.memory),
+            "http_calls": (_used(service.web.calls), limits.http_calls),
+            "journal": (0 if journal is None else journal.writer.used_bytes(), limits.journal),
         }
+        counts = {"events": lane.delivered, "dropped": lane.dropped, "loop_seconds": round(share.used, 3)}
+        return {"off": "", **counts, "use": {name: {"now": now, "limit": most} for name, (now, most) in use.items()}}
 
     # One tenant
 
@@ -162,12 +165,13 @@ class Hosting:
             kept=kept,
             permissions=tenant.permissions,
             automation=_automation(self.operator.automation, tenant),
-            keeping=settings.journal,
+            keeping=settings.journal.model_copy(update={"max_bytes": limits.journal}),
             event_log=settings.event_log,
             dry_run=settings.dry_run,
             tenant=tenant,
         )
         service.operator = self.operator
+        lane.knows = service.runner.runs.__contains__
         self.commands.join(tenant.name, commands)
         self.guards.join(tenant.name, service.guards, limits.loop_share)
         return service
@@ -185,15 +189,21 @@ class Hosting:
     async def _serve(self, name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run one; what breaks it ends it alone."""
         started = _Once(task_status)
-        CURRENT.set(self.forwarding.lanes[name].share)
+        share = self.forwarding.lanes[name].share
+        CURRENT.set(share)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._services[name].run)
+                share.forgive()  # that it loads its definitions, the mount waits for anyway
                 started()
         except Exception as error:
             self._fail(name, error)
         finally:
             started()
+
+
+def _used(allowance: Allowance | None) -> float:
+    return 0.0 if allowance is None else round(allowance.used, 3)
 
 
 class _Once:

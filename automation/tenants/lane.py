@@ -9,7 +9,7 @@ from typing import Final
 from automation.announcements import Announcements
 from automation.bus import Bus, Subscription
 from automation.events import SemanticEvent
-from automation.tenants.share import CURRENT, Share
+from automation.tenants.share import Share
 
 UNMETERED: Final = frozenset(
     ("workflow", "system", "rule", "machine", "model", "pattern", "analytics", "anomaly", "prediction", "graph")
@@ -17,13 +17,11 @@ UNMETERED: Final = frozenset(
 """What its own automations say of themselves: follows from events that were counted."""
 
 
-BATCH: Final = 8  # events that a reader of its may take at a time
-
-
 class Lane:
     """`rate` events a second, at most a second's worth at once (10 at least). What is over is dropped for this tenant's
     automations only: counted in `dropped`, announced as `system.overload`, and a `system.gap` stands where it was.
-    `share` is its part of the loop's time: routing counts too, to which nobody can be told to come later.
+    `share` is its part of the loop's time for its tasks. Routing has as much: it cannot come later, so what is over is
+    dropped likewise.
     """
 
     def __init__(
@@ -34,8 +32,10 @@ class Lane:
         self.dropped = 0
         self.delivered = 0
         self.share: Final = share
+        self._routing: Final = Share(share.share)
         self.bus: Final = Bus(self)
-        self.bus.pace, self.bus.most = share, BATCH
+        self.bus.pace = share
+        self.knows: Callable[[object], bool] = lambda run: False  # whether a run is the tenant's
         self.own: SemanticEvent | None = None  # what it is publishing at this moment
         self._skip: Subscription | None = None
         self._main: Final = main
@@ -53,33 +53,37 @@ class Lane:
     def take(self, event: SemanticEvent) -> None:
         """Give it an event, within its rate."""
         if event.type.partition(".")[0] not in UNMETERED:
-            if not self._within():
-                self._drop(event)
+            over = self._over()
+            if over:
+                self._drop(event, over)
                 return
             if self._gap is not None:
                 self._tell(self._gap)
         self.delivered += 1
         began = time.perf_counter()
         self.bus.deliver(event, self._skip if event is self.own else None)
-        if CURRENT.get() is not self.share:
-            self.share.spend(time.perf_counter() - began)
+        self._routing.spend(time.perf_counter() - began)
 
-    def _within(self) -> bool:
+    def _over(self) -> str:
+        """The limit that one more event would exceed."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
         self._at = now
         if self._tokens < 1.0:
-            return False
+            return "events-per-second"
+        if self._routing.wait:
+            return "loop-share"
         self._tokens -= 1.0
-        return True
+        return ""
 
-    def _drop(self, event: SemanticEvent) -> None:
+    def _drop(self, event: SemanticEvent, limit: str) -> None:
         self.dropped += 1
         count, first, _ = self._gap or (0, event.seq, 0)
         self._gap = (count + 1, first, event.seq)
         if count == 0:
-            attrs = {"reason": "events", "limit": self.rate, "dropped": self.dropped}
-            self._announcements.overload("events", "", attrs)
+            most = self.rate if limit == "events-per-second" else self.share.share
+            attrs = {"reason": limit, "limit": most, "dropped": self.dropped}
+            self._announcements.overload(limit, "", attrs)
 
     def _tell(self, gap: tuple[int, int, int]) -> None:
         self._gap = None
@@ -93,7 +97,7 @@ class Lane:
         """How many events came in each second since this was asked last, but for the last second."""
         now, (then, before) = self._clock(), self._second
         if now - then >= 1.0:
-            self._last = (self.delivered - before) / (now - then)
+            self._last = round((self.delivered - before) / (now - then), 1)
             self._second = (now, self.delivered)
         return self._last
 

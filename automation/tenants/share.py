@@ -27,11 +27,25 @@ class Share:
         self._level = BURST
         self._at = clock()
         self._turn: Final = trio.Lock()
+        self._since = self._at, 0.0  # when `recent` began, and what had been used by then
+        self._recent = 0.0
 
     def spend(self, seconds: float) -> None:
         """So much was computed."""
         self.used += seconds
         self._level -= seconds
+
+    def forgive(self) -> None:
+        """Begin anew: what was used so far is no debt."""
+        self._level, self._at = BURST, self._clock()
+
+    def recent(self) -> float:
+        """The part of the time that was used since this was asked last, but for the last second."""
+        now, (then, before) = self._clock(), self._since
+        if now - then >= 1.0:
+            self._recent = round((self.used - before) / (now - then), 4)
+            self._since = now, self.used
+        return self._recent
 
     @property
     def wait(self) -> float:

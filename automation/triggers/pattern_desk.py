@@ -236,7 +236,7 @@ class PatternDesk:
 
     def step(self) -> None:
         """Take a batch of events and, once the queue is empty, everything that is due."""
-        batch = self.subscription.receive_nowait(BATCH)
+        batch = self.subscription.receive_nowait(self._bus.batch(BATCH))
         if self.paused:
             return
         now, wall = self.records.clock.now(), self._wall()

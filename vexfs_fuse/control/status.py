@@ -51,7 +51,7 @@ class Status:
         return Snapshot(self._render)
 
     def _render(self) -> bytes:
-        lines = [*self._mount(), "", *self._workflows(), "", *self._runs(), *self._losses()]
+        lines = [*self._mount(), "", *self._workflows(), "", *self._runs(), *self._tenants(), *self._losses()]
         return "\n".join([*lines, ""]).encode(errors="backslashreplace")
 
     def _mount(self) -> list[str]:
@@ -155,6 +155,23 @@ class Status:
         rows = [("RUN", "WORKFLOW", "STATUS", "STARTED")]
         rows += [(run_id, run.workflow, run.status or "running", ago(run.at)) for run_id, run in runs]
         return table(rows, (20, 28, 11, 15))
+
+    def _tenants(self) -> list[str]:
+        """Each tenant's use of what it may use most, in parts of the limit, and what was dropped."""
+        hosting = self._service.hosting
+        if hosting is None:
+            return []
+        rows, off = [("TENANT", "EVENTS", "DROPPED", "NEAREST TO ITS LIMIT")], []
+        for name, row in hosting.status().items():
+            if row["off"]:
+                rows.append((name, "-", "-", "off"))
+                off.append(f"{name} is off: {row['off']}")
+                continue
+            shares = {what: one["now"] / one["limit"] if one["limit"] else 0.0 for what, one in row["use"].items()}
+            most = max(shares, key=lambda what: shares[what])
+            nearest = f"{shares[most]:.0%} of {most.replace('_', '-')}"
+            rows.append((name, amount(row["events"]), amount(row["dropped"]), nearest))
+        return ["", *table(rows[: ROWS + 1], (28, 12, 12, 28)), *off]
 
     def _losses(self) -> list[str]:
         losses = [s for s in self._service.bus.subscriptions if s.dropped]
