@@ -83,9 +83,10 @@ def patterns(draw):
     fields["max_bytes"] = draw(st.sampled_from([64_000_000, 20_000]))
     if draw(st.booleans()):
         fields |= {"time": "event", "lateness": draw(st.one_of(st.none(), WINDOWS))}
-    skip = draw(st.sampled_from(["none", "next", "past_last", "to_first"]))
+    skip = draw(st.sampled_from(["none", "next", "past_last", "to_first", "to_last"]))
     taken = [step.step for step in Pattern.model_validate(fields).walk() if not step.absent]
-    fields["skip"] = {"strategy": "to_first", "to": taken[0], "strict": True} if skip == "to_first" else skip
+    to = {"strategy": skip, "to": taken[0], "strict": draw(st.booleans())}
+    fields["skip"] = to if skip.startswith("to_") else skip
     return Pattern.model_validate(fields)
 
 

@@ -42,8 +42,8 @@ def compile_elements(elements: Sequence[Element], labels: tuple[str, ...], withi
 
 
 def within_gap(gap: int) -> Test:
-    """True while the wait since the run's last event is shorter than `gap` ns; always true without a gap."""
-    return Test(lambda event, run: event.ts - run.previous < gap) if gap else ALWAYS
+    """True while the wait since the run's last event, if it has one, is shorter than `gap` ns; true without a gap."""
+    return Test(lambda event, run: not run.order or event.ts - run.previous < gap) if gap else ALWAYS
 
 
 class _Builder:
@@ -224,6 +224,14 @@ class _Site:
     def _gap(self) -> int:
         return self._scope.gap if self._index == 0 else self._element.gap
 
+    @property
+    def _unwatched(self) -> bool:
+        """Whether a run may get here from a state that does not end with this part's gap, so that taking must ask."""
+        if self._index == 0:
+            return self._scope.inside
+        before = self._elements[self._index - 1]
+        return before.shape is not Shape.EVENT or before.optional or not before.plain
+
     def once(self, sink: State, proceed: State, optional: bool) -> State:
         """The part without a quantifier."""
         return self._one(sink, proceed, self._link, self._gap, optional, first=True)
@@ -260,6 +268,7 @@ class _Site:
         if element.greedy:
             _refuse(sink, both(self._scope.going, element.test))
         self._take(loop, loop, within_gap(element.gap))
+        loop.gap = _wait(element.gap, sink)
         build.stop_after(loop, self._following, self._scope)
         ignore = self._ignore_test(self._inner, self._going)
         if ignore is not None:
@@ -281,9 +290,9 @@ class _Site:
             return head
         leaves = optional or (self._head and self._scope.leaves)
         state = build.state(element.name)
-        self._take(state, sink, within_gap(gap) if leaves else ALWAYS)
+        self._take(state, sink, within_gap(gap) if leaves or self._unwatched else ALWAYS)
         every = build.repeats_within(element)
-        state.gap = every if leaves else min(gap, every) or gap or every
+        state.gap = (every or _wait(gap, proceed)) if leaves else min(gap, every) or gap or every
         if optional:
             self._leave(state, proceed, copy=False)
         ignore = self._ignore_test(link, self._scope.going if first else self._going)
@@ -346,7 +355,7 @@ class _Site:
         for missing in sorted(range(1, 1 << len(takes)), key=int.bit_count):
             whole = missing == (1 << len(takes)) - 1
             state = states[missing] = build.state(self._element.name)
-            guard = within_gap(scope.gap) if whole and scope.leaves else ALWAYS
+            guard = within_gap(scope.gap) if whole else ALWAYS
             state.gap = scope.gap if whole and not scope.leaves else 0
             earlier = NEVER
             for bit, (test, label) in enumerate(takes):
@@ -358,6 +367,11 @@ class _Site:
             if link is not Contiguity.STRICT:
                 state.ignore(state, scope.going if link is Contiguity.ANY else both(scope.going, negation(earlier)))
         return states[(1 << len(takes)) - 1]
+
+
+def _wait(gap: int, onward: State) -> int:
+    """How long a run can be in a state that takes within `gap` and also goes on to `onward`; 0 without limit."""
+    return gap if onward.kind is Kind.FINAL else max(gap, onward.gap) if gap and onward.gap else 0
 
 
 def _refuse(state: State, test: Test) -> None:

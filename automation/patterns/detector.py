@@ -231,7 +231,7 @@ class Detector:
             out.extend(self._matches(matches, "time", now))
             self.expired += len(expired)
             if self.pattern.timeouts:
-                out.extend(self._expired(run) for run in expired)
+                out.extend(self._expired(run, now) for run in expired)
             self._account(key, partition, before)
 
     def _stale(self, due: int, number: int, key: Hashable) -> bool:
@@ -305,9 +305,9 @@ class Detector:
     def _missing(self, steps: dict[str, list[SemanticEvent]]) -> int:
         return sum(step.optional and step.step not in steps for step in self.pattern.walk() if not step.absent)
 
-    def _expired(self, run: Run) -> Expired:
+    def _expired(self, run: Run, now: int) -> Expired:
         steps = events_by_step(run, self._automaton.labels)
-        return Expired(self.name, identity(self.name, steps), steps, self._matcher.deadline(run) or 0)
+        return Expired(self.name, identity(self.name, steps), steps, self._matcher.overrun(run, now))
 
     # --- bounds ---
 

@@ -125,6 +125,11 @@ class Matcher:
             return min(run.previous + gap, run.start + within) if within else int(run.previous + gap)
         return run.start + within if within else None
 
+    def overrun(self, run: Run, now: int) -> int:
+        """Which deadline (ns) a run that has timed out at `now` missed; of two, that of the wait, as in Flink."""
+        wait = run.previous + run.state.gap
+        return wait if run.state.gap and wait <= now else run.start + self.automaton.within
+
     def first_deadline(self, partition: Partition) -> int | None:
         """The earliest deadline of the partition's runs."""
         runs = partition.runs
