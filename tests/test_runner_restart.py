@@ -114,3 +114,23 @@ async def test_a_file_that_came_while_nothing_was_mounted_ends_a_wait(tmp_path):
         assert r.runs[0].output == {"from": "answers/c.txt", "there": True}
         run = await r.carried_out("asks", '{"to": "answers"}')
         assert run.output == {"from": "answers/c.txt", "there": True}
+
+
+WIDE = """
+workflow_type: parallel
+triggers: {type: manual}
+steps:
+  - {name: first, write: {path: w/first, content: x}}
+  - name: all
+    loop:
+      for_each: [0, 1, 2, 3, 4, 5, 6, 7]
+      max_concurrency: 8
+      do: [{write: {path: "w/{{ item }}", content: x}}]
+"""
+
+
+async def test_many_branches_of_a_run_are_recorded_at_once(tmp_path):
+    """While one batch is on its way to the disk any number of branches waits for the next."""
+    async with mounted(tmp_path, wide=WIDE) as r:
+        run = await r.carried_out("wide")
+        assert (run.status, run.error) == ("succeeded", "") and len(r.files()) == 9

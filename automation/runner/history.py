@@ -149,7 +149,8 @@ class History:
         another run has this identity.
         """
         while self._writing:
-            self._written = self._written or trio.Event()
+            if self._written is None:
+                self._written = trio.Event()
             await self._written.wait()
         if not self._out and not self._new:
             return
