@@ -26,6 +26,7 @@ from automation.patterns.correlation import CorrelationDetector
 from automation.patterns.detector import Detector
 from automation.patterns.model import Pattern
 from automation.patterns.outcomes import Expired, Match
+from automation.provenance.lineage import LINEAGE, Lineage
 from automation.rules.checks import Moment
 from automation.rules.desk import RuleDesk
 from automation.rules.rule import Rule
@@ -53,6 +54,8 @@ class Definitions(Protocol):
     def rules(self) -> RuleDesk: ...
     @property
     def machines(self) -> Machines: ...
+    @property
+    def provenance(self) -> Lineage: ...
 
 
 class _Watch:
@@ -104,6 +107,7 @@ class Explainer:
     def explain(self, name: str) -> dict[str, Any]:
         """All that is known about a name, as plain values; CallerError when it stands for nothing."""
         service = self._service
+        LINEAGE.set(service.provenance)
         out: dict[str, Any] = {"name": name}
         if name in service.dispatcher.names:
             out["triggers"] = self._workflow(name)

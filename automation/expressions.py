@@ -21,6 +21,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
 from automation import globs
+from automation.provenance.lineage import asked, places
 
 VARIABLES: Final = ("event", "steps", "state", "vars", "input", "run", "match", "item", "index", "result")
 MACHINE: Final = "machine"  # one more, in statecharts only
@@ -48,6 +49,7 @@ class Expression:
 
     def __init__(self, source: str) -> None:
         self.source: Final = source
+        places(source)
         try:
             self._program = _environment().compile(source)
         except RuntimeError as error:
@@ -211,10 +213,20 @@ def _to_json(value: Any) -> str:
     return json.dumps(_as_json(value), ensure_ascii=False, sort_keys=True)
 
 
+def _answer(name: str) -> Callable[..., Any]:
+    """What the graph of provenance answers."""
+
+    def ask(*arguments: Any) -> Any:
+        return getattr(asked(), name)(*(_restore(one) for one in arguments))
+
+    return ask
+
+
 _T: Final = cel.Type
 _EACH: Final = (_T.MAP, _T.LIST, _T.STRING, _T.INT, _T.UINT, _T.DOUBLE, _T.BOOL, _T.NULL, _T.TIMESTAMP, _T.DURATION)
-# name → parameters (None: one of any type), result, implementation; what CEL itself lacks
-_FUNCTIONS: Final[dict[str, tuple[list[cel.Type] | None, cel.Type, Callable[..., Any]]]] = {
+_Parameters = list[cel.Type] | tuple[list[cel.Type], ...] | None
+# name → parameters (several lists: any of them; None: one of any type), result, implementation; what CEL itself lacks
+_FUNCTIONS: Final[dict[str, tuple[_Parameters, cel.Type, Callable[..., Any]]]] = {
     "dirname": ([_T.STRING], _T.STRING, lambda path: split_path(path)[0]),
     "basename": ([_T.STRING], _T.STRING, lambda path: split_path(path)[1]),
     "stem": ([_T.STRING], _T.STRING, lambda path: split_path(path)[2]),
@@ -227,14 +239,21 @@ _FUNCTIONS: Final[dict[str, tuple[list[cel.Type] | None, cel.Type, Callable[...,
     "json": (None, _T.STRING, _to_json),
     "parse_json": ([_T.STRING], _T.DYN, json.loads),
     "shell_quote": ([_T.STRING], _T.STRING, shlex.quote),
+    "labels": ([_T.STRING], _T.LIST, _answer("labels")),
+    "derived_from": ([_T.STRING, _T.STRING], _T.BOOL, _answer("derived_from")),
+    "process_labels": ([_T.INT], _T.LIST, _answer("process_labels")),
+    "has_read": ([_T.INT, _T.STRING], _T.BOOL, _answer("has_read")),
+    "touched_by": (([_T.STRING, _T.STRING], [_T.STRING, _T.INT]), _T.BOOL, _answer("touched_by")),
 }
 FUNCTIONS: Final = tuple(_FUNCTIONS)
 
 
 def _overloads(
-    name: str, parameters: list[cel.Type] | None, result: cel.Type, implementation: Callable[..., Any]
+    name: str, parameters: _Parameters, result: cel.Type, implementation: Callable[..., Any]
 ) -> Iterable[cel.Overload]:
-    for i, types in enumerate([[each] for each in _EACH] if parameters is None else [parameters]):
+    one = [[each] for each in _EACH] if parameters is None else [parameters]
+    several = parameters if isinstance(parameters, tuple) else one
+    for i, types in enumerate(several):
         yield cel.Overload(f"vexfs_{name}_{i}", result, types, False, implementation)
 
 

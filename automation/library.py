@@ -33,6 +33,7 @@ from automation.machines.thresholds import ThresholdsForm
 from automation.models.forms import AdaptiveForm, ModelForm
 from automation.patterns.collection import Collection, check_names, examine_collection, is_collection, patterns_of
 from automation.provenance.forms import ProvenanceForm
+from automation.provenance.needs import unmet_in
 from automation.requester import requester
 from automation.rules.book import Book, check_books, examine_book, is_book
 from automation.scripts.declaration import declare
@@ -89,7 +90,8 @@ class Entry:
 class Library:
     """Borrows `directory_fd`, which was opened before mounting. `on_change(old, new)` is told of each entry that
     changed, in one step of the loop for all files that changed together. `objection(file, definition)` says why one
-    that is right may not be loaded. Unless `hot`, what is there at the start stays until the end.
+    that is right may not be loaded, `unmet(file, text, definition)` what it needs that is not there. Unless `hot`, what
+    is there at the start stays until the end.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Library:
         self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
         self.prepare_book: Callable[[Book], Awaitable[None]] = _prepared
         self.objection: Callable[[str, Definition], str] = lambda file, definition: ""
+        self.unmet: Callable[[str, str, Definition], DefinitionError | None] = lambda file, text, definition: None
         self.hot: Final = hot
         self.directory: Final = shown
         self._bus: Final = bus
@@ -119,6 +122,7 @@ class Library:
         self._versions: Final = versions or Versions()
         self._lock: Final = trio.Lock()
         self._via = "mount"
+        self._again = trio.Event()
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -132,13 +136,21 @@ class Library:
             await self.reload()
             self._via = "directory"
             task_status.started()
-            while watch is not None:
-                await watch.changed()
-                await trio.sleep(QUIET_SECONDS)
-                await self._reload_safely()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_again)
+                while watch is not None:
+                    await watch.changed()
+                    await trio.sleep(QUIET_SECONDS)
+                    await self._reload_safely()
         finally:
             if watch is not None:
                 watch.close()
+
+    async def _look_again(self) -> None:
+        while self.hot:
+            await self._again.wait()
+            self._again = trio.Event()
+            await self._reload_safely()
 
     async def _reload_safely(self) -> None:
         try:
@@ -161,6 +173,7 @@ class Library:
             for i, (file, text, definition, error) in enumerate(news):
                 if error is None and isinstance(definition, Book):
                     news[i] = (file, text, definition, await self._ready(definition, books))
+            news.sort(key=lambda one: not isinstance(one[2], ProvenanceForm))  # which others may need
             for file in texts.gone:
                 self._drop(file)
             with self._versions.together():
@@ -178,7 +191,7 @@ class Library:
         async with self._lock, _without_collection():
             definition, error = await self._examine(filename, text)
             if error is None and definition is not None:
-                error = self._conflict(filename, definition)
+                error = self._conflict(filename, text, definition)
             if error is None and isinstance(definition, Book):
                 error = await self._ready(definition, [])
             if error is not None or definition is None:
@@ -294,7 +307,7 @@ class Library:
         """Let the new version of a file take effect, or show why it cannot."""
         old = self._entries.get(self._by_file.get(file, ""))
         if workflow is not None and error is None:
-            error = self._conflict(file, workflow)
+            error = self._conflict(file, text, workflow)
         if error is not None or workflow is None:
             error = error or DefinitionError(file, None, "", "holds no workflow")
             if old is None or str(old.error) != str(error):
@@ -335,10 +348,12 @@ class Library:
             self._publish(os.path.splitext(file)[0], file, 0, "refused", str(error))
         return error
 
-    def _conflict(self, file: str, workflow: Definition) -> DefinitionError | None:
+    def _conflict(self, file: str, text: str, workflow: Definition) -> DefinitionError | None:
         reason = self.objection(file, workflow)
         if reason:
             return DefinitionError(file, None, "", reason)
+        if (error := self.unmet(file, text, workflow)) is not None:
+            return error
         other = self._entries.get(workflow.name)
         if other is None or other.file == file or other.definition is None:
             return self._pattern_conflict(file, workflow)
@@ -370,9 +385,18 @@ class Library:
         if new is not None:
             self._entries[new.name] = new
         self.on_change(old, new)
+        if new is not None and new.active and isinstance(new.definition, ProvenanceForm):
+            self._reconsider()
         one = new or old
         if one is not None:
             self._publish(one.name, one.file, one.version, status, reason)
+
+    def _reconsider(self) -> None:
+        """Read again, at the next look, the files that were refused: what they lacked may be there now."""
+        for entry in self._entries.values():
+            if entry.error is not None:
+                self._digests.pop(entry.file, None)
+        self._again.set()
 
     def _publish(self, name: str, file: str, version: int, status: str, reason: str) -> None:
         attrs = {"name": name, "file": file, "version": version, "status": status, "via": self._via}
@@ -518,7 +542,7 @@ async def _check(paths: list[str]) -> list[DefinitionError]:
             if other != file:
                 reason = f"{other} holds a workflow called {workflow.name!r} already"
                 errors.append(DefinitionError(file, None, "name", reason))
-    return errors + check_books(books) + check_names(loaded, paths)
+    return errors + check_books(books) + check_names(loaded, paths) + list(unmet_in(loaded, paths))
 
 
 def examine_files(files: Iterable[str]) -> list[tuple[str, Definition | None, list[DefinitionError]]]:

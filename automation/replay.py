@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import copy_context
 from typing import IO, Any, Final
 
 from automation.errors import CallerError, DefinitionError, VexError
@@ -16,6 +17,7 @@ from automation.event_lines import EventLineError, is_whole, read_event, read_ti
 from automation.library import DECLARING
 from automation.patterns.loading import Definition, detect, load_definitions
 from automation.patterns.routing import PatternSet
+from automation.provenance.lineage import LINEAGE
 from automation.rehearsal import Ensemble, Rehearsal, load_ensemble
 
 _TIMES: Final = ("watermark", "watermark_ns", "advance_to", "advance_to_ns")
@@ -43,6 +45,8 @@ class _Replay:
     def __init__(self, patterns: PatternSet, ensemble: Ensemble) -> None:
         self._patterns: Final = patterns
         self._rehearsal: Final = Rehearsal(patterns, ensemble)
+        self._context: Final = copy_context()  # in which conditions ask its graph of provenance
+        self._context.run(LINEAGE.set, self._rehearsal.lineage)
         self._names: Final = {
             "pattern": {detector.name for detector in patterns},
             "rule": {name for book in ensemble.books for name in book.rule_names},
@@ -60,7 +64,7 @@ class _Replay:
         self._at += 1
         try:
             value = dict(line) if isinstance(line, Mapping) else _parse(line)
-            found = self._apply(value)
+            found = self._context.run(self._apply, value)
         except (EventLineError, CallerError) as error:
             self._invalid += 1
             yield {"kind": "invalid", "at": self._at, "reason": str(error)}
@@ -100,6 +104,8 @@ class _Replay:
         kind, attrs = value.get("type"), value.get("attrs")
         if "code" not in value or not isinstance(kind, str) or not isinstance(attrs, Mapping):
             return False
+        if kind.startswith("graph.") and self._rehearsal.lineage is not None:
+            return True
         return any(kind.startswith(prefix) and attrs.get(of) in self._names[of] for of, prefix in _OWN.items())
 
 

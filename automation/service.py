@@ -59,6 +59,8 @@ from automation.permissions import PUBLIC, Permissions
 from automation.policy import Policy
 from automation.provenance.desk import ProvenanceDesk
 from automation.provenance.forms import ProvenanceForm
+from automation.provenance.lineage import LINEAGE
+from automation.provenance.needs import patterns, unmet
 from automation.redaction import change_logs
 from automation.requester import Requester, requester
 from automation.rules.book import Book
@@ -257,6 +259,7 @@ class Service:
             records=records,
         )
         self.runner.calls.rule = lambda name: Plan.of(self.rules.workflow(name))
+        self.library.unmet = lambda *what: unmet(*what) if not self.provenance.active else None
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
         self.machines: Final = Machines(
@@ -273,7 +276,8 @@ class Service:
             bus, self._shelf, self.archive.known, self.analytics.tune, wall=wall, switches=records.switches("adaptive")
         )
         self.runner.learnt, self.dispatcher.learnt = self.tuning.backoff, self.tuning.cooldown
-        self.provenance: Final = ProvenanceDesk(bus, kept, f"{self.started_ns:x}")
+        self.provenance: Final = ProvenanceDesk(bus, kept)
+        self.guards.lineage = self.provenance
         if self.paths is not None:
             self.provenance.hides = self.paths.covers
         self.system: Final = SystemState(self.state, time.time_ns)
@@ -302,6 +306,7 @@ class Service:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `shutdown`; started once every definition is loaded and reacts."""
+        LINEAGE.set(self.provenance)
         try:
             async with self.scripts, trio.open_nursery() as nursery:
                 if self.tenant is None:
@@ -341,14 +346,8 @@ class Service:
         memory = self.memory
         memory.attach_state(self.state)
         memory.attach_launcher(self.dispatcher.launcher)
-        memory.attach(
-            {
-                "dispatcher": self.dispatcher,
-                "patterns": self.patterns,
-                "rules": self.rules,
-                "machines": self.machines,
-            }
-        )
+        memory.attach({"dispatcher": self.dispatcher, "patterns": self.patterns})
+        memory.attach({"rules": self.rules, "machines": self.machines})
         memory.install_rule = self.rules.install_plan
         if "system" in memory.values:
             self.system.restore(memory.values["system"], time.time_ns())
@@ -374,9 +373,10 @@ class Service:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.library.run)
                 await nursery.start(self.tuning.run)
+                await nursery.start(self.provenance.run)  # which conditions of the others ask
                 await self._recover()
                 await nursery.start(self.memory.run)
-                desks = (self.dispatcher, self.rules, self.machines, self.analytics, self.provenance)
+                desks = (self.dispatcher, self.rules, self.machines, self.analytics)
                 for run in (*(desk.run for desk in desks), self.models.run):
                     await nursery.start(run)
                 if self.endpoint is not None:
@@ -418,8 +418,10 @@ class Service:
         now = new.definition if new is not None and new.active else None
         if old is not None:
             self.view.keep(old.name, "")
+            self.provenance.require(old.name, ())
         if new is not None and now is not None:
             self.view.keep(new.name, new.text)
+            self.provenance.require(new.name, patterns(new.file, new.text, now))
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
             self.patterns.remove(was.name)
             if isinstance(was, Book):
@@ -468,6 +470,7 @@ class Service:
 
     async def command(self, line: str, uid: int) -> str:
         """Do one line of `/.vexfs/ctl` for the user `uid`; one sentence about what was done, or CallerError."""
+        LINEAGE.set(self.provenance)
         word, _, rest = line.strip().partition(" ")
         if not word:
             raise CallerError(f"the command is missing; the commands are {', '.join(COMMANDS)}")

@@ -1,6 +1,6 @@
 """What is given up under load, in a stated order, so that everything else goes on.
 
-HighLoad     analytics and provenance take no events
+HighLoad     analytics takes no events, provenance writes none to its graph
 Degraded     and what is of low priority does not start
 Emergency    nor what is of normal priority
 

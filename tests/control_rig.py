@@ -202,7 +202,7 @@ class FakeService:
         self.system = SystemState(State(Bus()), time.time_ns)
         self.analytics = AnalyticsDesk(Bus(), wall=time.time)
         self.analytics.install(Analytics.model_validate(STREAM))
-        self.provenance = ProvenanceDesk(Bus(), None, "0")
+        self.provenance = ProvenanceDesk(Bus(), None)
         self.models = ModelDesk(Bus(), Shelf(None), wall=time.time)
         self.models.install(ModelForm.model_validate(MODEL))
         self.tuning = TuningDesk(Bus(), Shelf(None), None, self.analytics.tune, wall=time.time)
@@ -247,7 +247,7 @@ class FakeService:
     def track(self, path: str):
         """Let provenance know of a file."""
         form = ProvenanceForm(kind="provenance", name="p")
-        self.provenance._tracker = tracker = Tracker(form, "0")
+        self.provenance._tracker = tracker = Tracker(form)
         tracker.feed(SemanticEvent("file.opened", path, inode=5, pid=7, uid=0, comm="cat", attrs={"mode": "r"}))
 
     def add_run(self, id: str, workflow: str = "ingest", status: str = "succeeded") -> Run:

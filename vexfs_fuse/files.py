@@ -226,8 +226,8 @@ class Files:
         library = self._backing.native
         if library is None:
             return False
-        tenant = self._backing.observer.tenant(path, ctx)
-        extra = 0 if self._interest.in_flush(path, tenant) else FOPEN_NOFLUSH
+        tenant, writer = self._backing.observer.tenant(path, ctx), bool(flags & (os.O_WRONLY | os.O_RDWR))
+        extra = 0 if self._interest.in_flush(path, tenant, writer=writer) else FOPEN_NOFLUSH
         judged = self._interest.judged(path)
         if library.passthrough and inode.backing_id == 0 and inode.opens == 0 and not judged:
             try:

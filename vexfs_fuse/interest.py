@@ -71,6 +71,10 @@ class Interest:
         """Whether each listing of the directory must be seen, not only those that the kernel does not remember."""
         return self._bus.wanted("dir.listed", path, tenant)
 
-    def in_flush(self, path: str, tenant: str | None = None) -> bool:
-        """Whether the close of each descriptor must be seen, not only that of the last."""
-        return self._flushes or self._bus.wanted("sync.flush", path, tenant)
+    def in_flush(self, path: str, tenant: str | None = None, *, writer: bool = False) -> bool:
+        """Whether the close of each descriptor must be seen, not only that of the last: of a `writer`, who may be a
+        child of the one that opened the file, is asked as `sync.flush.writer`.
+        """
+        wanted = self._bus.wanted
+        flushes = self._flushes or wanted("sync.flush", path, tenant)
+        return flushes or (writer and wanted("sync.flush.writer", path, tenant))

@@ -18,6 +18,7 @@ from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.guards.guard import Guard
 from automation.index import Index
+from automation.provenance.lineage import LINEAGE, Lineage
 from automation.rules.checks import Moment, Standing, nowhere
 
 log: Final = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Guards:
     ) -> None:
         self.active = False
         self.standing: Standing = nowhere  # where machines stand, once there are any
+        self.lineage: Lineage | None = None  # what conditions ask about files and processes
         self._bus: Final = bus
         self._state: Final = state
         self._clock: Final = clock
@@ -110,6 +112,7 @@ class Guards:
         below = self._index.below(request.type, request.path) if inside else []
         if not found and not below:
             return ALLOWED
+        LINEAGE.set(self.lineage)
         moment = Moment(self._state(), self._wall(), self.standing)
         wait, marks = 0.0, []
         for guard in dict.fromkeys([*found, *below]):

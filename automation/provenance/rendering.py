@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -24,42 +25,63 @@ def as_dot(graph: dict[str, Any]) -> str:
     """For Graphviz; effects above, causes below."""
     lines = ["digraph provenance {", "  rankdir=BT;"]
     for node in graph["nodes"]:
-        label = "\\n".join([node["label"], *node["labels"]])
-        lines.append(f"  {json.dumps(node['id'])} [label={json.dumps(label)} shape={_SHAPES[node['kind']]}];")
+        label = _quoted("\n".join([node["label"], *node["labels"]]))
+        lines.append(f"  {json.dumps(node['id'])} [label={label} shape={_SHAPES[node['kind']]}];")
     for edge in graph["edges"]:
         ends = f"{json.dumps(edge['from'])} -> {json.dumps(edge['to'])}"
         lines.append(f"  {ends} [label={json.dumps(edge['kind'])}];")
     return "\n".join([*lines, "}", ""])
 
 
-_PROV: Final = {  # kind → PROV-JSON's section and the roles of its two ends
-    "used": ("used", "prov:activity", "prov:entity"),
-    "wasGeneratedBy": ("wasGeneratedBy", "prov:entity", "prov:activity"),
-    "wasDerivedFrom": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity"),
-    "wasRevisionOf": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity"),
-    "wasAssociatedWith": ("wasAssociatedWith", "prov:activity", "prov:agent"),
-    "specializationOf": ("specializationOf", "prov:specificEntity", "prov:generalEntity"),
-    "wasInvalidatedBy": ("wasInvalidatedBy", "prov:entity", "prov:activity"),
+def _quoted(text: str) -> str:
+    """As a string of DOT, in which `\\n` is a line break and other escapes are JSON's."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+_PROV: Final = {  # kind → PROV-JSON's section, the roles of its two ends, and whether it has a time
+    "used": ("used", "prov:activity", "prov:entity", True),
+    "wasGeneratedBy": ("wasGeneratedBy", "prov:entity", "prov:activity", True),
+    "wasDerivedFrom": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity", False),
+    "wasRevisionOf": ("wasDerivedFrom", "prov:generatedEntity", "prov:usedEntity", False),
+    "wasAssociatedWith": ("wasAssociatedWith", "prov:activity", "prov:agent", False),
+    "wasStartedBy": ("wasStartedBy", "prov:activity", "prov:trigger", True),
+    "specializationOf": ("specializationOf", "prov:specificEntity", "prov:generalEntity", False),
+    "wasInvalidatedBy": ("wasInvalidatedBy", "prov:entity", "prov:activity", True),
 }
 _SECTIONS: Final = {"file": "entity", "version": "entity", "process": "activity", "run": "activity", "user": "agent"}
 
 
 def as_prov(graph: dict[str, Any]) -> dict[str, Any]:
-    """PROV-JSON (W3C member submission of 2013); `renamed` is our own word and left out."""
+    """PROV-JSON (W3C member submission of 2013); `renamed` and `linked` are our own words and left out."""
     out: dict[str, Any] = {"prefix": {"vexfs": "urn:vexfs:"}}
     for node in graph["nodes"]:
-        about = {"prov:label": node["label"], "prov:type": f"vexfs:{node['kind']}"}
+        about = {"prov:label": node["label"], "prov:type": _qualified(f"vexfs:{node['kind']}")}
         if node["labels"]:
             about["vexfs:labels"] = node["labels"]
-        out.setdefault(_SECTIONS[node["kind"]], {})[f"vexfs:{node['id']}"] = about
+        out.setdefault(_SECTIONS[node["kind"]], {})[_name(node["id"])] = about
     for number, edge in enumerate(graph["edges"]):
         if edge["kind"] in _PROV:
-            section, source, target = _PROV[edge["kind"]]
-            relation = {source: f"vexfs:{edge['from']}", target: f"vexfs:{edge['to']}"}
+            section, source, target, timed = _PROV[edge["kind"]]
+            relation: dict[str, Any] = {source: _name(edge["from"]), target: _name(edge["to"])}
+            if timed:
+                relation["prov:time"] = _time(edge["ts"])
             if edge["kind"] == "wasRevisionOf":
-                relation["prov:type"] = "prov:Revision"
+                relation["prov:type"] = _qualified("prov:Revision")
             out.setdefault(section, {})[f"_:r{number}"] = relation
     return out
+
+
+def _name(key: str) -> str:
+    """A qualified name: its local part may hold no further colon."""
+    return f"vexfs:{key.replace(':', '.')}"
+
+
+def _qualified(name: str) -> dict[str, str]:
+    return {"$": name, "type": "xsd:QName"}
+
+
+def _time(ts: int) -> str:
+    return datetime.datetime.fromtimestamp(ts / 1e9, datetime.UTC).isoformat()
 
 
 def as_prov_json(graph: dict[str, Any]) -> str:
@@ -79,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     """`vexfs graph`: shows `/.vexfs/graph/QUESTION/SUBJECT/FORM`; 1 when that cannot be read."""
     parser = argparse.ArgumentParser(prog="vexfs graph", description="who made what from what")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
-    parser.add_argument("question", choices=("lineage", "impact", "process", "user", "run"))
+    parser.add_argument("question", choices=("lineage", "impact", "runs", "process", "user", "run"))
     parser.add_argument("subject", metavar="SUBJECT", help="a path in the mount, a pid, a uid, the identity of a run")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--dot", dest="form", action="store_const", const="dot", help="for Graphviz")

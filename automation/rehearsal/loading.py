@@ -16,6 +16,8 @@ from automation.machines.machine import Machine
 from automation.machines.thresholds import Threshold, ThresholdsForm
 from automation.patterns.collection import patterns_of
 from automation.patterns.loading import Definition
+from automation.provenance.forms import ProvenanceForm
+from automation.provenance.needs import patterns, unmet
 from automation.rules.book import Book, check_books, is_book
 from automation.sources import read_source
 
@@ -31,6 +33,8 @@ class Ensemble:
     machines: list[Machine] = field(default_factory=list)
     thresholds: Sequence[Threshold] | None = None
     patterns: dict[str, Definition] = field(default_factory=dict)
+    provenance: ProvenanceForm | None = None
+    asked: list[str] = field(default_factory=list)  # the places that conditions ask about
 
 
 def _refuse(error: DefinitionError) -> None:
@@ -42,7 +46,8 @@ def load_ensemble(*paths: str, wrong: Callable[[DefinitionError], None] = _refus
     CallerError for what cannot be read. Files that hold patterns alone are passed over.
     """
     out = Ensemble()
-    for _, definition, errors in examine_files([file for path in paths for file in _files(path) if _acts(file)]):
+    files = [file for path in paths for file in _files(path)]
+    for _, definition, errors in examine_files([file for file in files if _acts(file)]):
         if errors:
             wrong(most_telling(errors))
         elif definition is not None and getattr(definition, "enabled", True):
@@ -50,7 +55,18 @@ def load_ensemble(*paths: str, wrong: Callable[[DefinitionError], None] = _refus
     for error in check_books(out.books):
         wrong(error)
         out.books = [book for book in out.books if book.file != error.path]
+    _ask(out, files)
     return out
+
+
+def _ask(out: Ensemble, files: list[str]) -> None:
+    """What conditions ask the graph of provenance; DefinitionError where there is none."""
+    for file in files:
+        text = Path(file).read_text(encoding="utf-8")
+        error = unmet(file, text, None) if out.provenance is None else None
+        if error is not None:
+            raise error
+        out.asked += patterns(file, text, None)
 
 
 def _add(out: Ensemble, definition: object) -> None:
@@ -62,6 +78,8 @@ def _add(out: Ensemble, definition: object) -> None:
             out.books.append(definition)
         case Machine():
             out.machines.append(definition)
+        case ProvenanceForm():
+            out.provenance = definition
         case ThresholdsForm():
             out.thresholds = definition.thresholds
 

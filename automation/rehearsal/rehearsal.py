@@ -9,6 +9,8 @@ from automation.event_lines import END_OF_TIME
 from automation.events import SemanticEvent
 from automation.patterns.outcomes import Expired, Match, Outcome
 from automation.patterns.routing import PatternSet
+from automation.provenance.announcing import events_of
+from automation.provenance.tracker import Tracker
 from automation.rehearsal.loading import Ensemble
 from automation.rehearsal.machines import Machines
 from automation.rehearsal.records import Record, found
@@ -36,12 +38,16 @@ class Rehearsal:
         self._rules: Final = Rules(ensemble.books, self._world, self._machines.holds)
         self._alone: Final = not (ensemble.workflows or ensemble.books or ensemble.machines)
         self._begun = False
+        self.lineage: Final = _lineage(ensemble)
 
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:
         """Use one event of the input; the clock goes to its time first."""
         out = self.advance(event.ts, at)
         if event.type == "system.state":
             self._world.adopt(event)
+        if self.lineage is not None:
+            for told in events_of(self.lineage.feed(event), lambda name: True, event.ts):
+                self._world.publish(told)
         return out + self._use(event, at) + self._made(at)
 
     def advance(self, ts: int, at: int) -> list[Record]:
@@ -122,3 +128,12 @@ class Rehearsal:
                 at_end = outcome.deadline
                 self._world.publish(found_event("pattern.expired", outcome.pattern, outcome.steps, attrs, at_end))
         return out
+
+
+def _lineage(ensemble: Ensemble) -> Tracker | None:
+    if ensemble.provenance is None:
+        return None
+    tracker = Tracker(ensemble.provenance)
+    for pattern in ensemble.asked:
+        tracker.require(pattern)
+    return tracker
