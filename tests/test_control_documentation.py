@@ -8,7 +8,7 @@ from tests.control_rig import FakeService, FakeTenant, Kernel
 from vexfs_fuse.control.ctl import HELP
 from vexfs_fuse.control.readme import TEXT
 
-ASKED = [("lineage", "a.txt"), ("impact", "a.txt"), ("process", "7"), ("user", "0")]
+ASKED = (("lineage", "a.txt"), ("impact", "a.txt"), ("runs", "a.txt"), ("process", "7"), ("user", "0"))
 PAGE = (Path(__file__).parent.parent / "docs" / "control.md").read_text()
 
 
