@@ -185,6 +185,7 @@ class FakeService:
     def __init__(self, *tenants: FakeTenant, tenant: FakeTenant | None = None):
         self.tenant = tenant
         self.tenants = {one.name: FakeService(tenant=one) for one in tenants}
+        self.hosting = None
         self.logins: list[int] = []
         self.bus = Bus()
         self.state = State(self.bus)

@@ -8,6 +8,8 @@ import json
 import os
 import select
 import stat
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ from pathlib import Path
 import pytest
 
 import mount as command_line
-from automation import explain
-from automation.journal import extract
+from automation import explain, recording
+from automation.journal import extract, inspection
+from automation.provenance import rendering
 from automation.terminal import run, runs, trace
 from tests.mounting import mounted, scratch
 from tests.posix.children import Steps, User, as_user
@@ -411,8 +414,16 @@ def said(main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
     return status, out.getvalue()
 
 
+def recorded(point: str) -> list[str]:
+    """What `vexfs record` writes down while its user writes a file."""
+    with tempfile.NamedTemporaryFile() as out:
+        threading.Timer(0.3, lambda: _write(Path(point, "red/recorded"), "x")).start()
+        assert recording.main([point, out.name, "--types", "file.closed", "--seconds", "1.5"]) == 0
+        return [line for line in Path(out.name).read_text().splitlines() if '"type"' in line]
+
+
 def test_the_commands_lead_everybody_to_what_is_their_own(installed):
-    """status, runs, trace, run, explain, record: the same words for the operator and for a tenant's users."""
+    """status, runs, trace, run, explain, graph, record: the same words for the operator and for a tenant's users."""
     point = str(installed.root)
     (newest, *_) = as_user(BLUE, os.listdir, installed.control / "self/runs")
     for user in (BLUE, CAROL):
@@ -424,10 +435,35 @@ def test_the_commands_lead_everybody_to_what_is_their_own(installed):
     status, text = as_user(RED, said, run.main, point, "keep", '{"path": "red/in/first"}')
     assert status == 0, text
     assert newest not in as_user(RED, said, runs.main, point)[1]
-    assert "tenants   red, blue" in said(command_line.main, "status", point)[1]
+    tracks = installed.control / "self/workflows/tracks.yaml"
+    as_user(RED, _write, tracks, "kind: provenance\nname: tracks\n")
+    as_user(RED, _write, installed.root / "red/tracked", "x")
+    until(lambda: "red/tracked" in as_user(RED, said, rendering.main, point, "lineage", "red/tracked")[1])
+    assert as_user(BLUE, said, rendering.main, point, "lineage", "red/tracked")[0] == 1
+    lines = as_user(RED, recorded, point)
+    assert {json.loads(line)["path"] for line in lines} == {"red/recorded"}
+    whole = said(command_line.main, "status", point)[1].partition("TENANT")[2]
+    assert "\nred " in whole and "\nblue " in whole
     for main, words in ((command_line.main, ("status", point)), (runs.main, (point,))):
         status, text = as_user(EVE, said, main, *words)
         assert status == 2 and "you are neither a tenant of" in text
+
+
+def test_a_tenant_asks_its_trail_as_the_operator_asks_the_whole(installed):
+    """`vexfs journal` has the tenant's newest records, by the same questions; `vexfs verify` is the operator's."""
+    point = str(installed.root)
+    found = as_user(CAROL, records, installed, "--kind", "workflow", "--path", "blue/in/first")
+    assert [record["kind"] for record in found] == ["workflow.started", "workflow.step", "workflow.succeeded"]
+    shown = [json.loads(line) for line in as_user(CAROL, _read, installed.control / "self/journal").splitlines()]
+    assert all(record in shown for record in found)
+    status, text = as_user(CAROL, said, extract.main, point, "--format", "cloudevents", "--limit", "1")
+    assert status == 0 and json.loads(text)["specversion"] == "1.0"
+    assert not as_user(RED, records, installed, "--path", "blue")
+    status, text = as_user(RED, said, inspection.main, point)
+    assert status == 2 and "the tenant red is the operator's" in text
+    kept = str(installed.state / "tenants" / "blue")
+    assert said(inspection.main, kept)[0] == 0
+    assert as_user(RED, said, inspection.main, kept)[0] == 2
 
 
 def test_without_allow_other_only_who_mounted_comes_in(place):

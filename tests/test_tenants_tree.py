@@ -10,7 +10,7 @@ import pytest
 
 from tests.control_rig import OWNER, FakeService, FakeTenant, Kernel, refused
 from tests.posix.children import Steps
-from vexfs_fuse.control.realms import Denials
+from vexfs_fuse.control.realms import MOST_OPEN, Denials
 
 RED, BLUE, STAFF, CAROL = 12001, 12002, 12100, 12003
 TENANTS = (
@@ -156,7 +156,7 @@ async def test_a_tenants_status_tells_nothing_of_the_process_or_of_places(servic
     """No memory, processor or loop, which all share; no source and no state directory."""
     rows = {line[:10] for line in (await kernel.read("status")).splitlines()}
     own = {line[:10] for line in (await kernel.as_user(RED).read("tenants/red/status")).splitlines()}
-    assert rows - own >= {name.ljust(10) for name in ("source", "state dir", "loop lag", "usage", "tenants")}
+    assert rows - own >= {name.ljust(10) for name in ("source", "state dir", "loop lag", "usage")}
     assert own - rows == {"tenant    "}
 
 
@@ -195,6 +195,19 @@ async def test_streams_are_counted_for_each_by_itself(service, kernel):
     await kernel.open("events")
     await kernel.as_user(BLUE).open("tenants/blue/events")
     assert [len(one.bus.subscriptions) for one in (service, *service.tenants.values())] == [1, 64, 1]
+
+
+async def test_a_tenant_has_only_so_many_files_open(service, kernel):
+    """What is written to an open file is kept in memory, so there is an end to it; others are not concerned."""
+    red = kernel.as_user(RED)
+    opened = [await red.open("tenants/red/ctl", os.O_WRONLY) for _ in range(MOST_OPEN)]
+    for attempt in (red.open("tenants/red/status"), red.write("tenants/red/workflows/x.yaml", "name: x\n")):
+        with refused(errno.EMFILE):
+            await attempt
+    await kernel.as_user(BLUE).read("tenants/blue/status")
+    await kernel.read("status")
+    await kernel.close(opened.pop())
+    await red.read("tenants/red/status")
 
 
 async def test_a_tenant_that_is_gone_is_gone(service, kernel):

@@ -14,10 +14,8 @@ from typing import Final
 
 from automation.errors import CallerError, VexError
 from automation.journal.cloudevents import batch, cloud_event, sources
-from automation.journal.database import reading
-from automation.journal.journal import NAME
 from automation.journal.path_redaction import KEY, PathRedactor, read_key
-from automation.journal.place import journal_of
+from automation.journal.place import trail
 from automation.journal.query import Question, line, records
 from automation.quantities import parse_duration
 
@@ -44,11 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     path = given.path.strip("/") if given.path else None
     try:
-        directory = journal_of(given.place)
-        key = read_key(os.path.join(directory, KEY), make=False) if path else None
-        shown = tuple(PathRedactor({}, key).alternatives(path)) if path and key else ()
-        question = Question(given.since, given.until, path, given.user, given.run, given.kind, given.limit, shown)
-        with reading(os.path.join(directory, NAME)) as connection:
+        with trail(given.place) as (connection, directory):
+            key = read_key(os.path.join(directory, KEY), make=False) if path else None
+            shown = tuple(PathRedactor({}, key).alternatives(path)) if path and key else ()
+            question = Question(given.since, given.until, path, given.user, given.run, given.kind, given.limit, shown)
             for text in _lines(connection, question, given.format, given.source, directory):
                 print(text)
     except BrokenPipeError:

@@ -18,7 +18,7 @@ from vexfs_fuse.control.listing import Path
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.root import Mount, Root
 from vexfs_fuse.control.stream import Readers
-from vexfs_fuse.errors import EACCES, ENODATA, ENOENT, fail
+from vexfs_fuse.errors import EACCES, EMFILE, ENODATA, ENOENT, fail
 
 if TYPE_CHECKING:
     from automation.service import Service
@@ -28,6 +28,7 @@ SELF: Final = "self"
 OPEN: Final[frozenset[Path]] = frozenset(
     {(), (TENANTS,), (SELF,)}
 )  # whose attributes all may see, if there are tenants
+MOST_OPEN: Final = 128  # files that a tenant's users may have open at a time, each with up to 1 MiB of what was written
 _USERS: Final = 1024  # remembered of those who were denied
 
 
@@ -42,6 +43,7 @@ class Realm:
         self.refusals: Final = Refusals()
         self.readers: Final = Readers(answer_every)
         self.root: Final = Root(service, mount, self.refusals, self.readers, extra)
+        self.open_files = 0
         self._tenant: Final = service.tenant
         self._operators: Final = (0, mount.uid)
         owner = mount if self._tenant is None else self._tenant
@@ -64,6 +66,11 @@ class Realm:
             return False
         self.service.login(who.uid, who.pid)
         return True
+
+    def make_room(self) -> None:
+        """EMFILE where a tenant has as many files open as it may."""
+        if self._tenant is not None and self.open_files >= MOST_OPEN:
+            fail(EMFILE)
 
     def permissions(self, bits: int) -> int:
         """The permission bits to show for those of the owner; with a list, those of the group are its mask."""

@@ -88,7 +88,6 @@ class Status:
         kept = service.kept.path if service.kept is not None else "none: nothing outlives the mount"
         rows = [
             ("state dir", kept),
-            ("tenants", ", ".join(service.tenants)),
             ("loop lag", f"{facts['loop_lag_ms_p99']} ms (99 of 100 turns are quicker)"),
         ]
         if service.endpoint is not None:

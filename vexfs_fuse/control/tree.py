@@ -150,7 +150,7 @@ class ControlTree:
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
         """Open a file; its content is not cached by the kernel."""
         known = self._nodes.at(inode)
-        self._realms.enter(known.path, ctx)
+        self._realms.enter(known.path, ctx).make_room()
         if is_directory(known.node):
             fail(EISDIR)
         if isinstance(known.node, Link):
@@ -171,6 +171,7 @@ class ControlTree:
         text = os.fsdecode(name)
         if self._directory(parent_inode).child(text) is not None:
             fail(EEXIST)
+        self._part(parent).make_room()
         path, opening = (*parent, text), Opening(flags, ctx.uid, ctx.pid)
         with self._serving(path, ctx.uid, ctx.pid):
             node, handle = directory.create(text, opening)
@@ -205,6 +206,8 @@ class ControlTree:
         """The last descriptor is closed."""
         file = self._files.pop(fh, None)
         if file is not None:
+            if (part := self._realms.of(file.path)) is not None:
+                part.open_files -= 1
             with contextlib.suppress(pyfuse3.FUSEError), self._serving(file.path, file.uid, file.pid):
                 await file.handle.release()
 
@@ -382,6 +385,7 @@ class ControlTree:
 
     def _opened(self, path: Path, handle: Handle, opening: Opening) -> FileInfo:
         fh = next(self._handles)
+        self._part(path).open_files += 1
         self._files[fh] = OpenFile(handle, path, self._nodes.number(path), opening.uid, opening.pid)
         return FileInfo(fh=FileHandleT(fh), direct_io=True, keep_cache=False)
 
