@@ -97,6 +97,14 @@ async def test_private_addresses_are_refused_unless_the_definition_allows(act, s
     assert len(server.seen) == 1
 
 
+async def test_an_address_that_is_refused_says_nothing_of_its_host(act, server):
+    """It was never called: once it is allowed there is no breaker in the way."""
+    for _ in range(7):
+        with pytest.raises(WorldError, match="private address"):
+            await act("http", url=server.url)
+    assert (await act("http", url=server.url, allow_private=True))["status"] == 200
+
+
 async def test_private_addresses_can_be_allowed_by_the_configuration(tmp_path, server):
     """A host list or a network."""
     for i, allow in enumerate((("127.0.0.0/8",), ("localhost",))):

@@ -50,13 +50,14 @@ def test_an_undo_is_tried_again():
 
 
 def test_what_cannot_be_undone_is_left_and_the_rest_is_undone():
-    """With its place, what was to be done, and why not."""
-    bad = [{"type": "stat", "path": "bad"}]
+    """With its place, what was to be done, why not, and what its author says of it."""
+    bad = [{"action": {"type": "stat", "path": "bad"}, "description": "by phone"}]
     ledger = MortalLedger()
     one = plan(steps=[act("a", compensate=BACK), act("b", compensate=bad), act("c", "bad")])
     run = life(one, ledger, Performer())
     assert run.status == "compensation_failed" and undone(ledger) == ["undo/a"]
-    assert run.left == [{"place": "b", "action": {"type": "stat", "path": "bad"}, "error": "bad fails"}]
+    left = {"place": "b", "action": {"type": "stat", "path": "bad"}, "error": "bad fails", "description": "by phone"}
+    assert run.left == [left]
     (stored,) = ledger.runs.values()
     assert stored.finished.data["left"] == run.left
 

@@ -55,7 +55,7 @@ class Hosts:
         good = [address for address in every if private or self.permits(host, address)]
         if not good:
             advice = "say `allow_private: true`, or name it in `allow-hosts` of the configuration"
-            raise WorldError(f"{host} is at a private address ({every[0]}), which is refused: {advice}")
+            raise Forbidden(f"{host} is at a private address ({every[0]}), which is refused: {advice}")
         return good
 
 
@@ -71,6 +71,10 @@ def _plain(address: _Address) -> _Address:
             return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         return address.ipv4_mapped or address.sixtofour or address
     return address
+
+
+class Forbidden(WorldError):  # noqa: N818 - it reads as what happened
+    """An address was refused: it was never called, so that nothing is known of it."""
 
 
 class JudgedNetwork:
@@ -93,7 +97,7 @@ class JudgedNetwork:
         try:
             addresses = await self._hosts.addresses(host, port, private=self._private)
         except WorldError as error:
-            raise httpcore.ConnectError(str(error)) from None
+            raise httpcore.ConnectError(str(error)) from error
         for address in addresses[:-1]:
             try:
                 return await self._trio.connect_tcp(address, port, timeout, local_address, socket_options)

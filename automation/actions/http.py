@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
 from automation.actions.form import STRICT, Breaker, TreePath
+from automation.actions.hosts import Forbidden
 from automation.actions.web import Web
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
@@ -104,7 +105,10 @@ class Http(BaseModel):
             except (trio.TooSlowError, httpx.TimeoutException):
                 raise TimedOut(f"{self._what} took longer than {self.timeout:g} s") from None
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-                raise WorldError(f"{self._what} failed: {_reason(error)}") from error
+                failure = WorldError(f"{self._what} failed: {_reason(error)}")
+                if _forbidden(error):
+                    raise Harmless(failure) from error
+                raise failure from error
 
     async def foresee(self, view: Foresight) -> Foreseen:
         """Nothing is sent: a status of 200, all else unknown."""
@@ -250,6 +254,13 @@ async def _framed(before: bytes, file: Reading, after: bytes) -> AsyncGenerator[
         async for chunk in chunks:
             yield chunk
     yield after
+
+
+def _forbidden(error: BaseException | None) -> bool:
+    """Whether an address was refused before anything was sent."""
+    while error is not None and not isinstance(error, Forbidden):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _reason(error: BaseException | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, cast
 
 import trio
 
+from automation.actions.hosts import Forbidden
 from automation.actions.web import Web
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
@@ -54,7 +55,10 @@ def compose(sender: str, to: list[str], subject: str, text: str, key: str) -> Em
 
 async def send(relay: Relay, message: EmailMessage, web: Web, threads: trio.CapacityLimiter) -> list[str]:
     """Hand a message over; the recipients that were refused, if others were not. WorldError when none took it."""
-    addresses = await web.hosts.addresses(relay.host, relay.port, private=relay.private)
+    try:
+        addresses = await web.hosts.addresses(relay.host, relay.port, private=relay.private)
+    except Forbidden as error:
+        raise Harmless(error) from None
     where = f"the mail server {relay.host}:{relay.port}"
     try:
         with trio.fail_after(relay.timeout):

@@ -129,6 +129,7 @@ class PlannedUndo:
     when: Expression | None
     timeout: float
     retry: Retry
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +393,8 @@ def _wait(form: Wait) -> WaitBody:
 def _undo(form: Undo) -> PlannedUndo:
     assert form.action is not None
     kind = str(form.action.get("type", ""))
-    return PlannedUndo(kind, action_template(form.action), _expression(form.when), form.timeout, form.retry)
+    template, when = action_template(form.action), _expression(form.when)
+    return PlannedUndo(kind, template, when, form.timeout, form.retry, form.description)
 
 
 def _move(form: Transition) -> PlannedMove:

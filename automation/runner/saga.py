@@ -131,6 +131,8 @@ def _leave(walk: Walk, undo: PlannedUndo, place: str, scope: Scope, record: Step
     except ValueError:
         action = undo.template.source
     what = {"place": place.removeprefix("undo/"), "action": action, "error": record.error}
+    if undo.description:
+        what["description"] = undo.description
     walk.run.left.append(walk.means.equipment.secrets.redact(what))
     walk.run.error = f"{walk.run.error}; {record.name} failed too: {record.error}"
 

@@ -81,7 +81,7 @@ class ControlFiles:
             while True:
                 trace = self.trace(run)
                 yield trace
-                if trace["status"] in FINISHED:
+                if trace["status"] in FINISHED and trace["ended_ns"]:  # its end is recorded too
                     return
                 _wait(fd, f'"run":"{run}"'.encode(), every)
         finally:
