@@ -6,8 +6,10 @@ import errno
 import io
 import json
 import os
+import re
 import select
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -353,6 +355,26 @@ def test_a_tenant_steers_its_own(installed):
     assert "slow" not in as_user(RED, os.listdir, own / "workflows")
 
 
+def test_definitions_are_installed_with_the_tools_that_people_use(installed):
+    """cp, mv, tee and rm by each member; what also sets modes and lists (cp -p, sed -i) by whom the files belong to."""
+    script = """
+        cp keep.yaml copy && sed s/keep/kept/ copy | tee other.yaml > /dev/null && rm copy && ls kept && rm other.yaml
+        cp keep.yaml away && mv away keep.yaml && touch keep.yaml && ls keep
+    """
+    for user, more in ((RED, True), (BLUE, True), (CAROL, False)):
+        lines = script + ("cp -p keep.yaml k && rm k && sed -i 's/^name/name/' keep.yaml" if more else "")
+        done = subprocess.run(
+            ["sh", "-ec", f"cd {installed.control}/self/workflows\n{lines}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=user.uid,
+            group=user.gid,
+            extra_groups=user.groups,
+        )
+        assert done.returncode == 0 and not done.stderr, done.stderr
+
+
 def test_quit_is_refused_and_says_why(installed):
     """The mount is the operator's; so are the sentences of a refusal the tenant's alone."""
     assert as_user(RED, _told, installed.control / "self/ctl", "quit\n") == "EINVAL"
@@ -393,7 +415,7 @@ def test_denials_and_logins_are_in_the_trail(installed):
         assert not {kind for kind, _ in kinds if kind == "control.denied"}
         assert f"{other}/" not in trail and f'"{other}"' not in trail
         whole = "".join(as_user(user, _all, installed.control / "self"))
-        assert f"{other}/in" not in whole and f"kept-{other}" not in whole and "own.yaml" not in whole
+        assert not re.search(rf"\b{other}\b|own\.yaml", whole)
         assert str(installed.state) not in whole
 
 

@@ -126,6 +126,35 @@ async def test_self_is_the_callers_own(service, kernel):
         await kernel.tree.readlink(link, kernel.as_user(13000).ctx)
 
 
+async def test_self_is_of_several_the_one_that_has_the_callers_events():
+    """The user before the group before the supplementary groups, whatever the order of the configuration."""
+    tenants = (
+        FakeTenant("extra", 9, 9, frozenset(), frozenset({5})),
+        FakeTenant("group", 8, 8, frozenset(), frozenset({STAFF})),
+        FakeTenant("user", 7, 7, frozenset({RED})),
+    )
+    kernel = Kernel(FakeService(*tenants))
+    link = await kernel.walk("self")
+    with Steps([lambda: os.setgroups([5]), lambda: None]) as process:
+        process.step()
+        for uid, gid, there in ((RED, STAFF, b"user"), (BLUE, STAFF, b"group"), (BLUE, BLUE, b"extra")):
+            caller = SimpleNamespace(uid=uid, gid=gid, pid=process.pid)
+            assert await kernel.tree.readlink(link, caller) == b"tenants/" + there
+
+
+async def test_lists_are_set_as_modes_are(kernel):
+    """Of definitions, where nothing is kept of it (cp -p, sed -i); nowhere else."""
+    blue = kernel.as_user(BLUE)
+    await blue.write("tenants/blue/workflows/x.yaml", "name: ingest\n")
+    ino = await blue.walk("tenants/blue/workflows/x.yaml")
+    await kernel.tree.setxattr(ino, b"system.posix_acl_access", b"", blue.ctx)
+    await kernel.tree.removexattr(ino, b"system.posix_acl_access", blue.ctx)
+    for path, name in (("workflows/x.yaml", b"user.x"), ("ctl", b"system.posix_acl_access")):
+        with refused(errno.ENOTSUP):
+            await kernel.tree.setxattr(await blue.walk(f"tenants/blue/{path}"), name, b"", blue.ctx)
+    assert (await kernel.stat("tenants/blue/workflows/x.yaml")).st_mode & 0o777 == 0o660
+
+
 async def test_refusals_and_notes_are_each_of_its_own(service, kernel):
     """A tenant's refusal is in its own `error` and trail, by the name that the file has there; nobody else's."""
     red, own = kernel.as_user(RED), service.tenants["red"]

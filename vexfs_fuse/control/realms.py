@@ -67,6 +67,13 @@ class Realm:
         self.service.login(who.uid, who.pid)
         return True
 
+    def distance(self, who: Who) -> int:
+        """0 for whom the tenant names as a user, 1 whose group it names, 2 for others."""
+        tenant = self._tenant
+        if tenant is None or who.uid in tenant.uids:
+            return 0
+        return 1 if who.gid in tenant.gids else 2
+
     def make_room(self) -> None:
         """EMFILE where a tenant has as many files open as it may."""
         if self._tenant is not None and self.open_files >= MOST_OPEN:
@@ -131,13 +138,15 @@ class Realms:
         return self.of(path) or fail(ENOENT)
 
     def mine(self, who: Who) -> str:
-        """The caller's own part, from the root of the tree; ENOENT for who has none."""
+        """The caller's own part, from the root of the tree; ENOENT for who has none. Who may enter several has that of
+        the user before that of the group before those of supplementary groups, as events have.
+        """
         if self.operator.admits(who):
             return "."
-        for name in self.services:
-            realm = self.tenant(name)
-            if realm is not None and realm.admits(who):
-                return f"{TENANTS}/{name}"
+        realms = [realm for realm in map(self.tenant, self.services) if realm is not None]
+        for realm in sorted(realms, key=lambda one: one.distance(who)):
+            if realm.admits(who):
+                return "/".join(realm.prefix)
         fail(ENOENT)
 
     async def close(self) -> None:

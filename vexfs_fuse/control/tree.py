@@ -18,7 +18,7 @@ from vexfs_fuse.callers import command_name
 from vexfs_fuse.control import acl
 from vexfs_fuse.control.listing import Listing, Path
 from vexfs_fuse.control.nodes import Directory, Editable, File, Handle, Link, Node, Opening, is_directory, kind_of
-from vexfs_fuse.control.numbers import CONTROL_BASE, Nodes
+from vexfs_fuse.control.numbers import CONTROL_BASE, Known, Nodes
 from vexfs_fuse.control.realms import Realm, Realms
 from vexfs_fuse.control.root import Mount
 from vexfs_fuse.errors import (
@@ -125,9 +125,9 @@ class ControlTree:
     ) -> EntryAttributes:
         """Sizes of open files. Times, and mode and owner of definitions, are accepted and not kept (touch, cp -p)."""
         known = self._nodes.at(inode)
-        path = known.path[len(self._realms.enter(known.path, ctx).prefix) :]
+        self._realms.enter(known.path, ctx)
         kept = fields.update_mode or fields.update_uid or fields.update_gid
-        if kept and not (len(path) == 2 and path[0] == "workflows" and not is_directory(known.node)):
+        if kept and not self._takes_rights(known):
             fail(EPERM)
         attributes = self._attributes(known.path, known.node)
         if fields.update_size:
@@ -331,12 +331,15 @@ class ControlTree:
         fail(ENODATA if name.startswith(b"system.posix_acl_") else ENOTSUP)
 
     async def setxattr(self, inode: InodeT, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        """Not supported here."""
-        fail(ENOTSUP)
+        """A definition's access control list is accepted and not kept, as its mode is (cp -p, sed -i)."""
+        await self.removexattr(inode, name, ctx)
 
     async def removexattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> None:
-        """Not supported here."""
-        fail(ENOTSUP)
+        """As `setxattr`."""
+        known = self._nodes.at(inode)
+        self._realms.enter(known.path, ctx)
+        if not (name == acl.NAME and self._takes_rights(known)):
+            fail(ENOTSUP)
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
         """None."""
@@ -408,6 +411,11 @@ class ControlTree:
     def _write_down(self, kind: str, path: Path, uid: int, pid: int, **data: object) -> None:
         part = self._part(path)
         part.service.note(kind, path=part.shown(path), uid=uid, pid=pid, data={"comm": command_name(pid), **data})
+
+    def _takes_rights(self, known: Known) -> bool:
+        """Whether a mode, owner or list may be set, which changes nothing: of files in `workflows`."""
+        path = known.path[len(self._part(known.path).prefix) :]
+        return len(path) == 2 and path[0] == "workflows" and not is_directory(known.node)
 
     def _part(self, path: Path) -> Realm:
         return self._realms.of(path) or fail(ENOENT)
