@@ -185,7 +185,7 @@ def _serve(
     commands = Commands(place.mountpoint)
     cache = LateCache()
     trash = Trash(place.root_fd, settings.actions.trash_age, settings.actions.trash_size)
-    workspace = Workspace(place.root_fd, bus.publish, cache, trash)
+    workspace = Workspace(place.root_fd, bus.adopt, cache, trash)
     service = Service(
         bus,
         workspace=workspace,

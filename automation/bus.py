@@ -237,15 +237,18 @@ class Bus:
             self._upstream.publish(event, skip)
             return
         self.seq = event.seq = self.seq + 1
-        downstream = self.downstream
-        if downstream is not None and not event.tenant and event.type.startswith(("file.", "dir.")):
-            event.tenant = downstream.owner(event.path, event.uid, event.gid)
         self.deliver(event, skip)
-        if downstream is not None:
+        if self.downstream is not None:
             try:
-                downstream.deliver(event)
+                self.downstream.deliver(event)
             except Exception:
                 log.exception("forwarding to a tenant met a bug")
+
+    def adopt(self, event: SemanticEvent) -> None:
+        """Publish an event about the tree of which nobody has said yet whose it is."""
+        if self.downstream is not None:
+            event.tenant = self.downstream.owner(event.path, event.uid, event.gid)
+        self.publish(event)
 
     def deliver(self, event: SemanticEvent, skip: Subscription | None = None) -> None:
         """Count and queue an event that has its number."""

@@ -221,7 +221,7 @@ class SemanticEvent:
         self.uid: Final = uid
         self.gid: Final = gid
         self._comm = comm
-        self.tenant = tenant  # the bus gives it where none is given
+        self.tenant = tenant
         self.cause: Final = cause
         self.errno: Final = errno
         self.attrs: Final = attrs

@@ -48,7 +48,7 @@ class City:
         self.root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         self.service = Service(
             self.bus,
-            workspace=Workspace(self.root_fd, self.bus.publish, NoCache()),
+            workspace=Workspace(self.root_fd, self.bus.adopt, NoCache()),
             commands=Commands(str(self.root)),
             workflows=str(place / "workflows"),
             kept=self.kept,
@@ -64,7 +64,7 @@ class City:
         (self.root / path).write_text("x")
         attrs = {"written": True, "mode": "w", "nlink": 1}
         inode = (self.root / path).stat().st_ino
-        self.bus.publish(SemanticEvent("file.closed", path, inode=inode, size=1, attrs=attrs))
+        self.bus.adopt(SemanticEvent("file.closed", path, inode=inode, size=1, attrs=attrs))
 
     async def until(self, holds) -> None:
         with trio.fail_after(20):

@@ -64,7 +64,8 @@ class Forwarding:
         elif event.dest is not None:
             self._across(event, lane)
         elif lane is not None:
-            lane.take(self._told(event, lane))
+            plain = event.cause is None and event.type not in TELLING
+            lane.take(event if plain else self._told(event, lane))
         elif event.type in FOR_ALL:
             for one in self.lanes.values():
                 one.take(event)

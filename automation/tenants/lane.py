@@ -9,7 +9,7 @@ from typing import Final
 from automation.announcements import Announcements
 from automation.bus import Bus, Subscription
 from automation.events import SemanticEvent
-from automation.tenants.share import Share
+from automation.tenants.share import BURST, Share
 
 UNMETERED: Final = frozenset(
     ("workflow", "system", "rule", "machine", "model", "pattern", "analytics", "anomaly", "prediction", "graph")
@@ -25,14 +25,15 @@ class Lane:
     """
 
     def __init__(
-        self, main: Bus, name: str, rate: float, share: Share, clock: Callable[[], float] = time.monotonic
+        self, main: Bus, name: str, rate: float, share: Share, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.name: Final = name
         self.rate: Final = rate
         self.dropped = 0
         self.delivered = 0
         self.share: Final = share
-        self._routing: Final = Share(share.share)
+        self._routing = 0.0  # seconds of routing that are not its yet
+        self._metered: Final[dict[str, bool]] = {}
         self.bus: Final = Bus(self)
         self.bus.pace = share
         self.knows: Callable[[object], bool] = lambda run: False  # whether a run is the tenant's
@@ -52,38 +53,37 @@ class Lane:
 
     def take(self, event: SemanticEvent) -> None:
         """Give it an event, within its rate."""
-        if event.type.partition(".")[0] not in UNMETERED:
-            over = self._over()
-            if over:
-                self._drop(event, over)
+        now = self._clock()
+        metered = self._metered.get(event.type)
+        if self._is_metered(event.type) if metered is None else metered:
+            passed, self._at = now - self._at, now
+            self._tokens = min(self._burst, self._tokens + passed * self.rate)
+            self._routing = max(0.0, self._routing - passed * self.share.share)
+            if self._tokens < 1.0:
+                self._drop(event, "events-per-second", self.rate)
                 return
+            if self._routing > BURST:
+                self._drop(event, "loop-share", self.share.share)
+                return
+            self._tokens -= 1.0
             if self._gap is not None:
                 self._tell(self._gap)
         self.delivered += 1
-        began = time.perf_counter()
         self.bus.deliver(event, self._skip if event is self.own else None)
-        self._routing.spend(time.perf_counter() - began)
+        self._routing += self._clock() - now
 
-    def _over(self) -> str:
-        """The limit that one more event would exceed."""
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
-        self._at = now
-        if self._tokens < 1.0:
-            return "events-per-second"
-        if self._routing.wait:
-            return "loop-share"
-        self._tokens -= 1.0
-        return ""
+    def _is_metered(self, type: str) -> bool:
+        if len(self._metered) > 10_000:  # users may invent names without end
+            self._metered.clear()
+        metered = self._metered[type] = type.partition(".")[0] not in UNMETERED
+        return metered
 
-    def _drop(self, event: SemanticEvent, limit: str) -> None:
+    def _drop(self, event: SemanticEvent, limit: str, most: float) -> None:
         self.dropped += 1
         count, first, _ = self._gap or (0, event.seq, 0)
         self._gap = (count + 1, first, event.seq)
         if count == 0:
-            most = self.rate if limit == "events-per-second" else self.share.share
-            attrs = {"reason": limit, "limit": most, "dropped": self.dropped}
-            self._announcements.overload(limit, "", attrs)
+            self._announcements.overload(limit, "", {"reason": limit, "limit": most, "dropped": self.dropped})
 
     def _tell(self, gap: tuple[int, int, int]) -> None:
         self._gap = None
