@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from automation.errors import CallerError
 
 _VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+NICE: Final = 10  # of the processes of a tenant
 _TRIES: Final = 100
 _AS_WE_ARE: Final = nullcontext()
 _SETGROUPS: Final = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159, "ppc64le": 81, "s390x": 206}
@@ -120,6 +121,13 @@ class Identity:
         if os.geteuid() != 0:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups), "cwd": "/"}
+
+    def yield_to_others(self, pid: int) -> None:
+        """Let a process of it come after others': the mount's own, and those of whoever is not a tenant."""
+        with suppress(OSError):  # it may have ended
+            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+        with suppress(OSError), open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
+            file.write(str(NICE))  # where each session is weighed as one
 
     def started(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """A process of this identity, from a thread that may act as it."""

@@ -140,6 +140,19 @@ async def test_nobody_acts_in_anothers_territory(place):
         assert not (one.root / "ben/noted").exists()
 
 
+async def test_commands_run_as_its_user_and_after_others(place):
+    """Their niceness is above that of the mount."""
+    flow = "name: who\ntriggers: {type: manual}\nsteps: [{command: {argv: [sh, -c, 'id -u; nice'], cwd: ann}}]\n"
+    async with city(place) as one:
+        await one["ann"].library.install("who.yaml", flow)
+        run = (await one["ann"].command("run who", 0)).split()[3]
+        await one["ann"].runner.ended(run)
+        done = one["ann"].runner.runs[run]
+        assert done.status == "succeeded", done.error
+        uid, nice = done.steps[0].result["stdout"].split()
+        assert (uid, int(nice)) == ("1", 10)
+
+
 async def test_what_a_tenant_does_is_seen_by_the_operator_and_by_no_other(place):
     """With its name on it."""
     async with city(place) as one:

@@ -194,6 +194,8 @@ class Commands:
                 raise WorldError(f"cannot run '{argv[0]}': {error}") from error
             else:
                 self._remember(process.pid, cause)
+                if self._identity is not None:
+                    self._identity.yield_to_others(process.pid)
             finally:
                 self._starting.remove(cause)
         return process

@@ -131,6 +131,11 @@ class Gate:
             self._inside[key] -= 1
         self._admit()
 
+    @property
+    def running(self) -> int:
+        """How many have room."""
+        return self._total
+
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers: who has room, who waits, who was dropped, by bulkhead."""
         inside = {f"{kind} {name}": n for (kind, name), n in sorted(self._inside.items()) if n}

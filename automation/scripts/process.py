@@ -55,6 +55,8 @@ class Worker:
                 )
             except OSError as error:
                 raise WorldError(f"cannot start a worker for a {what}: {error}") from error
+        if identity is not None:
+            identity.yield_to_others(process.pid)
         return cls(what, process)
 
     @property

@@ -110,7 +110,7 @@ class Hosting:
             "loop_share": (share.recent(), limits.loop_share),
             "rules": (service.policy.count, limits.rules),
             "partial_matches": (service.patterns.set.live, limits.partial_matches),
-            "concurrent_runs": (len(service.runner.active), limits.concurrent_runs),
+            "concurrent_runs": (service.runner.gate.running, limits.concurrent_runs),
             "cpu_seconds": (_used(service.scripts.quota.cpu), limits.cpu_seconds),
             "memory": (service.scripts.held, limits.memory),
             "http_calls": (_used(service.web.calls), limits.http_calls),
