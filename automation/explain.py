@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from automation.bus import Bus, Subscription
 from automation.dispatcher import Dispatcher
 from automation.errors import CallerError
-from automation.events import SemanticEvent
+from automation.events import SemanticEvent, covers
 from automation.explain_reasons import pattern_reason, rule_reason, trigger_reason
 from automation.facts import target_of
 from automation.machines.host import Machines
@@ -188,8 +188,14 @@ class Explainer:
         out = self._service.rules.status(name)
         if isinstance(rule, Rule):
             moment = Moment(self._service.state.view(), time.time(), self._service.machines.holds)
-            events = self._events(f"rule {name}", rule.body.types, ())[-SHOWN:]
-            out["events"] = [_line(e, _rule_fate(rule_reason(rule, e, moment))) for e in events]
+            rules = self._service.rules
+            fates = {event.seq: fate for one, event, fate in rules.set.notes if one is rule and event.seq}
+            recent = [e for e in rules.recent if any(covers(kind, e.type) for kind in rule.body.types)]
+            events = self._events(f"rule {name}", rule.body.types, recent)[-SHOWN:] if rule.body.types else []
+            out["events"] = [_line(e, _rule_fate(fates.get(e.seq, ""), rule, e, moment)) for e in events]
+            if rule.body.every is not None:
+                times = [(event.ts, fate) for one, event, fate in rules.set.notes if one is rule]
+                out["looked"] = [f"{_when(ts)} {_noted(fate)}" for ts, fate in times[-SHOWN:]]
         return out
 
     def _events(self, name: str, types: Iterable[str], recent: Iterable[SemanticEvent]) -> list[SemanticEvent]:
@@ -206,8 +212,18 @@ class Explainer:
         return sorted({event.seq: event for event in (*recent, *watch.events)}.values(), key=lambda event: event.seq)
 
 
-def _rule_fate(reason: str) -> str:
-    return f"not: {reason}" if reason else "fits; it fired, or a cooldown or rate held it back (see suppressed)"
+def _rule_fate(noted: str, rule: Rule, event: SemanticEvent, moment: Moment) -> str:
+    if noted:
+        return _noted(noted)
+    if reason := rule_reason(rule, event, moment):
+        return f"not: {reason}"
+    if not rule.live:
+        return f"not: {rule.fault or 'it is disabled'}"
+    return "holds, as it did before" if rule.body.program.feedback else "fits, but the rule was not there or off then"
+
+
+def _noted(fate: str) -> str:
+    return {"fired": "fired", "otherwise": "fired: otherwise"}.get(fate, f"not fired: {fate}")
 
 
 def _line(event: SemanticEvent, fate: str) -> str:

@@ -111,10 +111,8 @@ def rule_reason(rule: Rule, event: SemanticEvent, moment: Moment) -> str:
     if event.errno is not None and not form.failed:
         return f"failed: the operation failed with {event.errno}"
     try:
-        if body.program.fields is not None and not body.program.fields(event, moment):
-            return "one of its fields (size, uid, comm, …) does not fit"
-        if body.program.check is not None and not body.program.check(event, moment):
-            return "its conditions are false (with the state of now)"
+        if wrong := body.wrong(event, moment):
+            return wrong
         for name, silences in body.program.exceptions:
             if silences(event, moment):
                 return f"the exception {name} silences it"

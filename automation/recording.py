@@ -38,6 +38,11 @@ def lines_of(fd: int, seconds: float | None) -> Iterator[bytes]:
         yield from whole
 
 
+def _clock() -> bytes:
+    """What time it is, as a line."""
+    return json.dumps({"advance_to_ns": time.time_ns()}).encode() + b"\n"
+
+
 def _state(mountpoint: str) -> bytes:
     """The shared state as it is, as a line; nothing where it cannot be read, or where there is none."""
     try:
@@ -71,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vexfs record: cannot write {arguments.file}: {error.strerror}", file=sys.stderr)
         return 1
     try:
-        out.write(_state(arguments.mountpoint))
+        out.write(_clock() + _state(arguments.mountpoint))
         for line in lines_of(fd, arguments.seconds):
             out.write(line + b"\n")
             out.flush()
@@ -82,8 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     finally:
         os.close(fd)
-    # what was to be absent until now has been
-    out.write(json.dumps({"advance_to_ns": time.time_ns()}).encode() + b"\n")
+    out.write(_clock())  # what was to be absent until now has been
     out.flush()
     if out is not sys.stdout.buffer:
         out.close()

@@ -22,7 +22,11 @@ steps: [{log: {message: x}}]
 RULES = """
 rules:
   - {name: big, on: file.closed, paths: 'in/**', size: '> 1MB', actions: [{log: {message: big}}]}
-  - {name: named, on: file.closed, conditions: 'event.name == "x"', actions: [{log: {message: big}}]}
+  - {name: named, on: file.closed, conditions: ['event.size > 1', 'event.name == "x"'], cooldown: 1h, key: directory}
+  - {name: loud, on: file.deleted, exceptions: [{name: quiet, fields: [suffix], values: [.q]}], max_per_hour: 1}
+  - {name: level, type: feedback_loop, on: file.renamed, conditions: event.size > 5, cooldown: 1ms, key: path,
+     otherwise: [{log: {message: low}}]}
+  - {name: pulse, type: proactive, every: 1h}
 """
 
 
@@ -85,24 +89,35 @@ async def test_where_a_match_stands(tmp_path):
 
 
 async def test_rules_are_explained(tmp_path):
-    """By the same order of tests; what is not loaded is an error."""
+    """At the first reading: the first field or condition that fails, or what became of the event."""
     async with rig(tmp_path, rules=RULES) as r:
-        explain = r.service.explainer.explain
-        for name in ("big", "named"):
-            explain(name)
-        r.publish("file.closed", "in/a", size=5)
-        r.publish("file.closed", "in/x", size=5_000_000)
-        r.publish("file.closed", "out/a", size=5)
-        big, named = (fates(explain(name)["rule"]["events"]) for name in ("big", "named"))
-        assert [fate.split(":")[0] for _, fate in big] == [
-            "not",
-            "fits; it fired, or a cooldown or rate held it back (see suppressed)",
-            "not",
+
+        def told(name):
+            return [fate for _, fate in fates(r.service.explainer.explain(name)["rule"]["events"])]
+
+        for path, size in (("in/a", 5), ("in/x", 5_000_000), ("out/a", 5), ("in/x", 6)):
+            r.publish("file.closed", path, size=size)
+        for path in ("d.q", "e", "f"):
+            r.publish("file.deleted", path)
+        for size in (9, 9, 1):
+            r.publish("file.renamed", "l", size=size, dest="m")
+        r.service.rules.step()
+        assert told("big") == ["not: size: 5 does not fit", "fired", "not: size: 6 does not fit"]
+        assert told("named") == [
+            'not: event.name == "x" is false (with the state of now)',
+            "fired",
+            "not fired: cooldown of the key 'in'",
         ]
-        assert "size" in big[0][1] and "paths" in big[2][1]
-        assert named[0][1] == "not: its conditions are false (with the state of now)" and named[1][1].startswith("fits")
+        assert told("loud") == ["not fired: exception quiet", "fired", "not fired: max_per_hour, 1"]
+        assert told("level") == ["fired", "holds, as it did before", "fired: otherwise"]
+        r.publish("file.closed", "out/b", size=7_000_000)
+        assert told("big")[-1] == "not: paths: 'out/b' does not match"
+        assert r.service.explainer.explain("pulse")["rule"]["looked"] == []
+        r.service.rules.enable("big", False)
+        r.publish("file.closed", "in/late", size=7_000_000)
+        assert told("big")[-1] == "not: it is disabled"
         with pytest.raises(CallerError):
-            explain("nosuch")
+            r.service.explainer.explain("nosuch")
 
 
 async def test_reading_costs_nothing_that_lasts(tmp_path):

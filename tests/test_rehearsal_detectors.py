@@ -45,6 +45,19 @@ def test_schedules_run_by_the_time_of_the_lines(rehearse):
     assert {r["trigger"] for r in records} == {"schedule#0"}
 
 
+def test_time_begins_with_the_first_line_that_has_one(rehearse):
+    """The state before it, as hand-written files begin, is that of no time: nothing falls due since 1970."""
+    records = rehearse(
+        [{"state": {"on": True}}, {"type": "user.a", "ts_ms": 1_795_674_329_000}, {"advance_to": 1_795_674_340_000}],
+        pace_yaml="triggers: [{type: schedule, every: 4s}]\nsteps: [{log: {message: x}}]",
+        tick_yaml="rules: [{name: tick, type: proactive, every: 5s, conditions: state.on == true}]",
+    )
+    assert shown(records, "kind", "at", "ts") == [
+        (kind, 2, 1_795_674_329_000_000_000 + seconds * 10**9)
+        for kind, seconds in (("run", 4), ("firing", 5), ("run", 8), ("firing", 10))
+    ]
+
+
 def test_the_end_of_time_is_reached_though_schedules_have_none(rehearse):
     """`advance_to: max` ends absences; what comes again and again stays out."""
     records = rehearse(

@@ -38,6 +38,7 @@ class Rehearsal:
         self._rules: Final = Rules(ensemble.books, self._world, self._machines.holds)
         self._alone: Final = not (ensemble.workflows or ensemble.books or ensemble.machines)
         self._begun = False
+        self._timed = False
         self.lineage: Final = _lineage(ensemble)
 
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:
@@ -53,6 +54,7 @@ class Rehearsal:
     def advance(self, ts: int, at: int) -> list[Record]:
         """Let time pass to `ts`; at the end of time only what does not come again and again."""
         out = self._begin(ts, at)
+        self._wind(ts)
         endless = ts == END_OF_TIME
         for _ in range(MOST_STEPS):
             due = self._deadline(periodic=not endless)
@@ -84,8 +86,14 @@ class Rehearsal:
             return []
         self._begun = True
         self._world.now = ts
-        self._rules.begin(ts)
         return self._workflows.begin(ts, at) + self._machines.begin(ts, at) + self._made(at)
+
+    def _wind(self, ts: int) -> None:
+        """What comes again and again counts from the first line that says what time it is."""
+        if not self._timed:
+            self._timed = True
+            self._rules.begin(ts)
+            self._workflows.wind(ts)
 
     def _deadline(self, *, periodic: bool) -> int | None:
         times = [self._workflows.deadline(periodic=periodic), self._machines.deadline()]

@@ -48,14 +48,20 @@ class Workflows:
                     self._index.add(made, made.types, made.anchors)
                 elif isinstance(made, OnPattern):
                     self._by_pattern.setdefault(made.pattern, []).append(made)
-                elif made is not None:
-                    self._schedules.append(made)
                 if isinstance(made, OnState):
                     path = made.form.state_path
                     attrs = {"path": path, "new": state.get(path), "loaded": True}
                     event, trigger = SemanticEvent("system.state", attrs=attrs, ts=ts), made
                     out += self._ask(made, lambda _, e=event, t=trigger: t.begin(e, ts / NS), ts, at)  # type: ignore[misc]
         return out
+
+    def wind(self, ts: int) -> None:
+        """Schedules count from this time (ns) on."""
+        for workflow in self._workflows:
+            for number in range(len(workflow.triggers)):
+                made = build(workflow, number, state=self._world.state.view, busy=self._writers.busy, now=ts / NS)
+                if isinstance(made, OnSchedule):
+                    self._schedules.append(made)
 
     def feed(self, event: SemanticEvent, at: int) -> list[Record]:
         """What an event starts at once."""

@@ -45,6 +45,7 @@ QUEUE: Final = 65_536
 BATCH: Final = 256
 SLICE: Final = 0.001  # seconds of filing rules between two looks at requests
 PAUSE_EVERY: Final = 1000  # rules that are asked whether they remember anything, between two looks at requests
+RECENT: Final = 1024  # events that some rule was asked about, kept for `explain`
 PORTION: Final = 200  # rules taken out between two looks at requests: about 2 ms
 
 
@@ -69,6 +70,7 @@ class RuleDesk:
         self.records: Final = records or Records(wall=wall)
         self.guards: Final = guards
         self.set: Final = RuleSet()
+        self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
         self.books: Final[dict[str, Book]] = {}
         self.words = Vocabulary()
         self._bus: Final = bus
@@ -321,6 +323,7 @@ class RuleDesk:
         moment = Moment(
             self._state.view(), wall, self.standing
         )  # nothing that fires here takes effect before we return
+        self.recent.extend(events)
         for event in events:
             self._feed(event, moment, now, without)
         self._due(now, moment, without)

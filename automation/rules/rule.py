@@ -26,12 +26,13 @@ from automation.globs import Anchor, anchor_of, expand
 from automation.index import ANYWHERE, Bound, Equality, Key
 from automation.quantities import compare
 from automation.rules.checks import Check, Moment, compile_key, compile_tree, index_key, silences
-from automation.rules.forms import RuleForm
+from automation.rules.forms import RuleForm, Tree
 from automation.rules.paths import Test, is_place, path_test
 from automation.rules.vocabulary import Vocabulary, names_in
 
 PREFIX: Final = "rules/"  # of the workflows that carry rules out; no workflow's own name holds a slash
 _OWN: Final = ("name", "description", "paths", "path", "exclude", "enabled", "metadata")
+_FIELDS: Final = ("uid", "gid", "comm", "tenant", "source", "size")  # in the order in which they are tested
 _PRIORITIES: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 
 
@@ -79,6 +80,16 @@ class Body:
         """Now, not at the first use."""
         self._program = self.program
 
+    def wrong(self, event: SemanticEvent, moment: Moment) -> str:
+        """The first field or condition that does not hold, for a person; empty when all do."""
+        form, words = self._form(), self._words
+        for name in _FIELDS:
+            others = {other: type(form).model_fields[other].get_default(call_default_factory=True) for other in _FIELDS}
+            lone = form.model_copy(update={**others, name: getattr(form, name)})
+            if _has_fields(lone) and not _field_check(lone, words)(event, moment):
+                return f"{name if name != 'source' else 'from'}: {_said(event, name)} does not fit"
+        return _first_false(form.conditions, words, event, moment) if form.conditions is not None else ""
+
     def _form(self) -> RuleForm:
         return RuleForm.model_validate({"name": "rule", **json.loads(self.text)})
 
@@ -91,6 +102,19 @@ class Body:
         priority = _PRIORITIES[form.priority]
         key = compile_key(form.key)
         return Program(form, form.own or feedback, form.failed, feedback, fields, check, exceptions, key, priority)
+
+
+def _said(event: SemanticEvent, name: str) -> str:
+    return repr(getattr(event, "path" if name == "source" else name))
+
+
+def _first_false(tree: Tree, words: Vocabulary, event: SemanticEvent, moment: Moment) -> str:
+    for node in tree.all or ():
+        if found := _first_false(node, words, event, moment):
+            return found
+    if tree.all is not None or compile_tree(tree, words)(event, moment):
+        return ""
+    return f"{tree.cel or json.dumps(tree.model_dump(exclude_none=True), default=str)} is false (with the state of now)"
 
 
 class Record:

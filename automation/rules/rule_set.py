@@ -8,6 +8,7 @@ A rule that raises is switched off after `max_failures` (5 unless it says otherw
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -21,6 +22,7 @@ log: Final = logging.getLogger(__name__)
 
 MOST_KEYS: Final = 10_000
 HOUR: Final = 3600.0
+NOTED: Final = 1024  # decisions that are remembered, of all rules together
 
 
 class Fired(NamedTuple):
@@ -38,6 +40,7 @@ class RuleSet:
     def __init__(self) -> None:
         self.on_fault: Callable[[Rule], None] = lambda rule: None
         self.index: Final[Index[Rule]] = Index()
+        self.notes: Final[deque[tuple[Rule, SemanticEvent, str]]] = deque(maxlen=NOTED)  # for explain
         self._rules: Final[dict[str, Rule]] = {}
 
     @property
@@ -129,6 +132,7 @@ class RuleSet:
             program = rule.body.program
             if event.cause is not None and not program.own and self._own(rule, event.cause.workflow):
                 rule.recorded().suppressed["own"] += 1
+                self.notes.append((rule, event, "own"))
                 return None
             if event.errno is not None and not program.failed:
                 return None
@@ -136,11 +140,17 @@ class RuleSet:
                 return None
             holds = program.check is None or program.check(event, moment)
             if program.feedback:
-                return self._feed_back(rule, program, event, moment, now, holds)
+                one = self._feed_back(rule, program, event, moment, now, holds)
+                if one is not None:
+                    self.notes.append((rule, event, "otherwise" if one.otherwise else "fired"))
+                return one
             if not holds or (program.exceptions and self._silenced(rule, program, event, moment)):
                 return None
             key = program.key(event, moment)
-            return Fired(rule, event, key) if self._admitted(rule, program, key, event, now) else None
+            if not self._admitted(rule, program, key, event, now):
+                return None
+            self.notes.append((rule, event, "fired"))
+            return Fired(rule, event, key)
         except Exception as error:
             self._failed(rule, error)
             return None
@@ -170,25 +180,26 @@ class RuleSet:
         record.holding.add(key)
         return Fired(rule, event, key)
 
-    @staticmethod
-    def _silenced(rule: Rule, program: Program, event: SemanticEvent, moment: Moment) -> bool:
+    def _silenced(self, rule: Rule, program: Program, event: SemanticEvent, moment: Moment) -> bool:
         for name, silences in program.exceptions:
             if silences(event, moment):
                 rule.recorded().suppressed[f"exception {name}"] += 1
+                self.notes.append((rule, event, f"exception {name}"))
                 return True
         return False
 
-    @staticmethod
-    def _admitted(rule: Rule, program: Program, key: str, event: SemanticEvent, now: float) -> bool:
+    def _admitted(self, rule: Rule, program: Program, key: str, event: SemanticEvent, now: float) -> bool:
         form, record = program.form, rule.recorded()
         if form.cooldown is not None and now < record.cool_until.get(key, float("-inf")):
             record.suppressed["cooldown"] += 1
+            self.notes.append((rule, event, f"cooldown of the key {key!r}" if key else "cooldown"))
             return False
         if form.max_per_hour is not None:
             while record.recent and record.recent[0] <= now - HOUR:
                 record.recent.popleft()
             if len(record.recent) >= form.max_per_hour:
                 record.suppressed["max_per_hour"] += 1
+                self.notes.append((rule, event, f"max_per_hour, {form.max_per_hour}"))
                 return False
             record.recent.append(now)
         if form.cooldown is not None:
