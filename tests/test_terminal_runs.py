@@ -57,6 +57,15 @@ def test_a_list_has_a_row_for_each_run():
     assert "◔ waiting" in lines[2]
 
 
+def test_identities_in_a_list_are_never_cut():
+    """Who wants to see one of the runs needs it whole; long names of workflows and paths give way."""
+    long = {**TRACE, "id": "0123456789abcdef", "workflow": "w" * 40, "status": "compensation_failed"}
+    long["event"] = {"type": "file.closed", "path": "p" * 80}
+    lines = text_of(listing([long])).splitlines()
+    assert lines[1].startswith("0123456789abcdef  wwwwwwww") and max(map(len, lines)) <= 100
+    assert "compensation_failed" in text_of(listing([{**long, "workflow": "w", "event": {}}]))
+
+
 def test_nothing_in_a_trace_can_disturb_a_terminal():
     """Control characters are shown as escapes, markup stays text."""
     evil = {**TRACE, "error": "\x1b[2Jboo [red]x[/red]"}

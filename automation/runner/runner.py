@@ -241,7 +241,7 @@ class Runner:
         if firing.actions:
             plan = plan.doing(firing.actions)
         run = self._register(plan, firing, stored.run)
-        run.started_ns = stored.records[0].at if stored.records else 0
+        run.started_ns = stored.records[0].at if stored.records else stored.run.at
         self.on_resumed(run)
         self._admit(plan, run, History(self.ledger, stored.run, self._clock, stored), False)
         return run

@@ -36,21 +36,26 @@ def console() -> Console:
 
 
 def listing(traces: Iterable[Mapping[str, Any]]) -> Table:
-    """One row a run."""
+    """One row a run. Where there is too little room, only names and paths are cut."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("RUN", "WORKFLOW", "STATUS", "STARTED", "TOOK", "EVENT"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=name not in ("WORKFLOW", "EVENT"))
     for trace in traces:
         event = trace.get("event", {})
         table.add_row(
             Text(str(trace["id"])),
-            Text(str(trace["workflow"])),
+            _giving_way(str(trace["workflow"])),
             _status(str(trace["status"])),
             Text(_clock(trace.get("started_ns"))),
             Text(_took(trace)),
-            Text(_printable(f"{event.get('type', '')} {event.get('path', '')}".strip())),
+            _giving_way(f"{event.get('type', '')} {event.get('path', '')}".strip()),
         )
     return table
+
+
+def _giving_way(text: str) -> Text:
+    """Is cut, not wrapped."""
+    return Text(_printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def drawn(trace: Mapping[str, Any]) -> RenderableType:
