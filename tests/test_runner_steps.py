@@ -168,6 +168,27 @@ steps:
         assert r.files() == []
 
 
+async def test_what_a_failure_beside_it_cancelled_has_ended(tmp_path):
+    """At any depth: no step of a run that is over goes on."""
+    text = """
+workflow_type: parallel
+triggers: {path: in/*}
+steps:
+  - {name: slow, sequence: [{name: inner, wait: 1h}]}
+  - {name: bad, read: {path: missing}}
+"""
+    async with rig(tmp_path, w=text) as r:
+        r.save("in/a")
+        (run,) = await r.settled()
+        slow = run.steps[0]
+        assert slow.steps is not None
+        assert [(s.name, s.status, s.error) for s in (slow, *slow.steps)] == [
+            ("slow", "failed", "cancelled"),
+            ("inner", "failed", "cancelled"),
+        ]
+        assert slow.ended_ns >= slow.started_ns > 0
+
+
 async def test_parallel_steps_collect(tmp_path):
     """All that does not depend on a failed step is done first."""
     text = """

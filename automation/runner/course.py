@@ -71,9 +71,6 @@ async def _forward(walk: Walk, stop: Stop) -> None:
     if stop.scope.cancelled_caught:
         run.error = stop.reason or f"the workflow took longer than {timeout:g} s"
         run.status = "cancelled" if stop.reason else "failed"
-        for record in run.steps:
-            if record.status in ("running", "waiting"):
-                record.status, record.error, record.ended_ns = "failed", run.error, walk.means.clock()
 
 
 async def _steps(walk: Walk) -> None:

@@ -166,6 +166,9 @@ class Walk:
         except Exception as error:
             said = sentence(error)
             return await self._failed(step, place, scope, record, StepFailed(step.name, said, class_of(error)))
+        except BaseException:  # cancelled by a failure beside it, by a time limit, or with the whole run
+            record.status, record.error, record.ended_ns = "failed", "cancelled", self.means.clock()
+            raise
         record.ended_ns = self.means.clock()
         if result is SKIPPED:
             record.status = "skipped"
