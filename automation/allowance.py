@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from automation.errors import QuotaExceeded
 
@@ -54,11 +54,15 @@ class Allowance:
         """Refuse with QuotaExceeded unless `amount` is left; without an amount, unless something is."""
         left = self.most - self.used
         if left <= 0 or left < amount:
-            self.refused += 1
-            raise QuotaExceeded(
-                f"the quota of {self.most:g} {self.what} in {_UNITS.get(self.period, f'{self.period:g} s')} "
-                f"is used up: try again in {max(1, round(self.wait))} s"
-            )
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        """Raise QuotaExceeded, and count it."""
+        self.refused += 1
+        raise QuotaExceeded(
+            f"the quota of {self.most:g} {self.what} in {_UNITS.get(self.period, f'{self.period:g} s')} "
+            f"is used up: try again in {max(1, round(self.wait))} s"
+        )
 
     def use(self, amount: float) -> None:
         """Note that so much was used."""

@@ -24,7 +24,8 @@ async def existing(
     `existing` in its attributes. A folder that is not there has no files.
     """
     shown = next((name for name in types if name in EVENT_TYPES and name.startswith("file.")), "file.closed")
-    for head in dict.fromkeys("/".join(anchor.head) for anchor in anchors):
+    heads = dict.fromkeys("/".join(anchor.head) for anchor in anchors)
+    for head in dict.fromkeys(part for one in heads for part in workspace.territory.within(one)):
         try:
             start = await workspace.stat(head)
             if start.type == "file":

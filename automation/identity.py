@@ -66,6 +66,16 @@ class Identity:
         return cls(entry.pw_uid, entry.pw_gid, tuple(sorted(groups)))
 
     @property
+    def possible(self) -> bool:
+        """Whether this process may act as it."""
+        return os.geteuid() in (0, self.uid)
+
+    @property
+    def advice(self) -> str:
+        """What is missing where it is not possible."""
+        return f"to act as the user {self.uid}, VexFS has to run as root"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a login of the user would begin with, as far as it is about the user."""
         try:
@@ -74,7 +84,9 @@ class Identity:
             name, home, shell = str(self.uid), "/", "/bin/sh"
         else:
             name, home, shell = entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh"
-        return {"USER": name, "LOGNAME": name, "HOME": home, "SHELL": shell}
+        session = f"/run/user/{self.uid}"
+        own = {"XDG_RUNTIME_DIR": session} if os.path.isdir(session) else {}
+        return {"USER": name, "LOGNAME": name, "HOME": home, "SHELL": shell, **own}
 
     @contextmanager
     def assumed(self) -> Iterator[None]:
@@ -86,8 +98,8 @@ class Identity:
         if self.uid == os.geteuid() or _fsuid() == self.uid:
             yield
             return
-        if os.geteuid() != 0:
-            raise PermissionError(0, f"to act as the user {self.uid}, VexFS has to run as root")
+        if not self.possible:
+            raise PermissionError(0, self.advice)
         ours = _rights()
         try:
             _take(_Rights(self.uid, self.gid, self.groups, (0, 0)))
@@ -248,6 +260,13 @@ class Territory:
             return False
         names = _names(path)
         return not any(one[: len(names)] == names for one in self._excluded)
+
+    def within(self, path: str) -> list[str]:
+        """Where to begin if all that is below `path` is looked for: there, or at each of its parts below."""
+        if self.holds(path):
+            return [path]
+        names = _names(path)
+        return ["/".join(one) for one in sorted(self._included) if one[: len(names)] == names]
 
     def __repr__(self) -> str:
         shown = [*("/" + "/".join(one) for one in sorted(self._included))]

@@ -183,6 +183,7 @@ class Service:
         )
         self._shelf: Final = Shelf(kept)
         self.models: Final = ModelDesk(bus, self._shelf, wall=wall, switches=records.switches("model"))
+        own = kept if tenant is None else None  # no tenant's user gets into the state directory
         self.equipment: Final = Equipment(
             workspace,
             self.state,
@@ -192,9 +193,9 @@ class Service:
             commands,
             self.secrets,
             self.breakers,
-            Databases(permissions.databases or ((kept.file("databases"),) if kept else ()), identity=identity),
+            Databases(permissions.databases or ((own.file("databases"),) if own else ()), identity=identity),
             Models(
-                permissions.models or (kept.file("models") if kept else None),
+                permissions.models or (own.file("models") if own else None),
                 identity=identity,
                 quota=self.scripts.quota,
             ),

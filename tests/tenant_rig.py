@@ -71,3 +71,16 @@ async def rights_of_threads(count: int = 12) -> list[list[str]]:
         for _ in range(count):
             nursery.start_soon(lambda: trio.to_thread.run_sync(look, limiter=limiter))
     return found
+
+
+def fingerprint(place: Path) -> dict[str, tuple[object, ...]]:
+    """Everything in a town that is not Alice's: names, what they are, whose, and what is in them."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(place.rglob("*")):
+        info = path.lstat()
+        if info.st_uid == ALICE.uid or ".vexfs-tmp-trash" in path.parts:
+            continue
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        attributes = tuple(os.listxattr(path, follow_symlinks=False))
+        found[str(path.relative_to(place))] = (info.st_mode, info.st_uid, info.st_gid, info.st_ino, content, attributes)
+    return found

@@ -140,7 +140,7 @@ class Commands:
         try:
             for limit, most in limits.items():  # it waits for its first line, and is still our shell
                 grace = 1 if limit == resource.RLIMIT_CPU else 0  # at the hard limit it is killed without a word
-                resource.prlimit(process.pid, limit, (most, most + grace))
+                self._limit(process.pid, limit, most, most + grace)
             with trio.fail_after(timeout) if timeout is not None else trio.CancelScope():
                 await self._attend(process, b"\n" + stdin, stdout, stderr)
         except (OSError, ValueError) as error:
@@ -196,6 +196,7 @@ class Commands:
                 self._remember(process.pid, cause)
                 if self._identity is not None:
                     self._identity.yield_to_others(process.pid)
+                self._hand_over(process)
             finally:
                 self._starting.remove(cause)
         return process
@@ -205,6 +206,20 @@ class Commands:
         if self._identity is None:
             return ours
         return {name: ours[name] for name in _SHARED if name in ours} | self._identity.environment
+
+    def _hand_over(self, process: trio.Process) -> None:
+        """The pipes are the user's: `/dev/stderr` is opened like a file."""
+        if self._identity is not None and os.geteuid() == 0:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if isinstance(stream, trio.lowlevel.FdStream):
+                    os.fchown(stream.fileno(), self._identity.uid, self._identity.gid)
+
+    def _limit(self, pid: int, limit: int, soft: int, hard: int) -> None:
+        """No user raises what bounds this process itself."""
+        _, ours = resource.prlimit(pid, limit)
+        if self._identity is not None and ours != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ours), min(hard, ours)
+        resource.prlimit(pid, limit, (soft, hard))
 
     def _require(self, cwd: str) -> None:
         inside = not cwd.startswith("/")

@@ -12,12 +12,14 @@ from typing import Any, Final
 
 import trio
 
+from automation.actions.hosts import Hosts
 from automation.breakers import Harmless
 from automation.errors import TimedOut, WorldError
 from automation.identity import Identity, acting
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 _STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock
+_PORT: Final = 5432
 _CONNECT: Final = 10  # seconds
 
 
@@ -66,8 +68,6 @@ class Databases:
 
     def on_server(self, task: Postgres) -> Answer:
         """Run it; the files that a DSN names are read as the user."""
-        if self.identity is not None:
-            _require_network(task.dsn)
         with acting(self.identity):
             return task.run()
 
@@ -83,7 +83,7 @@ class Databases:
 def on_sqlite(path: str, statement: Statement) -> Answer:
     """In a transaction of its own. No other file can be attached. Stops when cancelled or late."""
     late = time.monotonic() + statement.timeout
-    with closing(sqlite3.connect(path, timeout=statement.timeout, isolation_level=None)) as connection:
+    with closing(_opened(path, statement.timeout)) as connection:
         connection.row_factory = sqlite3.Row
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(lambda: _stopped(late), _STEPS)
@@ -103,6 +103,13 @@ def on_sqlite(path: str, statement: Statement) -> Answer:
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
             raise Harmless(WorldError(f"the statement failed: {error}")) from None
     return _answer(rows, changed, statement.most)
+
+
+def _opened(path: str, timeout: float) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, timeout=timeout, isolation_level=None)
+    except sqlite3.Error as error:
+        raise WorldError(f"the database cannot be opened: {error}") from None
 
 
 def _authorize(action: int, *_: object) -> int:
@@ -130,13 +137,21 @@ def server(dsn: str) -> tuple[str, str | None]:
     return f"postgresql {where}", None if password is None else str(password)
 
 
-def _require_network(dsn: str) -> None:
+async def pinned(dsn: str, hosts: Hosts) -> str:
+    """The DSN with the addresses that were judged, for a tenant: WorldError for a socket of this machine, where a
+    server would believe that it talks to root, and for a private address that is not allowed.
+    """
     import psycopg.conninfo
 
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    hosts = str(parts.get("host") or "").split(",")
-    if any(not host or host.startswith(("/", "@")) for host in hosts):
-        raise Harmless(WorldError("a tenant reaches PostgreSQL by TCP only: name the `host` in the DSN"))
+    names = str(parts.get("hostaddr") or parts.get("host") or "").split(",")
+    if any(not name or name.startswith(("/", "@")) for name in names):
+        raise WorldError("a tenant reaches PostgreSQL by TCP only: name the `host` in the DSN")
+    if "service" in parts:
+        raise WorldError("a tenant's DSN names no `service`: say what it stands for")
+    addresses = [(await hosts.addresses(name, _PORT))[0] for name in names]
+    password = parts.get("password") or ""  # not that of our environment, which is the default
+    return psycopg.conninfo.make_conninfo(dsn, hostaddr=",".join(addresses), password=password)
 
 
 @dataclass(slots=True)

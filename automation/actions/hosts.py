@@ -54,7 +54,7 @@ class Hosts:
         every = list(dict.fromkeys(str(one[4][0]) for one in found))
         good = [address for address in every if private or self.permits(host, address)]
         if not good:
-            advice = "say `allow_private: true`, or name it in `allow-hosts` of the configuration"
+            advice = "say `allow_private: true` (a tenant cannot), or name it in `allow-hosts` of the configuration"
             raise Forbidden(f"{host} is at a private address ({every[0]}), which is refused: {advice}")
         return good
 

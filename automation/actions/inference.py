@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 
 from automation.breakers import Harmless
-from automation.errors import TimedOut, WorldError
+from automation.errors import QuotaExceeded, TimedOut, WorldError
 from automation.identity import Identity, acting
 from automation.scripts import frames
 from automation.scripts.process import Worker
@@ -21,6 +21,7 @@ from automation.scripts.quota import Meter, WorkerQuota
 
 LARGEST: Final = 512 << 20  # bytes of a model
 MOST: Final = 1_000_000  # elements of an input or output
+_LIBRARIES: Final = 320 << 20  # bytes of address space that an idle worker has, and some
 _WARM: Final = 4  # processes; of more models, the one that was not used for longest loses its own
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 
@@ -47,11 +48,7 @@ class _Loaded:
             data = frames.encode(message)
         except ValueError as error:
             raise Harmless(WorldError(f"the input is {error}")) from None
-        started = trio.current_time()
-        try:
-            return await self.worker.exchange(data)
-        finally:
-            self._meter.charge(trio.current_time() - started)
+        return await self._meter.metered(lambda: self.worker.exchange(data))
 
 
 class Models:
@@ -62,7 +59,7 @@ class Models:
     ) -> None:
         self.directory: Final = directory
         self._identity: Final = identity
-        self._quota: Final = quota or WorkerQuota()
+        self.quota: Final = quota or WorkerQuota()
         self._workers: Final[OrderedDict[tuple[Any, ...], _Loaded]] = OrderedDict()
         self._starting: Final = trio.Lock()
 
@@ -85,15 +82,20 @@ class Models:
         timeout: float = 30.0,  # noqa: ASYNC109 - it costs the worker too
     ) -> dict[str, Any]:
         """The outputs by their names, as nested lists. TimedOut, a crash or a cancelled call cost that worker only."""
-        self._quota.require()
-        with trio.move_on_after(self._quota.bounded(timeout)):
-            async with self._worker(model, sha256, self._quota.share(memory)) as worker:
-                answer = await worker.ask({"inputs": inputs})
+        with trio.move_on_after(timeout):
+            try:
+                async with self._worker(model, sha256, self._space(memory)) as worker:
+                    answer = await worker.ask({"inputs": inputs})
+            except QuotaExceeded as error:
+                raise Harmless(error) from None
             if "error" in answer:
                 raise Harmless(WorldError(f"the model '{model.name}' failed: {answer['error']}"))
             return dict(answer["outputs"])
-        self._quota.require()
         raise TimedOut(f"the model '{model.name}' took longer than {timeout:g} s")
+
+    def _space(self, memory: int) -> int:
+        """Bytes of address space, which the libraries take too."""
+        return min(memory, self.quota.share(memory) + _LIBRARIES)
 
     def _find(self, name: str) -> ModelFile:
         with acting(self._identity):
@@ -126,7 +128,7 @@ class Models:
             if loaded is None:
                 loaded = await self._start(model.path, sha256, memory)
                 self._workers[key] = loaded
-                await self._make_room(self._quota.workers(_WARM, key[-1]))
+                await self._make_room(self.quota.workers(_WARM, key[-1] - _LIBRARIES))
             self._workers.move_to_end(key)
         async with loaded.turn:
             try:
@@ -141,7 +143,7 @@ class Models:
 
     async def _start(self, path: str, sha256: str, memory: int) -> _Loaded:
         worker = await Worker.start("model", "automation.actions.inference_worker", identity=self._identity)
-        loading = _Loaded(worker, Meter(self._quota, worker.pid))
+        loading = _Loaded(worker, Meter(self.quota, worker.pid))
         settings = {"path": path, "sha256": sha256, "memory": memory, "most": MOST, "largest": LARGEST}
         loaded = False
         try:

@@ -56,7 +56,8 @@ def compose(sender: str, to: list[str], subject: str, text: str, key: str) -> Em
 async def send(relay: Relay, message: EmailMessage, web: Web, threads: trio.CapacityLimiter) -> list[str]:
     """Hand a message over; the recipients that were refused, if others were not. WorldError when none took it."""
     try:
-        addresses = await web.hosts.addresses(relay.host, relay.port, private=relay.private)
+        private = web.reaches_private(relay.private)
+        addresses = await web.hosts.addresses(relay.host, relay.port, private=private)
     except Forbidden as error:
         raise Harmless(error) from None
     where = f"the mail server {relay.host}:{relay.port}"

@@ -29,6 +29,7 @@ class MlInference(BaseModel):
         """`{output, seconds}`, the output by the names that the model gives."""
         started = time.monotonic()
         file = await context.models.find(self.model)  # a wrong name says nothing about a model
+        context.models.quota.require()
         limits = self.breaker.thresholds if self.breaker else None
         async with context.breakers.guard(f"model {self.model}", limits):
             output = await context.models.infer(

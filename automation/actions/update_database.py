@@ -64,6 +64,9 @@ class UpdateDatabase(BaseModel):
             name, password = databases.server(dsn)
             if password:
                 context.secrets.redactor.learn("password", password)
+            context.web.count()
+            if context.databases.identity is not None:
+                dsn = await databases.pinned(dsn, context.web.hosts)
             async with context.breakers.guard(name, limits):
                 answer = await self._on_server(databases.Postgres(dsn, statement), name, context)
         return {"rows": answer.rows, "changed": answer.changed, "truncated": answer.truncated}

@@ -35,6 +35,10 @@ class Web:
         )
         self._clients: Final[OrderedDict[tuple[Any, ...], httpx.AsyncClient]] = OrderedDict()
 
+    def reaches_private(self, asked: bool) -> bool:
+        """Whether private addresses may be reached because a definition says so: a tenant's does not decide that."""
+        return asked and self.identity is None
+
     def count(self) -> None:
         """One more call, each redirect that is followed included; QuotaExceeded when there were too many."""
         if self.calls is not None:
@@ -42,6 +46,7 @@ class Web:
 
     async def client(self, *, private: bool = False, ca_file: str | None = None) -> httpx.AsyncClient:
         """A client that may reach private addresses or not, and trusts the usual authorities or those of a file."""
+        private = self.reaches_private(private)
         try:
             changed = await trio.to_thread.run_sync(self._changed, ca_file) if ca_file else 0
             key = (private, ca_file, changed)

@@ -236,16 +236,10 @@ class _Conversation:
 
     async def _compute(self, message: bytes) -> Message:
         started = trio.current_time()
-        self._meter.quota.require()
-        try:
-            with trio.move_on_after(self._meter.quota.bounded(self._left)) as scope:
-                answer = _checked(await self._worker.exchange(message))
-        finally:
-            elapsed = trio.current_time() - started
-            self._meter.charge(elapsed)
-        self._left = max(0.0, self._left - elapsed)
+        with trio.move_on_after(self._left) as scope:
+            answer = _checked(await self._meter.metered(lambda: self._worker.exchange(message)))
+        self._left = max(0.0, self._left - (trio.current_time() - started))
         if scope.cancelled_caught:
-            self._meter.quota.require()
             raise self._late()
         return answer
 

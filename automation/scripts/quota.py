@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import trio
 
 from automation.allowance import Allowance
+from automation.errors import VexError
 
 _HOUR: Final = 3600.0
+_LEAST: Final = 0.01  # seconds between two looks
 _PROCESS_CLOCK: Final = 2
+
+T = TypeVar("T")
 
 
 class WorkerQuota:
@@ -26,10 +33,6 @@ class WorkerQuota:
         """QuotaExceeded when no CPU time is left."""
         if self.cpu is not None:
             self.cpu.require()
-
-    def bounded(self, seconds: float) -> float:
-        """How long a worker may compute now, of the seconds that it has."""
-        return seconds if self.cpu is None else min(seconds, self.cpu.left)
 
     def share(self, memory: int) -> int:
         """How many bytes each worker may have, of those that it should."""
@@ -51,15 +54,45 @@ class Meter:
         self.quota: Final = quota
         self._pid: Final = pid
         self._charged = 0.0
+        self._seen = 0.0
 
-    def charge(self, elapsed: float) -> None:
-        """Charge what it has used since the last time; if the process is gone, the time that it can have used."""
-        if self.quota.cpu is None:
-            return
-        used = processor_time(self._pid)
-        amount = elapsed if used is None else max(0.0, used - self._charged)
-        self._charged += amount
-        self.quota.cpu.use(amount)
+    async def metered(self, exchange: Callable[[], Awaitable[T]]) -> T:
+        """What the worker answers; QuotaExceeded when the quota is used up before or meanwhile, by whomever."""
+        cpu = self.quota.cpu
+        if cpu is None:
+            return await exchange()
+        cpu.require()
+        self._seen = trio.current_time()
+        answers: list[T] = []
+        failure: VexError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, cpu, nursery.cancel_scope)
+                try:
+                    answers.append(await exchange())
+                except VexError as error:  # a nursery would make a group of it
+                    failure = error
+                nursery.cancel_scope.cancel()
+        finally:
+            self._charge(cpu)
+        if failure is not None:
+            raise failure
+        if not answers:
+            cpu.refuse()
+        return answers[0]
+
+    async def _watch(self, cpu: Allowance, scope: trio.CancelScope) -> None:
+        while cpu.left > 0:
+            await trio.sleep(max(_LEAST, cpu.left))  # it cannot be used up earlier by one worker
+            self._charge(cpu)
+        scope.cancel()
+
+    def _charge(self, cpu: Allowance) -> None:
+        """Note what was used since the last time; if the process is gone, the time in which it was seen."""
+        now, used = trio.current_time(), processor_time(self._pid)
+        amount = now - self._seen if used is None else max(0.0, used - self._charged)
+        self._seen, self._charged = now, self._charged + amount
+        cpu.use(amount)
 
 
 def processor_time(pid: int) -> float | None:

@@ -19,7 +19,7 @@ import trio
 from automation.actions import Commands
 from automation.allowance import Allowance
 from automation.configuration import Settings
-from automation.errors import VexError
+from automation.errors import VexError, WorldError
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.targets import Automation
@@ -149,6 +149,8 @@ class Hosting:
         limits = tenant.limits
         lane = self.forwarding.join(tenant.name, limits.events_per_second, Share(limits.loop_share))
         ground, settings, identity = self._ground, self._ground.settings, tenant.identity
+        if not identity.possible:
+            raise WorldError(identity.advice)
         own = territory(tenant, self._tenants.values())
         commands = Commands(ground.mountpoint, identity=identity, territory=own)
         trash = Trash(

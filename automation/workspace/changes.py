@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from automation.identity import Identity
 from automation.workspace import beneath, copying, removal, staging
 from automation.workspace.beneath import Place, Root
 from automation.workspace.copying import Check
@@ -238,10 +239,19 @@ def link(root: Root, target: str, path: str, *, overwrite: bool, trail: Trail) -
     """One more name, `path`, for the file `target`."""
     with beneath.place(root, target, follow=True) as old, beneath.place(root, path) as new:
         here = Place(new.parent, staging.temporary_name(), new.path)
+        if root.identity is not None:
+            _require_own(old, root.identity)
         os.link(old.name, here.name, src_dir_fd=old.parent, dst_dir_fd=here.parent, follow_symlinks=False)
         info = _publish_name(here, new, overwrite=overwrite, trail=trail)
         trail.note("file.linked", old.path, new.path, inode=info.st_ino, attrs={"nlink": info.st_nlink})
         return new.path
+
+
+def _require_own(at: Place, identity: Identity) -> None:
+    """As with fs.protected_hardlinks, whether or not it is on: a name gives a file to whoever acts on names."""
+    with beneath.held(at) as fd:
+        if os.fstat(fd).st_uid != identity.uid:
+            os.close(os.open(beneath.handle(fd), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def symlink(root: Root, target: str, path: str, *, overwrite: bool, trail: Trail) -> str:

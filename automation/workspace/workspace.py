@@ -84,6 +84,11 @@ class Workspace:
         """The directory that everything is beneath."""
         return self._root.fd
 
+    @property
+    def territory(self) -> Territory:
+        """What may be touched of it."""
+        return self._root.territory
+
     async def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         """The content of a file of at most `limit` bytes; a larger one is an error."""
         async with self.reading(path) as file:
@@ -320,7 +325,8 @@ class Workspace:
     async def walk(self, path: str = "") -> AsyncGenerator[FileStat, None]:
         """Everything below a directory, each directory before what is in it; symbolic links are not followed.
 
-        Close it (`contextlib.aclosing`) when leaving early. What vanishes meanwhile is left out.
+        Close it (`contextlib.aclosing`) when leaving early. What vanishes meanwhile is left out, and what the user of
+        the identity may not read.
         """
         pending = [path]
         first = True
@@ -328,7 +334,8 @@ class Workspace:
             try:
                 entries = await self.listdir(pending.pop())
             except WorldError as error:
-                if first or not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                closed = isinstance(error.__cause__, PermissionError) and self._root.identity is not None
+                if first or not (closed or isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)):
                     raise
                 continue
             first = False
