@@ -68,11 +68,7 @@ def sources(connection: sqlite3.Connection, otherwise: str) -> Callable[[int], s
     return lambda seq: f"vexfs:{quote(places[bisect_right(starts, seq) - 1])}"
 
 
-# one query for each index of its own
-_MARKS: Final = """
-SELECT seq, kind, record FROM audit WHERE kind = 'audit.begun'
-UNION ALL SELECT seq, kind, record FROM audit WHERE kind = 'system.mounted' ORDER BY seq
-"""
+_MARKS: Final = "SELECT seq, kind, record FROM audit WHERE kind IN ('audit.begun', 'system.mounted') ORDER BY seq"
 
 
 def _time(ns: int) -> str:

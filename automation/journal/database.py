@@ -59,7 +59,8 @@ class Database:
         connection.execute(f"PRAGMA synchronous = {self._sync}")
         connection.execute(f"PRAGMA secure_delete = {int(self._erases)}")
         connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {min(1000, self._log_bytes // 16_384)}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {min(4000, self._log_bytes // 16_384)}")
+        connection.execute("PRAGMA cache_size = -16384")  # KiB: the index by path is written in many places
         return connection
 
     def reader(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:

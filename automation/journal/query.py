@@ -33,11 +33,12 @@ def ask(connection: sqlite3.Connection, question: Question) -> list[str]:
 def records(connection: sqlite3.Connection, question: Question) -> Iterator[tuple[int, str, str]]:
     """Number, text and hash of each record, oldest first."""
     where, values = _conditions(question)
-    sql = f"SELECT seq, record, hash FROM audit WHERE {where} ORDER BY seq"
-    if question.limit:
-        sql = f"SELECT * FROM ({sql} DESC LIMIT ?) ORDER BY seq"
+    if question.limit:  # the numbers first: texts need not be sorted
+        others = (question.path, question.uid, question.run, question.kind)
+        newest = "seq" if question.since is None or any(one is not None for one in others) else "at"  # by its index
+        where = f"seq IN (SELECT seq FROM audit WHERE {where} ORDER BY {newest} DESC LIMIT ?)"
         values.append(question.limit)
-    yield from connection.execute(sql, values)
+    yield from connection.execute(f"SELECT seq, record, hash FROM audit WHERE {where} ORDER BY seq", values)
 
 
 def line(record: str, digest: str) -> str:
@@ -49,15 +50,15 @@ def _conditions(question: Question) -> tuple[str, list[Any]]:
     asked = {
         "at >= ?": question.since,
         "at < ?": question.until,
-        "uid = ?": question.uid,
-        "run = ?": question.run,
+        "uid = ? AND uid <> 0" if question.uid else "uid = ?": question.uid,  # as their indexes are made
+        "run = ? AND run <> ''": question.run,
     }
     terms = [term for term, value in asked.items() if value is not None]
     values: list[Any] = [value for value in asked.values() if value is not None]
     paths = [question.path, *question.shown_as] if question.path else []
     for column, every, between in (("path", paths, "/"), ("kind", [question.kind] if question.kind else [], ".")):
         if every:
-            one = f"{column} = ? OR ({column} >= ? AND {column} < ?)"
+            one = f"{column} <> '' AND {column} = ? OR ({column} <> '' AND {column} >= ? AND {column} < ?)"
             terms.append(f"({' OR '.join([one] * len(every))})")
             values += [value for a in every for value in (a, a + between, a + chr(ord(between) + 1))]
     return " AND ".join(terms) or "1", values
