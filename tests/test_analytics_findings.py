@@ -5,11 +5,13 @@ import random
 
 import numpy as np
 import pytest
+from river import anomaly
 
 from automation.analytics.anomalies import AnomalyWatch, Recent
 from automation.analytics.findings import severity_of
 from automation.analytics.forecasts import ForecastWatch
 from automation.analytics.forms import AnomalyForm, Forecast, Trend
+from automation.analytics.half_space import HalfSpaceTrees
 from automation.analytics.stream import Row
 from automation.analytics.trends import TrendWatch, mann_kendall, period_of
 
@@ -71,11 +73,27 @@ def test_a_limit_is_a_limit():
 
 
 def test_half_space_trees_find_what_lies_apart():
-    """After their first window of 50."""
+    """After their first window of 100."""
     values = noisy(400, spread=2)
     values[350] = 200.0
     unusual = found(values, method="half_space")
     assert 350 in unusual and len(unusual) <= 20
+
+
+def test_half_space_trees_score_as_river_does():
+    """Point by point, over many windows."""
+    ours = HalfSpaceTrees(trees=4, height=5, window=30, seed=3)
+    theirs = anomaly.HalfSpaceTrees(n_trees=4, height=5, window_size=30, seed=3)
+    theirs.learn_one({0: 0.5, 1: 0.5})  # grows the trees
+    theirs.counter = 0
+    for node in (node for nodes in theirs._tree_nodes for node in nodes):
+        node.l_mass = 0
+    dice = random.Random(1)
+    for _ in range(500):
+        first, second = dice.random() ** 2, min(1.0, abs(dice.gauss(0.5, 0.2)))
+        point = {0: first, 1: second}
+        assert ours.take(first, second) == pytest.approx(theirs.score_one(point), abs=1e-12)
+        theirs.learn_one(point)
 
 
 def test_recent_is_the_median_and_mad_of_the_last_values():

@@ -19,11 +19,13 @@ from typing import Any, Final, Protocol
 
 from automation.analytics.findings import Found
 from automation.analytics.forms import ABOVE, AnomalyForm
+from automation.analytics.half_space import HalfSpaceTrees
 from automation.analytics.stream import Row
 
 MAD_TO_DEVIATION: Final = 1.4826
 RENEWED: Final = 8
-_HALF_SPACE_LIMIT: Final = 0.95
+_HALF_SPACE_LIMIT: Final = 0.955
+_HALF_SPACE_WINDOW: Final = 100
 
 
 class Judgement:
@@ -115,15 +117,15 @@ class Robust:
 
 
 class HalfSpace:
-    """See above: 10 trees of height 8, as FACTS measured; window of 50."""
+    """See above: 5 trees of height 6 over a window of 100. Of what `bench/nab.py` makes, 10 trees of height 8 over 50
+    found more windows at 20 times the false alarms, and cost 3 times as much.
+    """
 
     def __init__(self, form: AnomalyForm) -> None:
-        from river import anomaly
-
-        self._form: Final = form
         self._values: Final = Recent(form.memory)
         self._changes: Final = Recent(form.memory)
-        self._trees: Final = anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=7)
+        self._trees: Final = HalfSpaceTrees(trees=5, height=6, window=_HALF_SPACE_WINDOW, seed=7)
+        self._silent: Final = max(form.warm_up, _HALF_SPACE_WINDOW)
         self._before = 0.0
         self._seen = 0
 
@@ -132,13 +134,10 @@ class HalfSpace:
         change = value - self._before
         self._values.add(value)
         self._changes.add(change)
-        point = {"value": _squashed(value, self._values), "change": _squashed(change, self._changes)}
-        score = float(self._trees.score_one(point))
-        self._trees.learn_one(point)
+        score = self._trees.take(_squashed(value, self._values), _squashed(change, self._changes))
         side = 1 if value > self._before else -1
         self._before, self._seen = value, self._seen + 1
-        enough = self._seen > max(self._form.warm_up, 50)
-        return Judgement(score if enough and score >= _HALF_SPACE_LIMIT else 0.0, side)
+        return Judgement(score, side) if score >= _HALF_SPACE_LIMIT and self._seen > self._silent else USUAL
 
 
 def _squashed(value: float, recent: Recent) -> float:
