@@ -4,10 +4,12 @@ import errno
 import os
 import stat
 import struct
+import time
 from types import SimpleNamespace
 
 import pytest
 
+from automation.tenants.share import CURRENT, Share
 from tests.control_rig import OWNER, FakeService, FakeTenant, Kernel, refused
 from tests.posix.children import Steps
 from vexfs_fuse.control.realms import MOST_OPEN, Denials
@@ -237,6 +239,35 @@ async def test_a_tenant_has_only_so_many_files_open(service, kernel):
     await kernel.read("status")
     await kernel.close(opened.pop())
     await red.read("tenants/red/status")
+
+
+async def test_what_a_tenant_has_computed_is_of_its_share_of_the_loop(service, kernel):
+    """Its users' reads, writes and listings wait for the share and are charged to it; the operator's are not."""
+    share = Share(0.1)
+    service.hosting = SimpleNamespace(share={"red": share}.get, status=dict)
+    charged = []
+
+    async def command(line: str, uid: int) -> str:
+        charged.append(CURRENT.get())
+        return "done"
+
+    service.tenants["red"].command = command
+    red = kernel.as_user(RED)
+    await red.write("tenants/red/ctl", "pause\n")
+    await kernel.write("tenants/red/ctl", "pause\n")
+    assert charged == [share, None] and CURRENT.get() is None
+    folder = await red.walk("tenants/red/runs")
+    for work in (
+        lambda: red.read("tenants/red/status"),
+        lambda: red.write("tenants/red/ctl", "resume\n"),
+        lambda: kernel.tree.opendir(folder, red.ctx),
+    ):
+        share.spend(0.02 + 0.02)  # what may be used at once, and 0.2 seconds' share
+        began = time.perf_counter()
+        await kernel.read("tenants/red/status")
+        assert time.perf_counter() - began < 0.15
+        await work()
+        assert time.perf_counter() - began >= 0.15
 
 
 async def test_a_tenant_that_is_gone_is_gone(service, kernel):

@@ -72,6 +72,11 @@ class Hosting:
         """By the tenant's name."""
         return MappingProxyType(self._services)
 
+    def share(self, name: str) -> Share | None:
+        """The tenant's share of the loop; None where it is off."""
+        lane = self.forwarding.lanes.get(name)
+        return None if lane is None else lane.share
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve all, until `shutdown`; started once each is loaded and reacts, or is off."""
         trio.lowlevel.add_instrument(cast(trio.abc.Instrument, Metering()))

@@ -6,11 +6,15 @@ are all that service's. To everybody else the answer is EACCES, whether there is
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+import trio
+
+from automation.tenants.share import CURRENT, Share
 from vexfs_fuse.callers import Who, command_name, groups_of
 from vexfs_fuse.control.acl import access_acl
 from vexfs_fuse.control.error import Refusals
@@ -36,9 +40,16 @@ class Realm:
     """One part: `prefix` is where it begins. Whoever is admitted has the rights of its owner."""
 
     def __init__(
-        self, service: Service, mount: Mount, prefix: Path, answer_every: float | None, extra: Mapping[str, Node]
+        self,
+        service: Service,
+        mount: Mount,
+        prefix: Path,
+        answer_every: float | None,
+        extra: Mapping[str, Node],
+        share: Callable[[], Share | None] = lambda: None,
     ) -> None:
         self.service: Final = service
+        self._share: Final = share
         self.prefix: Final = prefix
         self.refusals: Final = Refusals()
         self.readers: Final = Readers(answer_every)
@@ -73,6 +84,23 @@ class Realm:
         if tenant is None or who.uid in tenant.uids:
             return 0
         return 1 if who.gid in tenant.gids else 2
+
+    @contextlib.asynccontextmanager
+    async def at_own_expense(self, uid: int) -> AsyncIterator[None]:
+        """What the block computes for a tenant's user is of the tenant's share of the loop, and waits until there is
+        some; the operator's is nobody's.
+        """
+        share = None if self._tenant is None or uid in self._operators else self._share()
+        if share is None:
+            yield
+            return
+        await share.rest()
+        token = CURRENT.set(share)
+        try:
+            yield
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # ends the step of the task, which is what is charged
+            CURRENT.reset(token)
 
     def make_room(self) -> None:
         """EMFILE where a tenant has as many files open as it may."""
@@ -116,7 +144,9 @@ class Realms:
         realm = self._tenants.get(name)
         if realm is None or realm.service is not service:
             mount = Mount(self._mount.mountpoint, "", self._mount.uid, self._mount.gid)
-            realm = self._tenants[name] = Realm(service, mount, (TENANTS, name), self._answer_every, {})
+            realm = self._tenants[name] = Realm(
+                service, mount, (TENANTS, name), self._answer_every, {}, lambda: self._share(name)
+            )
         return realm
 
     def of(self, path: Path) -> Realm | None:
@@ -148,6 +178,10 @@ class Realms:
             if realm.admits(who):
                 return "/".join(realm.prefix)
         fail(ENOENT)
+
+    def _share(self, name: str) -> Share | None:
+        hosting = self.operator.service.hosting
+        return None if hosting is None else hosting.share(name)
 
     async def close(self) -> None:
         """End the event streams of all."""

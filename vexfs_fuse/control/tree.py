@@ -181,14 +181,17 @@ class ControlTree:
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Bytes; may wait (events)."""
         nonblocking = self._native is not None and bool(self._native.request.flags & os.O_NONBLOCK)
-        return await self._file(fh).handle.read(off, size, nonblocking)
+        file = self._file(fh)
+        async with self._part(file.path).at_own_expense(file.uid):
+            return await file.handle.read(off, size, nonblocking)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """Done, or refused with EINVAL."""
         file = self._file(fh)
         file.written += len(buf)
-        with self._serving(file.path, file.uid, file.pid):
-            return await file.handle.write(off, buf)
+        async with self._part(file.path).at_own_expense(file.uid):
+            with self._serving(file.path, file.uid, file.pid):
+                return await file.handle.write(off, buf)
 
     async def flush(self, fh: FileHandleT) -> None:
         """A descriptor is closed: what was begun is done now, or refused with EINVAL."""
@@ -196,8 +199,9 @@ class ControlTree:
         written, file.written = file.written, 0
         if written:
             self._write_down("control.write", file.path, file.uid, file.pid, bytes=written)
-        with self._serving(file.path, file.uid, file.pid):
-            await file.handle.flush()
+        async with self._part(file.path).at_own_expense(file.uid):
+            with self._serving(file.path, file.uid, file.pid):
+                await file.handle.flush()
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing is on a disk here; editors ask before they close."""
@@ -222,8 +226,10 @@ class ControlTree:
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """A listing, taken at the first read."""
         known = self._nodes.at(inode)
-        self._realms.enter(known.path, ctx)
+        part = self._realms.enter(known.path, ctx)
         self._directory(inode)
+        async with part.at_own_expense(ctx.uid):
+            pass  # a listing's entries are made without waiting: who has used up its share waits here
         fh = next(self._handles)
         self._listings[fh] = Listing(self._nodes, known.path, self._attributes)
         return FileHandleT(fh)
