@@ -81,6 +81,9 @@ def _long_undo(undo: Any, place: Place, lines: dict[Place, int]) -> Any:
 def _long_action(step: dict[str, Any], place: Place, lines: dict[Place, int]) -> dict[str, Any]:
     out = dict(step)
     if "action" not in out:
+        if isinstance(out.get("log"), str):
+            out["log"] = {"message": out["log"]}
+            _move(lines, (*place, "log"), (*place, "log", "message"))
         short = [
             key
             for key in out

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from automation.actions import ACTIONS
+from automation.errors import DefinitionError
+from automation.loading import load
 from automation.schemas import schema
 from automation.sources import read_source
 from tests.json_schema import wrong
@@ -69,6 +71,18 @@ def test_every_action_is_there_in_its_short_form():
         assert name in SCHEMA["$defs"]["automation__step_forms__Step"]["properties"], name
     assert judged({"steps": [{"http": {"url": "http://a", "timeout": "{{ vars.t }}"}}]}) == []
     assert judged({"steps": [{"set_mode": {"path": "a", "mode": []}}]})
+
+
+def test_a_line_in_the_log_may_be_its_text_alone():
+    """For the schema, and when it is loaded; an error in it has its line."""
+    assert judged({"steps": [{"log": "hello {{ event.path }}"}]}) == []
+    text = "steps:\n- {log: first}\n- log: second\n  when: event.size > 1\n"
+    assert [step.action for step in load("w.yaml", text).steps] == [
+        {"type": "log", "message": "first"},
+        {"type": "log", "message": "second"},
+    ]
+    with pytest.raises(DefinitionError, match=r"w\.yaml:3"):
+        load("w.yaml", text.replace("second", "'{{ x'"))
 
 
 def test_it_is_printed_for_a_file():

@@ -263,7 +263,7 @@ class _Reader:
 
     def _value(self, element: ET.Element, source: str) -> Value:
         if self._datamodel == "null":
-            raise self._error(element, "expr", "the null data model has no values")
+            return content.failing("the null data model has no values")
         if self._datamodel == "cel":
             try:
                 return expressions.compile_value(source)
