@@ -1,6 +1,7 @@
 """Tenants on a real mount, with real users: each reacts to its own, keeps its own, and survives what breaks another."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def write(user: User, path: Path) -> None:
     as_user(user, path.write_text, "x")
 
 
+def many(folder: Path) -> None:
+    """A hundred files."""
+    for i in range(100):
+        (folder / f"{i}.txt").write_text("x")
+
+
 def eventually(path: Path, seconds: float = 10.0) -> str:
     """The content of a file that is to come."""
     deadline = time.monotonic() + seconds
@@ -105,6 +112,38 @@ def test_one_with_a_damaged_database_is_off_and_the_others_work(place):
         eventually(place / "source/teams/ann/a.txt.noted")
         write(BEN, live.mountpoint / "teams/ben/b.txt")
         assert "the tenant ben is off: the state directory" in live.text()
+
+
+def test_what_is_over_the_limits_is_dropped_and_shown(place):
+    """Files are all written; her automations see what she may have, and another's all."""
+    with (place / "vexfs.toml").open("a") as file:
+        file.write("[tenants.ann.limits]\nevents-per-second = 5\nrules = 1\n")
+        file.write("[tenants.ben.limits]\nloop-share = 1.0\n")
+    define(place, "ann", NOTE.format(place="teams/ann/out"))
+    define(place, "ann", NOTE.format(place="teams/ann/more").replace("name: note", "name: more"), "zmore.yaml")
+    define(place, "ben", NOTE.format(place="teams/ben/out"))
+    for name, user in (("ann", ANN), ("ben", BEN)):
+        (place / f"source/teams/{name}/out").mkdir()
+        os.chown(place / f"source/teams/{name}/out", *user.owner)
+    with mount(place) as live:
+        for name, user in (("ann", ANN), ("ben", BEN)):
+            as_user(user, many, live.mountpoint / "teams" / name)
+        assert len(os.listdir(place / "source/teams/ann")) == 101
+        deadline = time.monotonic() + 60
+        while len(os.listdir(place / "source/teams/ben/out")) < 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        metrics = (live.mountpoint / ".vexfs/metrics").read_text()
+        dropped = re.search(r'vexfs_tenant_events_dropped_total\{tenant="ann"\} (\d+)', metrics)
+        assert dropped is not None
+        assert int(dropped[1]) >= 50
+        assert 'vexfs_tenant_events_dropped_total{tenant="ben"} 0.0' in metrics
+        assert 'vexfs_tenant_use{tenant="ann",what="rules"} 1.0' in metrics
+        status = (live.mountpoint / ".vexfs/status").read_text()
+        row = next(line for line in status.splitlines() if line.startswith("ann "))
+        assert re.search(r"% of (rules|events-per-second)$", row)
+        assert "rules is 1" in (live.mountpoint / ".vexfs/tenants/ann/status").read_text().replace("\n", " ")
+    assert len(os.listdir(place / "source/teams/ann/out")) < 60
 
 
 def test_switched_off_by_the_automation_table(place):

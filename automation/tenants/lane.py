@@ -46,6 +46,7 @@ class Lane:
         self._at = clock()
         self._second: tuple[float, int] = (self._at, 0)  # a second, and what had been delivered when it began
         self._last = 0.0
+        self._counted = 0  # of what was delivered, what its rate is about
         self._gap: tuple[int, int, int] | None = None  # dropped in this episode, first and last number
         self._announcements: Final = Announcements(self.bus)
 
@@ -66,6 +67,7 @@ class Lane:
                 self._drop(event, "loop-share", self.share.share)
                 return
             self._tokens -= 1.0
+            self._counted += 1
             if self._gap is not None:
                 self._tell(self._gap)
         self.delivered += 1
@@ -97,8 +99,8 @@ class Lane:
         """How many events came in each second since this was asked last, but for the last second."""
         now, (then, before) = self._clock(), self._second
         if now - then >= 1.0:
-            self._last = round((self.delivered - before) / (now - then), 1)
-            self._second = (now, self.delivered)
+            self._last = round((self._counted - before) / (now - then), 1)
+            self._second = (now, self._counted)
         return self._last
 
     # To the mount: `Upstream`
