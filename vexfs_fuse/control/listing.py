@@ -19,17 +19,20 @@ Attributes = Callable[[Path, Node], pyfuse3.EntryAttributes]
 
 
 class Listing:
-    """The names of the moment of the first read (or rewind), handed out in portions with their attributes."""
+    """The names of the moment of the first read (or rewind), handed out in portions with their attributes. `uid` is who
+    opened it.
+    """
 
-    def __init__(self, nodes: Nodes, path: Path, attributes: Attributes) -> None:
+    def __init__(self, nodes: Nodes, path: Path, attributes: Attributes, uid: int) -> None:
+        self.path: Final = path
+        self.uid: Final = uid
         self._nodes: Final = nodes
-        self._path: Final = path
         self._attributes: Final = attributes
         self._names: list[str] = []
 
     def names(self, start: int) -> bytes:
         """Entries in the form of `dirents`, each without a lookup, whose position is `start` and the ones behind it."""
-        directory = self._nodes.at(self._nodes.number(self._path)).node
+        directory = self._nodes.at(self._nodes.number(self.path)).node
         if not is_directory(directory):
             return b""
         if start == 0:
@@ -37,24 +40,24 @@ class Listing:
         records = []
         for at, name in enumerate(self._names[start:], start + 1):
             node = directory if at <= 2 else directory.child(name)  # type: ignore[union-attr]
-            path = (*self._path, name) if at > 2 else self._path
+            path = (*self.path, name) if at > 2 else self.path
             kind = stat.S_IFDIR if node is None else kind_of(node)
             records.append(dirents.record(os.fsencode(name), self._nodes.number(path), kind, at))
         return b"".join(records)
 
     def reply(self, start: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries from position `start` on, as many as fit."""
-        directory = self._nodes.at(self._nodes.number(self._path)).node
+        directory = self._nodes.at(self._nodes.number(self.path)).node
         if not is_directory(directory):
             return
         if start == 0:
             self._begin(directory)  # type: ignore[arg-type]
         for at, name in enumerate(self._names[start:], start + 1):
-            path = (*self._path, name)
+            path = (*self.path, name)
             node = directory if at <= 2 else directory.child(name)  # type: ignore[union-attr]
             if node is None or len(os.fsencode(name)) > 255:
                 continue
-            if not self._tell(token, path if at > 2 else self._path, name, node, at):
+            if not self._tell(token, path if at > 2 else self.path, name, node, at):
                 break
 
     def _begin(self, directory: Directory) -> None:
@@ -77,6 +80,6 @@ class Listing:
 
     def _drop_vanished(self) -> None:
         """Let the kernel forget what is gone, which it, and we with it, would remember until memory is short."""
-        ino = pyfuse3.InodeT(self._nodes.number(self._path))
-        for name in set(self._nodes.below(self._path)).difference(self._names):
+        ino = pyfuse3.InodeT(self._nodes.number(self.path))
+        for name in set(self._nodes.below(self.path)).difference(self._names):
             pyfuse3.invalidate_entry_async(ino, pyfuse3.FileNameT(os.fsencode(name)), ignore_enoent=True)

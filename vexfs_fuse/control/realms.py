@@ -185,8 +185,9 @@ class Realms:
 
     async def close(self) -> None:
         """End the event streams of all."""
-        for realm in (self.operator, *self._tenants.values()):
-            await realm.readers.close()
+        async with trio.open_nursery() as nursery:
+            for realm in (self.operator, *self._tenants.values()):
+                nursery.start_soon(realm.readers.close)
 
 
 class TenantsDirectory:

@@ -226,12 +226,10 @@ class ControlTree:
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """A listing, taken at the first read."""
         known = self._nodes.at(inode)
-        part = self._realms.enter(known.path, ctx)
+        self._realms.enter(known.path, ctx)
         self._directory(inode)
-        async with part.at_own_expense(ctx.uid):
-            pass  # a listing's entries are made without waiting: who has used up its share waits here
         fh = next(self._handles)
-        self._listings[fh] = Listing(self._nodes, known.path, self._attributes)
+        self._listings[fh] = Listing(self._nodes, known.path, self._attributes, ctx.uid)
         return FileHandleT(fh)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -239,7 +237,8 @@ class ControlTree:
         listing = self._listings.get(fh)
         if listing is None:
             fail(EBADF)
-        listing.reply(start_id, token)
+        async with self._part(listing.path).at_own_expense(listing.uid):
+            listing.reply(start_id, token)
 
     def names(self, fh: FileHandleT, start: int) -> bytes:
         """Entries without attributes, in the form of `dirents`."""
