@@ -12,6 +12,7 @@ hundred events after one another are in the same of 1,000 directories; --scatter
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ from automation.journal.journal import NAME, Journal
 from automation.journal.query import Question, ask
 from automation.journal.verification import verify
 from automation.state_directory import StateDirectory
+from vexfs_fuse.session import GARBAGE, TURN
 
 REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BAR: Final = 20_000  # durable records a second
@@ -62,6 +64,8 @@ async def burst(journal: Journal, bus: Bus, first: int, count: int, together: in
 
 async def durable(directory: str, sizes: list[int], together: int) -> list[tuple[int, float, float]]:
     """At each size: records a second of a burst, and processor time in microseconds a record."""
+    gc.set_threshold(GARBAGE)  # as the mount does
+    sys.setswitchinterval(TURN)
     out, bus, kept = [], Bus(), StateDirectory(directory)
     journal = Journal(bus, kept)
     number = 0

@@ -275,7 +275,7 @@ async def test_the_journal_of_a_tenant_has_a_size(place):
             if i % 500 == 0:
                 await trio.sleep(0.02)
         journal = one["ann"].journal
-        await one.until(lambda: journal.writer.used_bytes() < 256 << 10)
+        await one.until(lambda: journal.writer.used < 256 << 10)
         newest = await journal.newest(5000)
         assert any("audit.pruned" in line for line in newest)
         assert len(newest) < 4000

@@ -117,7 +117,7 @@ class Journal:
 
     def _committed(self, rows: Sequence[Row]) -> None:
         self._head_file.publish(rows)
-        if self._most_bytes is not None and not self._large and self.writer.used_bytes() > self._most_bytes:
+        if self._most_bytes is not None and self.writer.measure() > self._most_bytes and not self._large:
             self._large = True
             self.writer.later(self._tell_growth)
 

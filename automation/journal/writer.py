@@ -55,7 +55,7 @@ class _Unit:
 
 
 class Writer:
-    """Used from one trio thread. `after` is called in the writer's thread with the rows of each commit;
+    """Used from one trio thread. `after` is called in the writer's thread with the rows of each commit, if any;
     `on_stall` in trio's with the reason when the disk refuses, and with "" when it takes again.
     """
 
@@ -77,6 +77,7 @@ class Writer:
         self._waiting: Final[set[_Unit]] = set()
         self._database: Final = database
         self._connection: Final = database.connect()
+        self.used = used_bytes(self._connection)  # bytes, as `measure` last found them
         self._units: Final[deque[_Unit]] = deque()
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
@@ -152,9 +153,10 @@ class Writer:
             trio.lowlevel.reschedule(unit.task)
             unit.task = None
 
-    def used_bytes(self) -> int:
-        """The database without its free pages; to be asked in the thread, by `after`."""
-        return used_bytes(self._connection)
+    def measure(self) -> int:
+        """The size without free pages, in `used` too; to be asked by `after`: elsewhere a commit is waited for."""
+        self.used = used_bytes(self._connection)
+        return self.used
 
     # In the thread
 
@@ -206,6 +208,7 @@ class Writer:
     def _perform(self, unit: _Unit, work: Work) -> None:
         try:
             unit.result = self._until_taken(lambda connection: _transact(connection, work))
+            self._after(())
         except sqlite3.Error as error:
             unit.error = _sentence(error)
         except Exception as error:

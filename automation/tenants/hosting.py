@@ -119,7 +119,7 @@ class Hosting:
             "cpu_seconds": (_used(service.scripts.quota.cpu), limits.cpu_seconds),
             "memory": (service.scripts.held, limits.memory),
             "http_calls": (_used(service.web.calls), limits.http_calls),
-            "journal": (0 if journal is None else journal.writer.used_bytes(), limits.journal),
+            "journal": (0 if journal is None else journal.writer.used, limits.journal),
         }
         counts = {"events": lane.delivered, "dropped": lane.dropped, "loop_seconds": round(share.used, 3)}
         return {"off": "", **counts, "use": {name: {"now": now, "limit": most} for name, (now, most) in use.items()}}
