@@ -6,8 +6,9 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+import weakref
+from collections.abc import Iterable
+from typing import Any, Final, Protocol, cast
 from urllib.parse import quote, quote_plus
 
 from automation import seals
@@ -59,41 +60,42 @@ class Redactor:
             return [self.value(item) for item in value]
         return value
 
-    def watch_logs(self) -> None:
-        """Redact every line that the handlers of the root logger write, tracebacks too."""
-        for handler in logging.getLogger().handlers:
-            inner = handler.formatter or logging.Formatter()
-            if not isinstance(inner, _Redacted):
-                handler.setFormatter(cast(logging.Formatter, _Redacted(inner, self)))
+
+class Hiding(Protocol):
+    """What takes something out of a text."""
+
+    def text(self, text: str) -> str:
+        """The text without it."""
+        ...
 
 
-def change_logs(change: Callable[[str], str]) -> None:
-    """Change every line that the handlers of the root logger write."""
+def hide_in_logs(redactor: Hiding) -> None:
+    """Let it change every line that the handlers of the root logger write, tracebacks too, as long as it lives."""
     for handler in logging.getLogger().handlers:
-        inner = handler.formatter or logging.Formatter()
-        handler.setFormatter(cast(logging.Formatter, _Changed(inner, change)))
-
-
-class _Changed:
-    """A formatter behind which each line is changed."""
-
-    def __init__(self, inner: logging.Formatter, change: Callable[[str], str]) -> None:
-        self._inner: Final = inner
-        self._change: Final = change
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._change(self._inner.format(record))
+        formatter: object = handler.formatter
+        if not isinstance(formatter, _Redacted):
+            formatter = _Redacted(handler.formatter or logging.Formatter())
+            handler.setFormatter(cast(logging.Formatter, formatter))
+        formatter.add(redactor)
 
 
 class _Redacted:
-    """A formatter behind which nothing secret comes out."""
+    """A formatter behind which nothing comes out that one of its redactors hides: each service has its own secrets."""
 
-    def __init__(self, inner: logging.Formatter, redactor: Redactor) -> None:
+    def __init__(self, inner: logging.Formatter) -> None:
         self._inner: Final = inner
-        self._redactor: Final = redactor
+        self._redactors: tuple[weakref.ref[Hiding], ...] = ()  # replaced whole, since any thread may log
+
+    def add(self, redactor: Hiding) -> None:
+        self._redactors = (*(one for one in self._redactors if one() is not None), weakref.ref(redactor))
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.text(self._inner.format(record))
+        line = self._inner.format(record)
+        for reference in self._redactors:
+            redactor = reference()
+            if redactor is not None:
+                line = redactor.text(line)
+        return line
 
 
 def _forms(value: str) -> Iterable[str]:

@@ -61,7 +61,7 @@ from automation.provenance.desk import ProvenanceDesk
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import LINEAGE
 from automation.provenance.needs import patterns, unmet
-from automation.redaction import change_logs
+from automation.redaction import hide_in_logs
 from automation.requester import Requester, requester
 from automation.rules.book import Book
 from automation.rules.desk import RuleDesk
@@ -160,11 +160,11 @@ class Service:
             permissions.secrets_env,
             inherits=tenant is None,
         )
-        self.secrets.redactor.watch_logs()
+        hide_in_logs(self.secrets.redactor)
         places = (commands.mountpoint, os.readlink(f"/proc/self/fd/{workspace.root_fd}"))
         self.paths: Final = path_redactor(keeping.redact_paths, None if kept is None else kept.file(KEY), places)
         if self.paths is not None:
-            change_logs(self.paths.text)
+            hide_in_logs(self.paths)
         self.journal: Final = (
             None
             if kept is None

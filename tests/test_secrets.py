@@ -1,6 +1,8 @@
 """Secrets: where they come from, that nobody smuggles a reference in, and that no value is ever written."""
 
 import base64
+import gc
+import io
 import json
 import logging
 import os
@@ -16,7 +18,7 @@ from automation.actions import Recorder, build_action
 from automation.errors import WorldError
 from automation.library import check
 from automation.permissions import Permissions
-from automation.redaction import Redactor
+from automation.redaction import Redactor, hide_in_logs
 from automation.secrets import Secrets
 from automation.templates import Template
 from tests.automation_rig import rig
@@ -189,3 +191,27 @@ async def test_nothing_that_is_written_holds_a_value(tmp_path, vault, server, ca
     assert "[secret token]" in written[1] and "[secret token]" in written[2]
     for value in (plain, quote(plain, safe=""), base64.b64encode(plain.encode()).decode()):
         assert not [where for where in written if value in where]
+
+
+def test_every_service_hides_its_own_secrets_in_the_log():
+    """The operator's and each tenant's, beside one another, and no longer than they live."""
+    first, second = Redactor(), Redactor()
+    first.learn("one", "correct-horse")
+    second.learn("two", "battery-staple")
+    logger = logging.getLogger()
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    try:
+        hide_in_logs(first)
+        hide_in_logs(second)
+        logger.warning("correct-horse and battery-staple")
+        del second
+        gc.collect()
+        logger.warning("correct-horse and battery-staple")
+    finally:
+        logger.removeHandler(handler)
+    assert stream.getvalue().splitlines() == [
+        "[secret one] and [secret two]",
+        "[secret one] and battery-staple",
+    ]
