@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -25,6 +25,18 @@ class Overflow(StrEnum):
     DROP_NEWEST = "drop_newest"
 
 
+class Places(Protocol):
+    """What is known beforehand of the paths whose events a subscription may accept."""
+
+    def extensions(self, type: str) -> Collection[str] | None:
+        """What the name ends in, from its last dot on, of paths that are wanted anywhere; None if any may be."""
+        ...
+
+    def within(self, type: str, directory: str) -> bool:
+        """Whether names in this directory may be wanted, beside those with such an extension."""
+        ...
+
+
 class Subscription:
     """One reader's queue: at most `capacity` events. A full queue drops by `overflow`, counts the loss in `dropped`,
     puts a `system.gap` record where the loss was, and announces the same on the bus once the reader reads again.
@@ -39,6 +51,7 @@ class Subscription:
         wants: Callable[[str, str], bool] | None,
         hears: Callable[[str], bool] | None,
         takes: Callable[[str, str, str | None], bool] | None,
+        places: Places | None,
         capacity: int,
         overflow: Overflow,
     ) -> None:
@@ -46,6 +59,7 @@ class Subscription:
         self.wants: Final = wants
         self.hears: Final = hears
         self.takes: Final = takes
+        self.places: Final = places
         self.types: Final = types
         self.capacity: Final = capacity
         self.overflow: Final = overflow
@@ -209,6 +223,7 @@ class Bus:
         self._subscriptions: Final[list[Subscription]] = []
         self._routes: Final[dict[str, tuple[Subscription, ...]]] = {}
         self._on_reroute: Callable[[], None] | None = None
+        self._on_reshape: Callable[[], None] = lambda: None
 
     def begin(self, seq: int) -> None:
         """Go on with the numbers after `seq`, before the first event."""
@@ -296,6 +311,7 @@ class Bus:
         wants: Callable[[str, str], bool] | None = None,
         hears: Callable[[str], bool] | None = None,
         takes: Callable[[str, str, str | None], bool] | None = None,
+        places: Places | None = None,
         capacity: int = 65_536,
         overflow: Overflow = Overflow.DROP_OLDEST,
     ) -> Subscription:
@@ -303,9 +319,10 @@ class Bus:
 
         `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it all of `types` may.
         `hears(type)` narrows `types` further; call `reroute` when its answers change. `takes(type, path, dest)` says no
-        where `accept` would not take such an event (see `taken`).
+        where `accept` would not take such an event (see `taken`). `places` is the same for whole directories; call
+        `reshape` when its answers change.
         """
-        subscription = Subscription(self, name, tuple(types), accept, wants, hears, takes, capacity, overflow)
+        subscription = Subscription(self, name, tuple(types), accept, wants, hears, takes, places, capacity, overflow)
         self._subscriptions.append(subscription)
         self.reroute()
         return subscription
@@ -344,8 +361,39 @@ class Bus:
     def reroute(self) -> None:
         """Who hears what has changed: a subscription came or went, or its `hears` answers otherwise now."""
         self._routes.clear()
+        self._on_reshape()
         if self._on_reroute is not None:
             self._on_reroute()
+
+    def reshape(self) -> None:
+        """The answers of some subscription's `places` have changed."""
+        self._on_reshape()
+
+    def on_reshape(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, which must be quick, whenever they have."""
+        self._on_reshape = callback
+
+    def extensions(self, type: str) -> set[str] | None:
+        """What the names end in that anybody may hear of, wherever they are; None if that may be any."""
+        found = set[str]()
+        if self._elsewhere(type):
+            return None
+        for subscription in self._route(type):
+            some = None if subscription.places is None else subscription.places.extensions(type)
+            if some is None:
+                return None
+            found.update(some)
+        return found
+
+    def within(self, type: str, directory: str) -> bool:
+        """Whether anybody may hear of other names in a directory."""
+        return self._elsewhere(type) or any(
+            one.places is None or one.places.within(type, directory) for one in self._route(type)
+        )
+
+    def _elsewhere(self, type: str) -> bool:
+        """Whether subscriptions of other buses hear it too."""
+        return self._upstream is not None or (self.downstream is not None and self.downstream.heard(type))
 
     def on_reroute(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, and whenever who hears what has changed."""

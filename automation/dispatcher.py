@@ -64,6 +64,20 @@ class _Installed:
     triggers: list[Trigger | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where an event may be of interest: see `bus.Places`."""
+
+    index: Index[Fed]
+    writers: writers.Writers
+
+    def extensions(self, type_name: str) -> set[str] | None:
+        return None if self.writers.needs(type_name) else self.index.extensions(type_name)
+
+    def within(self, type_name: str, directory: str) -> bool:
+        return self.writers.needs(type_name) or self.index.within(type_name, directory)
+
+
 class Dispatcher:
     """Owns time for the triggers. `wall` is seconds since the epoch; deadlines run on trio's clock.
 
@@ -98,6 +112,7 @@ class Dispatcher:
         self._wall: Final = wall
         self.recent: Final[deque[SemanticEvent]] = deque(maxlen=RECENT)
         self._index: Final[Index[Fed]] = Index()
+        self._index.reshape = bus.reshape
         self._installed: Final[dict[str, _Installed]] = {}
         self._deadlines: Final[Pending[Fed]] = Pending(10_000_000)
         self.learnt: Callable[[str], float | None] | None = None  # the cooldown of a workflow, where it is adapted
@@ -118,6 +133,7 @@ class Dispatcher:
             wants=self._wants,
             hears=self._hears,
             takes=self._takes,
+            places=_Places(self._index, self.writers),
             capacity=QUEUE,
         )
 

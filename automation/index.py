@@ -131,9 +131,10 @@ class _Shelf(Generic[M]):
 class _Table(Generic[M]):
     """The members of one subscribed type. A place with one member, of any extension, holds it without a shelf."""
 
-    __slots__ = ("everywhere", "exact", "heads")
+    __slots__ = ("directories", "everywhere", "exact", "heads")
 
     def __init__(self) -> None:
+        self.directories: set[str] | None = None  # of the exact paths, once somebody has asked
         self.everywhere: _Shelf[M] = _Shelf()
         self.exact: dict[str, M | _Shelf[M]] = {}
         self.heads: dict[str, M | _Shelf[M]] = {}
@@ -162,12 +163,14 @@ class Index(Generic[M]):
 
     def __init__(self) -> None:
         self.reroute: Callable[[], None] = lambda: None  # told when the set of wanted types changed
+        self.reshape: Callable[[], None] = lambda: None  # told of each addition and removal
         self._tables: Final[dict[str, _Table[M]]] = {}
         self._routes: Final[dict[str, _Route[M]]] = {}
         self._depths: Final[list[bool]] = []  # by number of directories above: whether anything was ever filed there
 
     def add(self, member: M, types: Iterable[str], anchors: Iterable[Anchor] = ANYWHERE, key: Key = None) -> None:
         """File a member under dotted type names, each standing for all below it. Remove it by the same arguments."""
+        self.reshape()
         for type_name in types:
             table = self._tables.get(type_name)
             if table is None:
@@ -180,6 +183,7 @@ class Index(Generic[M]):
                     table.everywhere.add(member, anchor.extension, key)
                     continue
                 places = table.exact if anchor.exact else table.heads
+                table.directories = None
                 name = "/".join(anchor.head)
                 if not places:
                     self._routes.clear()
@@ -200,6 +204,7 @@ class Index(Generic[M]):
 
     def remove(self, member: M, types: Iterable[str], anchors: Iterable[Anchor] = ANYWHERE, key: Key = None) -> None:
         """Forget a member that was added so."""
+        self.reshape()
         for type_name in types:
             table = self._tables.get(type_name)
             if table is None:
@@ -208,6 +213,7 @@ class Index(Generic[M]):
                 if not anchor.head:
                     table.everywhere.remove(member, anchor.extension, key)
                 else:
+                    table.directories = None
                     _remove_from(table.exact if anchor.exact else table.heads, member, anchor, key)
             if table.empty:
                 del self._tables[type_name]
@@ -259,6 +265,31 @@ class Index(Generic[M]):
             while at >= 0:
                 yield from _members(table.heads.get(path[:at]))
                 at = path.find("/", at + 1)
+
+    def extensions(self, type_name: str) -> set[str] | None:
+        """What paths end in, from the last dot on, that could concern a member wherever they are; None if any could."""
+        route = self._routes.get(type_name) or self._route(type_name)
+        found = set[str]()
+        for shelf in route.everywhere:
+            if shelf.plain or shelf.values or shelf.bounds:
+                return None
+            found.update(shelf.extensions or ())
+        return found
+
+    def within(self, type_name: str, directory: str) -> bool:
+        """Whether any other path of a name in this directory could concern a member."""
+        route = self._routes.get(type_name) or self._route(type_name)
+        for table in route.tables:
+            if table.directories is None:
+                table.directories = {path.rpartition("/")[0] for path in table.exact}
+            if directory in table.directories:
+                return True
+            head = directory if table.heads else ""
+            while head:
+                if head in table.heads:
+                    return True
+                head = head.rpartition("/")[0]
+        return False
 
     def below(self, type_name: str, directory: str) -> list[M]:
         """The members filed at or below a directory: those that its removal or renaming would take their paths from."""

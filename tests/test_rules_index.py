@@ -91,6 +91,54 @@ def test_the_index_finds_what_trying_each_rule_finds(raws, events, data):
         assert {set_.rules[name] for name in found} <= listed
 
 
+@given(st.lists(RULES, max_size=12), st.lists(EVENTS, min_size=1, max_size=8), st.data())
+@settings(max_examples=200, deadline=None)
+def test_whole_directories_are_known_not_to_be_meant(raws, events, data):
+    """What the index says of a directory and of extensions beforehand leaves nothing out that it finds by the path."""
+    set_, shelf = RuleSet(), Shelf()
+    for number, raw in enumerate(raws):
+        set_.add(shelf.rule("t.yaml", {"name": f"r{number}", **raw}, Vocabulary()))
+    index = set_.index
+    for event in events:
+        index.within(event.type, event.path)  # so that answers are remembered
+    for name in data.draw(st.lists(st.sampled_from(sorted(set_.rules)), unique=True)) if raws else ():
+        set_.remove(name)
+    for event in events:
+        directory, _, name = event.path.rpartition("/")
+        extensions = index.extensions(event.type)
+        meant = extensions is None or name[name.rfind(".") :] in extensions if "." in name else extensions is None
+        if index.find(event.type, event.path, event):
+            assert meant or index.within(event.type, directory)
+
+
+def test_names_that_no_rule_means_are_known_by_directory_and_extension():
+    """10,000 rules of other directories and extensions leave a directory alone; one that means it does not."""
+    set_, shelf = RuleSet(), Shelf()
+    for number in range(5_000):
+        for path in (f"archive/r{number}/**/*.csv", f"**/*.csv{number}"):
+            set_.add(shelf.rule("t.yaml", {"name": path, "on": "file.closed", "paths": [path]}, Vocabulary()))
+    index = set_.index
+    extensions = index.extensions("file.closed")
+    assert extensions is not None
+    assert len(extensions) == 5_000
+    assert ".csv" not in extensions
+    assert index.within("file.closed", "archive/r7/deep")
+    assert not index.within("file.closed", "archive")
+    assert not index.within("file.closed", "src")
+    assert index.extensions("file.created") == set()
+    told = []
+    index.reshape = lambda: told.append(None)
+    set_.add(shelf.rule("t.yaml", {"name": "one", "on": "file", "paths": ["src/a.txt"]}, Vocabulary()))
+    assert index.within("file.closed", "src")
+    set_.add(shelf.rule("t.yaml", {"name": "all", "on": "file", "paths": ["**"]}, Vocabulary()))
+    assert index.extensions("file.created") is None
+    set_.remove("one")
+    set_.remove("all")
+    assert index.extensions("file.created") == set()
+    assert not index.within("file.closed", "src")
+    assert len(told) == 4
+
+
 def test_an_emptied_index_is_empty():
     """Removing every rule leaves nothing behind, so that no event of their types is wanted any more."""
     set_, shelf = RuleSet(), Shelf()

@@ -2,7 +2,7 @@
  * that make, open, move and remove. pyfuse3's way, which costs some 10 µs more, is for what may have to wait, and for
  * `/.vexfs`; a function says so by VEX_ASIDE.
  */
-#include "_serve.h"
+#include "_change.h"
 #include <errno.h>
 #include <string.h>
 
@@ -17,11 +17,23 @@ EXPORT struct {
 	int64_t (*unlink)(uint64_t parent, const char *name);
 	int64_t (*rmdir)(uint64_t parent, const char *name);
 	int64_t (*rename)(uint64_t parent, const char *name, uint64_t to, const char *new_name, uint32_t flags);
+	int64_t (*enter)(uint64_t parent, const char *name); /* a directory that was made, to be given a number */
+	int64_t (*enter_open)(uint64_t parent, const char *name, int flags, int fd); /* a file that was created */
+	void (*settle)(void); /* what was put off is done before anything else */
 } vex_direct;
 EXPORT uint64_t vex_created; /* by create: the number of the file's inode */
 
+void vex_settle(void)
+{
+	if (vex_direct.settle && (vex_files || vex_renamed || vex_deferred_count)) {
+		vex_owed = 1;
+		vex_direct.settle();
+	}
+}
+
 static void ask_for(const struct fuse_in_header *in, uint32_t umask)
 {
+	vex_settle();
 	vex_request = (struct vex_request){.ino = in->nodeid, .pid = in->pid, .uid = in->uid, .gid = in->gid, .umask = umask};
 	vex_open_flags = 0;
 	vex_backing_id = 0;
@@ -102,6 +114,49 @@ static int renamed(const struct fuse_in_header *in, const char *name, uint64_t t
 	return done(in, vex_direct.rename(in->nodeid, name, to, name + strlen(name) + 1, flags));
 }
 
+int vex_enter_made(const struct fuse_in_header *in, const char *name)
+{
+	ask_for(in, 0);
+	return made(in, vex_direct.enter(in->nodeid, name));
+}
+
+int vex_open_made(const struct fuse_in_header *in, const char *name, int flags, int fd)
+{
+	ask_for(in, 0);
+	return created(in, vex_direct.enter_open(in->nodeid, name, flags, fd));
+}
+
+/* By the library itself, where nobody hears of it. */
+static int carried_out_here(const struct fuse_in_header *in)
+{
+	const void *arg = in + 1;
+	const struct fuse_open_in *open = arg;
+	const struct fuse_rename_in *rename = arg;
+	const struct fuse_rename2_in *rename2 = arg;
+
+	vex_ask_about(in->nodeid);
+	if (vex_deferred_count && !(vex_silent & 1 << VEX_CLOSED))
+		vex_settle(); /* a close that is heard tells the name that the file had */
+	switch (in->opcode) {
+	case FUSE_OPEN:
+		return vex_open(in, open->flags);
+	case FUSE_CREATE:
+		return vex_create(in, arg);
+	case FUSE_MKDIR:
+		return vex_mkdir(in, arg);
+	case FUSE_UNLINK:
+		return vex_remove(in, arg, 0);
+	case FUSE_RMDIR:
+		return vex_remove(in, arg, 1);
+	case FUSE_RENAME:
+		return vex_move(in, rename->newdir, (const char *)(rename + 1), 0);
+	case FUSE_RENAME2:
+		return vex_move(in, rename2->newdir, (const char *)(rename2 + 1), rename2->flags);
+	default:
+		return 0;
+	}
+}
+
 int vex_carry_out(const struct fuse_in_header *in)
 {
 	const void *arg = in + 1;
@@ -113,6 +168,8 @@ int vex_carry_out(const struct fuse_in_header *in)
 
 	if (!vex_direct.open)
 		return 0;
+	if (carried_out_here(in))
+		return 1;
 	ask_for(in, in->opcode == FUSE_CREATE ? create->umask : in->opcode == FUSE_MKDIR ? mkdir->umask : 0);
 	switch (in->opcode) {
 	case FUSE_OPEN:

@@ -11,7 +11,7 @@
  * Everything runs in the one thread that reads the session (vex_wait without the GIL), so plain globals are enough. No private
  * structure of libfuse is touched; the kernel's own wire structures (linux/fuse.h) are.
  */
-#include "_serve.h"
+#include "_change.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +32,6 @@
 #define VEX_INIT_EXT (1ULL << 30)
 #define VEX_HANDLE_KILLPRIV_V2 (1ULL << 28)
 #define VEX_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
-#define VEX_PASSTHROUGH (1ULL << 37)
-#define VEX_FOPEN_PASSTHROUGH (1 << 7)
 
 struct vex_backing_map {
 	int32_t fd;
@@ -261,8 +259,10 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 			return -1;
 		}
 	}
-	if (got >= (ssize_t)sizeof(struct fuse_in_header))
+	if (got >= (ssize_t)sizeof(struct fuse_in_header)) {
+		vex_settle();
 		look_at(buf, (size_t)got);
+	}
 	return got;
 }
 
@@ -368,8 +368,10 @@ static int fsetid(int on)
 	return syscall(SYS_capset, &head, on ? with : without) ? -errno : 0;
 }
 
-/* Register an open file for passthrough: its id (> 0), or -errno. The kernel writes with the credentials of this moment;
- * without CAP_FSETID it clears suid and sgid as for an ordinary writer. */
+EXPORT uint64_t vex_backings_given, vex_backings_returned;
+
+/* The kernel writes with the credentials of this moment; without CAP_FSETID it clears suid and sgid as for an ordinary
+ * writer. */
 EXPORT int vex_backing_open(int fd)
 {
 	struct vex_backing_map map = {.fd = fd};
@@ -378,6 +380,8 @@ EXPORT int vex_backing_open(int fd)
 	result = ioctl(vex_session_fd, VEX_BACKING_OPEN, &map);
 	if (result < 0)
 		result = -errno;
+	else
+		vex_backings_given++;
 	if (dropped)
 		fsetid(1);
 	return result;
@@ -385,7 +389,10 @@ EXPORT int vex_backing_open(int fd)
 
 EXPORT int vex_backing_close(uint32_t id)
 {
-	return ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0 ? -errno : 0;
+	if (ioctl(vex_session_fd, VEX_BACKING_CLOSE, &id) < 0)
+		return -errno;
+	vex_backings_returned++;
+	return 0;
 }
 
 int64_t vex_now(void)
@@ -411,23 +418,36 @@ static int serve(int fd)
 		return got < 0 && errno == EAGAIN ? -1 : 0;
 	if (vex_answer((const void *)waiting.data) || vex_carry_out((const void *)waiting.data))
 		return 1;
+	vex_settle();
 	waiting.length = (size_t)got;
 	return 0;
 }
 
-/* Answer requests until one is Python's (1), there is work put off and nothing else to do (2), or nothing has come for so
- * many nanoseconds, or others want their turn (0). It does not sleep: a sleep and the wake-up from it cost more than the
- * wait of a caller that does one call after another. */
+#define LADEN 100
+#define LULL_NS 20000LL /* without a request, after which what is put off is done */
+
+/* Whether so much is put off that Python should do it now. */
+static int laden(void)
+{
+	return vex_deferred_count > LADEN || vex_crowded();
+}
+
+/* Answer requests until one is Python's (1), there is work put off and nothing else to do for a while or much of it (2),
+ * or nothing has come for so many nanoseconds, or others want their turn (0). It does not sleep: a sleep and the wake-up
+ * from it cost more than the wait of a caller that does one call after another. */
 EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 {
 	int64_t start = vex_now(), end = start + nanoseconds, at = start;
 
 	do {
-		int served = serve(fd);
+		int served;
 
+		if (laden())
+			return 2;
+		served = serve(fd);
 		if (!served)
 			return 1;
-		if (served < 0 && (vex_deferred_count || vex_fresh))
+		if (served < 0 && vex_deferred_count && at > end - nanoseconds + LULL_NS)
 			return 2;
 		at = vex_now();
 		if (served > 0)

@@ -47,6 +47,14 @@ extern struct vex_extra vex_extra;
 /* pyfuse3's own operations, which ours pass on to. */
 extern INTERNAL struct fuse_lowlevel_ops theirs;
 
+/* What the kernel agreed to at the mount. */
+#define VEX_PASSTHROUGH (1ULL << 37)
+extern uint64_t vex_agreed;
+
+/* Register an open file for passthrough: its id (> 0), or -errno; and give the id back. */
+int vex_backing_open(int fd);
+int vex_backing_close(uint32_t id);
+
 /* Fill in vex_request. */
 INTERNAL void note(fuse_req_t req, fuse_ino_t ino, int32_t flags);
 

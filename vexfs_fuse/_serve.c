@@ -4,7 +4,7 @@
  * Each is left to Python while somebody hears its events (`vex_silent`), and where anything is out of the ordinary. What
  * nobody hears is counted (`vex_unheard`). All of it runs in the one thread that reads the session.
  */
-#include "_serve.h"
+#include "_change.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/limits.h>
@@ -21,11 +21,12 @@ EXPORT struct vex_timeouts vex_timeouts;
 
 /* Releases and forgets: nobody waits for what they do, so they are answered at once and done by Python when no request
  * waits, or before the next event is published. Full, the next ones go to Python directly. */
-#define DEFERRED 1024
+#define DEFERRED 1024 /* and some that the library itself adds, for its open files */
+#define SPARE 64
 EXPORT struct {
 	uint64_t id;    /* a file handle, or an inode number */
 	uint64_t count; /* lookups to forget; 0 for a release */
-} vex_deferred[DEFERRED];
+} vex_deferred[DEFERRED + SPARE];
 EXPORT int vex_deferred_count;
 
 EXPORT uint64_t vex_interruptible = UINT64_MAX;
@@ -68,11 +69,12 @@ void vex_fill(struct fuse_attr *attr, uint64_t ino, const struct stat *st)
 
 static double believed(const struct vex_inode *inode)
 {
-	return inode->mappable ? 0 : inode->kind == S_IFREG ? vex_timeouts.file : vex_timeouts.attr;
+	return inode->mappable || inode->mappers ? 0 : inode->kind == S_IFREG ? vex_timeouts.file : vex_timeouts.attr;
 }
 
-void vex_fill_entry(struct fuse_entry_out *entry, const struct vex_inode *inode, const struct stat *st)
+void vex_fill_entry(struct fuse_entry_out *entry, struct vex_inode *inode, const struct stat *st)
 {
+	vex_tell(inode, st);
 	*entry = (struct fuse_entry_out){.nodeid = inode->ino, .generation = inode->generation};
 	vex_split(vex_timeouts.entry, &entry->entry_valid, &entry->entry_valid_nsec);
 	vex_split(believed(inode), &entry->attr_valid, &entry->attr_valid_nsec);
@@ -85,10 +87,7 @@ struct vex_inode *vex_meet(const struct vex_inode *parent, const char *name, str
 	int fd;
 
 	if (inode)
-		return inode->fd >= 0 && inode->ino != FUSE_ROOT_ID && inode->parent == parent->ino &&
-				       strcmp(inode->name, name) == 0
-			       ? inode
-			       : NULL;
+		return inode->fd >= 0 && inode->ino != FUSE_ROOT_ID && vex_called(inode, parent->ino, name) ? inode : NULL;
 	fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
@@ -137,6 +136,7 @@ static int getattr(const struct fuse_in_header *in)
 	if (!inode || inode->fd < 0 || fstat(inode->fd, &st))
 		return 0;
 	vex_split(believed(inode), &out.attr_valid, &out.attr_valid_nsec);
+	vex_tell(inode, &st);
 	vex_fill(&out.attr, inode->ino, &st);
 	vex_skip(VEX_GETATTR);
 	vex_reply(in, 0, &out, sizeof(out));
@@ -166,7 +166,7 @@ static int getxattr_of(const struct fuse_in_header *in, const struct fuse_getxat
 	return 1;
 }
 
-static void defer(uint64_t id, uint64_t count)
+void vex_defer(uint64_t id, uint64_t count)
 {
 	vex_owed = 1;
 	vex_deferred[vex_deferred_count].id = id;
@@ -175,26 +175,38 @@ static void defer(uint64_t id, uint64_t count)
 
 static int release(const struct fuse_in_header *in, const struct fuse_release_in *arg)
 {
-	if (arg->fh >= vex_interruptible || vex_deferred_count == DEFERRED)
+	if (vex_release(in, arg->fh))
+		return 1;
+	if (arg->fh >= vex_interruptible || vex_deferred_count >= DEFERRED)
 		return 0;
-	defer(arg->fh, 0);
+	vex_defer(arg->fh, 0);
 	vex_reply(in, 0, NULL, 0);
 	return 1;
+}
+
+/* Whether its last descriptor can be closed at once: freeing a large file takes long, and is done in a thread. */
+static int quickly_freed(const struct vex_inode *inode)
+{
+	struct stat st;
+
+	return !inode->removed || (fstat(inode->fd, &st) == 0 && st.st_blocks * 512 <= FREED_INLINE);
 }
 
 static void forget_one(uint64_t ino, uint64_t count)
 {
 	struct vex_inode *inode = vex_find(ino);
 
-	if (inode && inode->lookups > count)
+	if (inode && (inode->lookups > count || (inode->lookups == count && inode->opens && !inode->adopted)))
 		inode->lookups -= count;
+	else if (inode && inode->lookups == count && !inode->adopted && quickly_freed(inode))
+		vex_discard(inode);
 	else
-		defer(ino, count);
+		vex_defer(ino, count);
 }
 
 static int forget(const struct fuse_in_header *in, const struct fuse_forget_in *arg)
 {
-	if (in->nodeid >= vex_interruptible || vex_deferred_count == DEFERRED)
+	if (in->nodeid >= vex_interruptible || vex_deferred_count >= DEFERRED)
 		return 0;
 	forget_one(in->nodeid, arg->nlookup);
 	return 1;
@@ -204,7 +216,7 @@ static int forget_many(const struct fuse_batch_forget_in *arg)
 {
 	const struct fuse_forget_one *each = (const void *)(arg + 1);
 
-	if (arg->count > (uint32_t)(DEFERRED - vex_deferred_count))
+	if (vex_deferred_count >= DEFERRED || arg->count > (uint32_t)(DEFERRED - vex_deferred_count))
 		return 0;
 	for (uint32_t i = 0; i < arg->count; i++)
 		if (each[i].nodeid >= vex_interruptible)

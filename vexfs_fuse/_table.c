@@ -4,18 +4,22 @@
  * here for names that the kernel sees for the first time. Lookups that the library gives are counted here until Python
  * asks for them (`vex_taken`), which it does before it drops an inode.
  */
-#include "_table.h"
+#include "_serve.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define FRESH 256 /* made here and not yet adopted; with more, Python makes the next ones */
+#define RENAMED 256 /* inodes of Python's whose new names or data it has yet to be told of */
 #define DEVICES 16
 #define FOREIGN (1ULL << 61) /* numbers from here on are Python's to give */
 
 static struct vex_inode **by_number, **by_key;
 static size_t buckets, inodes;
-static struct vex_inode *fresh[FRESH];
+static struct vex_inode *oldest, *newest; /* of those that Python has yet to adopt */
+static struct vex_inode *renamed[RENAMED];
 EXPORT int vex_fresh;
+EXPORT int vex_fresh_most = 256; /* with more, Python makes the next ones */
+EXPORT int vex_renamed;
 
 static struct {
 	uint64_t dev, index;
@@ -86,6 +90,8 @@ static int set_name(struct vex_inode *inode, uint64_t parent, const char *name)
 
 	if (!copy)
 		return 0;
+	if (inode->name && inode->kind == S_IFDIR)
+		vex_shapes++; /* what is below has other paths now */
 	free(inode->name);
 	inode->name = copy;
 	inode->parent = parent;
@@ -105,12 +111,62 @@ EXPORT void vex_enter(uint64_t ino, uint64_t number, uint64_t dev, uint64_t back
 		if (!inode)
 			return;
 		*inode = (struct vex_inode){.ino = ino, .generation = number, .dev = dev, .backing_ino = backing_ino, .kind = kind};
+		inode->adopted = inode->told = 1;
 		link_in(inode);
 		inodes++;
 	}
 	inode->fd = fd;
+	inode->removed = 0;
 	if (!inode->name || inode->parent != parent || strcmp(inode->name, name) != 0)
 		set_name(inode, parent, name);
+}
+
+/* Python has given it another name, or taken its last one away. */
+EXPORT void vex_named(uint64_t ino, uint64_t parent, const char *name, int removed)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (!inode)
+		return;
+	if (!vex_called(inode, parent, name))
+		set_name(inode, parent, name);
+	inode->removed = removed != 0;
+}
+
+void vex_tell(struct vex_inode *inode, const struct stat *st)
+{
+	inode->mode = st->st_mode;
+	inode->uid = st->st_uid;
+	inode->gid = st->st_gid;
+	inode->size = st->st_size;
+	inode->mtime = vex_modified(st);
+}
+
+int vex_called(const struct vex_inode *inode, uint64_t parent, const char *name)
+{
+	return !inode->removed && inode->parent == parent && strcmp(inode->name, name) == 0;
+}
+
+static void changed(struct vex_inode *inode)
+{
+	if (inode->adopted && inode->told) {
+		inode->told = 0;
+		renamed[vex_renamed++] = inode;
+	}
+}
+
+void vex_rename(struct vex_inode *inode, uint64_t parent, const char *name)
+{
+	if (name && !set_name(inode, parent, name))
+		name = NULL;
+	inode->removed = !name;
+	changed(inode);
+}
+
+void vex_written(struct vex_inode *inode)
+{
+	inode->written = inode->adopted;
+	changed(inode);
 }
 
 /* The inode's descriptor is another one now; -1 if it has none, and the library leaves it to Python. */
@@ -122,6 +178,24 @@ EXPORT void vex_hold(uint64_t ino, int fd)
 		inode->fd = fd;
 }
 
+/* Python has opened or closed so many files of it. */
+EXPORT void vex_theirs(uint64_t ino, int change)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (inode)
+		inode->theirs += change;
+}
+
+/* A directory may have got a default ACL. */
+EXPORT void vex_ask_again(uint64_t ino)
+{
+	struct vex_inode *inode = vex_find(ino);
+
+	if (inode)
+		inode->plain_until = 0;
+}
+
 /* Whether a mapping may change the file's attributes without anybody's knowledge. */
 EXPORT void vex_mappable(uint64_t ino, int mappable)
 {
@@ -131,15 +205,41 @@ EXPORT void vex_mappable(uint64_t ino, int mappable)
 		inode->mappable = mappable;
 }
 
-/* The lookups that the library gave since this was last asked. */
+/* The lookups that the library gave since this was last asked; one of them is of a file that it has open, whose close
+ * gives it back. */
 EXPORT uint64_t vex_taken(uint64_t ino)
 {
 	struct vex_inode *inode = vex_find(ino);
 	uint64_t lookups = inode ? inode->lookups : 0;
 
-	if (inode)
-		inode->lookups = 0;
+	if (!inode)
+		return 0;
+	inode->lookups = 0;
+	if (inode->opens && !inode->lent) {
+		inode->lent = 1;
+		lookups++;
+	}
 	return lookups;
+}
+
+static void adopted(struct vex_inode *inode)
+{
+	if (inode->adopted)
+		return;
+	*(inode->older ? &inode->older->newer : &oldest) = inode->newer;
+	*(inode->newer ? &inode->newer->older : &newest) = inode->older;
+	inode->older = inode->newer = NULL;
+	inode->adopted = inode->told = 1;
+	vex_fresh--;
+}
+
+static void told(struct vex_inode *inode)
+{
+	for (int i = 0; !inode->told && i < vex_renamed; i++)
+		if (renamed[i] == inode) {
+			renamed[i] = renamed[--vex_renamed];
+			inode->told = 1;
+		}
 }
 
 EXPORT void vex_drop(uint64_t ino)
@@ -148,6 +248,8 @@ EXPORT void vex_drop(uint64_t ino)
 
 	if (!inode)
 		return;
+	adopted(inode);
+	told(inode);
 	for (at = &by_number[bucket(inode->ino, 0)]; *at != inode; at = &(*at)->next_number)
 		;
 	*at = inode->next_number;
@@ -156,6 +258,7 @@ EXPORT void vex_drop(uint64_t ino)
 	*at = inode->next_key;
 	inodes--;
 	free(inode->name);
+	free(inode->handle);
 	free(inode);
 }
 
@@ -165,7 +268,13 @@ EXPORT void vex_clear(void)
 	for (size_t i = 0; i < buckets; i++)
 		while (by_number[i])
 			vex_drop(by_number[i]->ino);
-	vex_fresh = known_devices = 0;
+	known_devices = 0;
+}
+
+void vex_discard(struct vex_inode *inode)
+{
+	close(inode->fd);
+	vex_drop(inode->ino);
 }
 
 /* Numbers on this filesystem carry `index` in their upper bits. */
@@ -190,28 +299,81 @@ static uint64_t number_of(const struct stat *st)
 
 struct vex_inode *vex_make(const struct stat *st, int fd, uint64_t parent, const char *name)
 {
-	uint64_t ino = vex_fresh < FRESH ? number_of(st) : 0;
+	uint64_t ino = vex_fresh < vex_fresh_most ? number_of(st) : 0;
 	struct vex_inode *inode;
 
 	if (!ino)
 		return NULL;
 	vex_enter(ino, ++generation, st->st_dev, st->st_ino, st->st_mode & S_IFMT, fd, parent, name);
 	inode = vex_find(ino);
-	if (inode)
-		fresh[vex_fresh++] = inode;
+	if (inode) {
+		vex_tell(inode, st);
+		inode->adopted = inode->told = 0;
+		inode->older = newest;
+		*(newest ? &newest->newer : &oldest) = inode;
+		newest = inode;
+		vex_fresh++;
+	}
 	return inode;
 }
 
-/* The inodes that were made here since the last call, oldest first, for Python to take over: the number of them. */
-EXPORT int vex_adopt(struct vex_adopted *out)
+EXPORT int vex_crowded(void)
 {
-	int count = vex_fresh;
+	return vex_fresh > vex_fresh_most / 4 * 3 || vex_renamed > RENAMED / 2;
+}
 
-	for (int i = 0; i < count; i++) {
-		out[i] = (struct vex_adopted){
-			.ino = fresh[i]->ino, .generation = fresh[i]->generation, .parent = fresh[i]->parent, .fd = fresh[i]->fd};
-		strncpy(out[i].name, fresh[i]->name, sizeof(out[i].name) - 1);
+static void record(struct vex_adopted *out, const struct vex_inode *inode)
+{
+	*out = (struct vex_adopted){.ino = inode->ino,
+				    .generation = inode->generation,
+				    .dev = inode->dev,
+				    .backing_ino = inode->backing_ino,
+				    .size = inode->size,
+				    .mtime = inode->mtime,
+				    .mode = inode->mode,
+				    .uid = inode->uid,
+				    .gid = inode->gid,
+				    .parent = inode->parent,
+				    .fd = inode->fd,
+				    .removed = inode->removed,
+				    .written = inode->written};
+	strncpy(out->name, inode->name, sizeof(out->name) - 1);
+}
+
+/* At most `room` of the inodes that were made here, oldest first, for Python to take over: the number of them. */
+EXPORT int vex_adopt(struct vex_adopted *out, int room)
+{
+	int count = 0;
+
+	for (; oldest && count < room; adopted(oldest))
+		record(&out[count++], oldest);
+	return count;
+}
+
+/* One of them: by its number, or by the object that it is; false if it is not among them. */
+EXPORT int vex_adopt_one(uint64_t ino, uint64_t dev, uint64_t backing_ino, struct vex_adopted *out)
+{
+	struct stat st = {.st_dev = dev, .st_ino = backing_ino};
+	struct vex_inode *inode = ino ? vex_find(ino) : vex_find_object(&st);
+
+	if (!inode || inode->adopted)
+		return 0;
+	record(out, inode);
+	adopted(inode);
+	return 1;
+}
+
+/* The same of Python's inodes that have got other names here, or lost them, or were written to. */
+EXPORT int vex_follow(struct vex_adopted *out, int room)
+{
+	int count = 0;
+
+	for (; vex_renamed && count < room; count++) {
+		struct vex_inode *inode = renamed[--vex_renamed];
+
+		inode->told = 1;
+		record(&out[count], inode);
+		inode->written = 0;
 	}
-	vex_fresh = 0;
 	return count;
 }

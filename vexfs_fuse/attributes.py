@@ -101,7 +101,7 @@ class Attributes:
         inode = self._inodes[ino]
         fd = self._inodes.fd(inode)
         os.setxattr(passthrough.link_to(fd), name, value)
-        inode.plain_until = 0
+        self._inodes.ask_again(inode)
         if name == b"system.posix_acl_access" and ctx.uid != 0:  # the kernel's rule for who is not in the file's group
             passthrough.drop_set_ids(fd, partial(in_group, ctx), gid_only=True)
         attrs = {"name": os.fsdecode(name), "length": len(value)}

@@ -28,12 +28,12 @@ class Credentials:
     def __init__(self) -> None:
         self.uid: Final = os.geteuid()
         self.gid: Final = os.getegid()
-        self._bits: Final = _libc.prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0)
+        self.bits: Final = _libc.prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0)
         self.switches: Final = self.uid == 0 and self._probe()
 
     def _probe(self) -> bool:
-        allowed: bool = _libc.prctl(_PR_SET_SECUREBITS, self._bits | _NO_SETUID_FIXUP, 0, 0, 0) == 0
-        _libc.prctl(_PR_SET_SECUREBITS, self._bits, 0, 0, 0)
+        allowed: bool = _libc.prctl(_PR_SET_SECUREBITS, self.bits | _NO_SETUID_FIXUP, 0, 0, 0) == 0
+        _libc.prctl(_PR_SET_SECUREBITS, self.bits, 0, 0, 0)
         return allowed
 
     def of(self, uid: int, gid: int) -> AbstractContextManager[None]:
@@ -44,7 +44,7 @@ class Credentials:
 
     @contextmanager
     def _switched(self, uid: int, gid: int) -> Iterator[None]:
-        _libc.prctl(_PR_SET_SECUREBITS, self._bits | _NO_SETUID_FIXUP, 0, 0, 0)
+        _libc.prctl(_PR_SET_SECUREBITS, self.bits | _NO_SETUID_FIXUP, 0, 0, 0)
         _libc.setfsgid(gid)
         _libc.setfsuid(uid)
         try:
@@ -52,4 +52,4 @@ class Credentials:
         finally:
             _libc.setfsuid(self.uid)
             _libc.setfsgid(self.gid)
-            _libc.prctl(_PR_SET_SECUREBITS, self._bits, 0, 0, 0)
+            _libc.prctl(_PR_SET_SECUREBITS, self.bits, 0, 0, 0)

@@ -7,6 +7,7 @@ errno, and the question whether it is ours at all. `/.vexfs`, and everything whi
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import Guarding
+from vexfs_fuse.inodes import Inode
 from vexfs_fuse.namespace import Namespace
 from vexfs_fuse.native import ASIDE, Native
 
@@ -44,6 +46,8 @@ class Direct:
         self._register("unlink", (_U64, _NAME), self._names.unlink)
         self._register("rmdir", (_U64, _NAME), self._names.rmdir)
         self._register("rename", (_U64, _NAME, _U64, _NAME, _U32), self._names.rename)
+        self._register("enter", (_U64, _NAME), self._enter)
+        self._register("enter_open", (_U64, _NAME, _INT, _INT), self._enter_open)
 
     def _register(self, name: str, types: Sequence[Any], function: Callable[..., int | None]) -> None:
         """`function` takes what the request says, and who asks."""
@@ -66,7 +70,15 @@ class Direct:
         return fh
 
     def _create(self, parent: int, name: bytes, mode: int, flags: int, who: Any) -> int:
-        inode, status, fh, direct = self._files.created(parent, name, mode, flags, who)
+        return self._opened(*self._files.created(parent, name, mode, flags, who))
+
+    def _enter_open(self, parent: int, name: bytes, flags: int, fd: int, who: Any) -> int:
+        return self._opened(*self._files.entered(parent, name, flags, fd, who))
+
+    def _enter(self, parent: int, name: bytes, who: Any) -> int:
+        return self._names.enter(parent, name).ino
+
+    def _opened(self, inode: Inode, status: os.stat_result, fh: int, direct: bool) -> int:
         inode.tell(status)
         if direct:
             self._native.reply_direct_io()

@@ -48,7 +48,7 @@ class Directories:
         inode = self._inodes[ino]
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         fd = os.open(b".", flags, dir_fd=self._inodes.fd(inode))
-        inode.opens += 1
+        self._inodes.opened(inode)
         self._emit("dir.opened", inode, ctx, inode=ino)
         fh = self._handles.add_listing(Listing(fd, inode, Opener(ctx.pid, ctx.uid, ctx.gid)))
         if self._native is not None and self._backing.observer.noted is None and not self._with_control(inode):

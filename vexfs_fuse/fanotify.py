@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from vexfs_fuse.native import Native
 
 MODIFY: Final = 0x2
 ATTRIB: Final = 0x4
@@ -82,7 +84,7 @@ class Fanotify:
         if _libc.fanotify_mark(self.fd, _MARK_ADD_FILESYSTEM, ctypes.c_uint64(_MASK), _AT_FDCWD, path) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def read(self, clients: Mapping[bytes, int]) -> tuple[list[Notice], bytes]:
+    def read(self, clients: Callable[[], Mapping[bytes, int]], library: Native | None) -> tuple[list[Notice], bytes]:
         """What others did since the last read, as much as fits the buffer; raises BlockingIOError when there is none.
 
         `clients` are those who wrote natively and closed: the handle of the directory with the name → the process.
@@ -90,7 +92,9 @@ class Fanotify:
         Empty when all of it was our own; else with the bytes that were read, for `own_targets`.
         """
         length = os.readv(self.fd, [self._buffer])
-        notices = list(foreign(memoryview(self._buffer)[:length], self._own, clients))
+        if library is not None and not library.writers.foreign(self._buffer, length, self._own):
+            return [], b""
+        notices = list(foreign(memoryview(self._buffer)[:length], self._own, clients()))
         return notices, bytes(self._buffer[:length]) if notices else b""
 
     def own_targets(self, data: bytes) -> set[bytes]:

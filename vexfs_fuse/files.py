@@ -24,7 +24,7 @@ from vexfs_fuse.errors import EINVAL, code_of, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.interest import Interest
-from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH
+from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH, Native
 
 _READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 UNNAMED: Final = os.O_TMPFILE
@@ -86,6 +86,13 @@ class Files:
                     raise
                 created = False
                 fd = os.open(name, wanted & ~(os.O_CREAT | os.O_EXCL), dir_fd=dir_fd)
+        return self._made(parent, name, fd, flags, ctx, created=created)
+
+    def entered(self, parent_ino: int, name: bytes, flags: int, fd: int, ctx: Who) -> Created:
+        """A file that the native library has created and opened."""
+        return self._made(self._inodes[parent_ino], name, fd, flags, ctx, created=True)
+
+    def _made(self, parent: Inode, name: bytes, fd: int, flags: int, ctx: Who, *, created: bool) -> Created:
         try:
             status = os.fstat(fd)
             inode = self._inodes.enter(parent, name, passthrough.reopen(self._backing.links, fd, os.O_PATH), status)
@@ -108,6 +115,7 @@ class Files:
             os.close(fd)
             raise
         inode.remove_name(parent, name)
+        self._inodes.named(inode)
         attrs = {"kind": "file", "unnamed": True}
         self._emit("file.created", parent, ctx, name=name, inode=inode.ino, size=0, attrs=attrs)
         return inode, status, fd, self._opened(inode, fd, flags & ~UNNAMED, status, ctx, created=True)
@@ -211,7 +219,7 @@ class Files:
         backed, size, mtime = inode.backing_id != 0, status.st_size, status.st_mtime_ns
         file = OpenFile(fd, inode, flags, who, created, native, backed, set_ids, size, mtime, align=align)
         self._handles.files[fd] = file
-        inode.opens += 1
+        self._inodes.opened(inode)
         if file.mappable:
             self._inodes.mapped(inode, 1)
             if not created:
@@ -220,6 +228,22 @@ class Files:
         attrs = {"mode": mode, "append": bool(flags & os.O_APPEND), "truncate": bool(flags & os.O_TRUNC)}
         self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
         return backed and not native
+
+    def take_over(self, library: Native) -> None:
+        """The files that the native library has open."""
+        for one in library.files.take():
+            inode, native = self._inodes[one.ino], bool(one.native)
+            who = Opener(one.pid, one.uid, one.gid)
+            file = OpenFile(
+                one.fd, inode, one.flags, who, bool(one.created), native, native, False, one.size, one.mtime_ns
+            )
+            self._handles.files[file.fd] = file
+            inode.opens += 1
+            if native:
+                inode.backing_id = one.backing_id
+                inode.backing_opens += 1
+            if file.mappable:
+                self._inodes.mapped(inode, 1)
 
     def _register(self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: Who) -> bool:
         """Put the open's flags and backing id into the reply; whether it is a native one."""

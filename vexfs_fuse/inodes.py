@@ -17,7 +17,7 @@ from typing import Final
 from vexfs_fuse import file_handles
 from vexfs_fuse.errors import ESTALE
 from vexfs_fuse.pace import close_last
-from vexfs_fuse.table import Table
+from vexfs_fuse.table import Adopted, Table
 
 ROOT_INO: Final = 1
 _FOREIGN: Final = 1 << 61  # numbers from here on are ours, for objects whose own number is taken
@@ -54,7 +54,9 @@ class Inode:
         "used",
     )
 
-    def __init__(self, ino: int, generation: int, status: os.stat_result, parent: Inode | None, name: bytes) -> None:
+    def __init__(
+        self, ino: int, generation: int, status: os.stat_result | Adopted, parent: Inode | None, name: bytes
+    ) -> None:
         self.ino: Final = ino
         self.generation: Final = generation
         self.dev: Final = status.st_dev
@@ -117,6 +119,10 @@ class Inode:
         elif self.others:
             self.others.discard((parent, name))
 
+    def move(self, parent: Inode, name: bytes, *, removed: bool) -> None:
+        """It has this name now, and no other; or none, and this was the last."""
+        self.parent, self.name, self.removed, self.others = parent, name, removed, None
+
 
 class Inodes:
     """The table. `budget` bounds the descriptors held for inodes, open files not counted. The `mirror` is the
@@ -146,6 +152,7 @@ class Inodes:
         self._by_key[status.st_dev, status.st_ino] = self.root
         if mirror is not None:
             mirror.clear()
+            mirror.limit(self.budget // 4)
             mirror.device(status.st_dev, 0)
         self._reflect(self.root)
 
@@ -160,15 +167,16 @@ class Inodes:
     @property
     def descriptors(self) -> int:
         """How many inodes are held by a descriptor now."""
+        self.adopt()
         return self._descriptors
 
     def __getitem__(self, ino: int) -> Inode:
         inode = self._by_ino.get(ino)
         if inode is None:
-            self.adopt()
-            inode = self._by_ino.get(ino)
-            if inode is None:
+            made = None if self._mirror is None else self._mirror.adopt_one(ino)
+            if made is None:
                 raise OSError(ESTALE, f"inode {ino} is not known")
+            inode = self._adopted(made)
         return inode
 
     def knows(self, inode: Inode) -> bool:
@@ -178,20 +186,51 @@ class Inodes:
     def find(self, dev: int, backing_ino: int) -> Inode | None:
         """The inode of a backing object, if the kernel knows it."""
         inode = self._by_key.get((dev, backing_ino))
-        if inode is None and self._mirror is not None and self._mirror.fresh:
-            self.adopt()
-            inode = self._by_key.get((dev, backing_ino))
+        if inode is None and self._mirror is not None:
+            made = self._mirror.adopt_one(0, dev, backing_ino)
+            inode = None if made is None else self._adopted(made)
         return inode
 
     def adopt(self) -> None:
         """Take over what the mirror has made since."""
         if self._mirror is None or not self._mirror.fresh:
             return
-        for made in self._mirror.adopt():
-            inode = Inode(made.ino, made.generation, os.fstat(made.fd), self._by_ino[made.parent], made.name)
-            self._by_ino[inode.ino] = inode
-            self._by_key[inode.dev, inode.backing_ino] = inode
+        news = self._mirror.adopt()
+        entered = [(made, self._entered(made)) for made in news]
+        for made, inode in entered:  # a directory may be younger than what was moved into it
+            self._follow(inode, made)
             self._hold(inode, made.fd)
+
+    def _adopted(self, made: Adopted) -> Inode:
+        inode = self._entered(made)
+        self._follow(inode, made)
+        self._hold(inode, made.fd)
+        return inode
+
+    def _entered(self, made: Adopted) -> Inode:
+        inode = Inode(made.ino, made.generation, made, self.root, made.name)
+        self._by_ino[inode.ino] = inode
+        self._by_key[inode.dev, inode.backing_ino] = inode
+        return inode
+
+    def follow(self) -> None:
+        """Take over the names that the mirror has given or taken since: before anybody asks for a path."""
+        if self._mirror is None:
+            return
+        if self._mirror.crowded:
+            self.adopt()
+        for told in self._mirror.follow():
+            inode = self._by_ino.get(told.ino)
+            if inode is not None:
+                self._follow(inode, told)
+                if told.written:
+                    inode.data = (told.st_size, told.st_mtime_ns)
+
+    def _follow(self, inode: Inode, told: Adopted) -> None:
+        try:
+            inode.move(self[told.parent], told.name, removed=bool(told.removed))
+        except OSError:  # its directory is gone, and so is what was in it
+            inode.removed = True
 
     def fd(self, inode: Inode) -> int:
         """A descriptor of the inode, valid until the next await; raises OSError ESTALE if the object is gone."""
@@ -233,10 +272,29 @@ class Inodes:
         inode.lookups -= count
         self._drop_unused(inode)
 
+    def opened(self, inode: Inode) -> None:
+        """A file of the inode, or the directory, was opened."""
+        inode.opens += 1
+        if self._mirror is not None:
+            self._mirror.opened(inode.ino, 1)
+
     def closed(self, inode: Inode) -> None:
-        """An open file of the inode was closed for good."""
+        """It was closed for good."""
         inode.opens -= 1
+        if self._mirror is not None:
+            self._mirror.opened(inode.ino, -1)
         self._drop_unused(inode)
+
+    def named(self, inode: Inode) -> None:
+        """Its names have changed: the mirror is told of the one that it goes by."""
+        if self._mirror is not None and inode.parent is not None:
+            self._mirror.named(inode.ino, inode.parent.ino, inode.name, inode.removed)
+
+    def ask_again(self, inode: Inode) -> None:
+        """A directory may have got a default ACL."""
+        inode.plain_until = 0
+        if self._mirror is not None:
+            self._mirror.ask_again(inode.ino)
 
     def mapped(self, inode: Inode, change: int) -> None:
         """So many more native opens (or fewer) may map it for writing."""
@@ -354,7 +412,8 @@ class Inodes:
         if inode.lookups > 0 or inode.opens or inode is self.root:
             return
         if self._mirror is not None:
-            self.adopt()  # what lies in it may be new, and must find it
+            if inode.is_dir:
+                self.adopt()  # what lies in it may be new, and must find it
             inode.lookups += self._mirror.taken(inode.ino)
         if inode.lookups <= 0:
             self._drop(inode)

@@ -13,6 +13,9 @@ Policy = Literal["auto", "native", "traced"]
 Policies = Policy | Mapping[str, Policy]  # one for all paths, or by glob: the first that matches decides, else auto
 
 
+DATA: Final = ("file.read", "file.written")
+
+
 class Guards(Protocol):
     """What is asked of the guards."""
 
@@ -32,6 +35,12 @@ class Interest:
         ]
         self._guards: Final = guards
         self._flushes: Final = flushes  # whether every flush must be seen
+
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """Types of events that have to be seen whoever listens: a policy, or locks that are shared, may ask for it."""
+        flushes = self._flushes or self._bus.heard("sync.flush.writer")
+        return (*(DATA if self._table else ()), *(("sync.flush",) if flushes else ()))
 
     def in_data(self, path: str, tenant: str | None = None) -> bool:
         """Whether each read and write must be seen, of those that `tenant` makes (None: of anybody's)."""

@@ -33,6 +33,12 @@ class Namespace:
         self._emit("meta.lookup", parent, ctx, name=name, inode=inode.ino, fresh=False)
         return self._backing.attributes(inode, status)
 
+    def enter(self, parent_ino: int, name: bytes) -> Inode:
+        """The inode of what the native library has made, its lookup counted."""
+        inode, status = self._backing.enter(self._inodes[parent_ino], name)
+        inode.tell(status)
+        return inode
+
     def forget(self, forgotten: Iterable[tuple[int, int]]) -> None:
         """The kernel gives lookups back."""
         for ino, count in forgotten:
@@ -120,6 +126,9 @@ class Namespace:
                 over.add_name(source, old)
         if inode is not None:
             inode.add_name(target, new)
+        for one in (inode, over):
+            if one is not None:
+                self._inodes.named(one)
         self._renamed(paths, ctx, moved, covered, bool(flags & RENAME_EXCHANGE))
 
     def _renamed(
@@ -158,6 +167,7 @@ class Namespace:
         if inode is None:
             return status.st_ino
         inode.remove_name(parent, name)
+        self._inodes.named(inode)
         return inode.ino
 
 

@@ -11,11 +11,11 @@ import ctypes.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vexfs_fuse.table import Listings, Table
+from vexfs_fuse.table import Listings, OpenFiles, Table, Writers
 
 log: Final = logging.getLogger(__name__)
 
@@ -31,7 +31,24 @@ FOPEN_PARALLEL_DIRECT_WRITES: Final = 1 << 6
 FOPEN_PASSTHROUGH: Final = 1 << 7
 
 # Types of the events that requests are which the library can answer by itself, in the order of its own enumeration.
-ANSWERED: Final = ("meta.lookup", "meta.getattr", "dir.listed", "meta.xattr")
+ANSWERED: Final = (
+    "meta.lookup",
+    "meta.getattr",
+    "dir.listed",
+    "meta.xattr",
+    "file.created",
+    "file.opened",
+    "file.closed",
+    "file.read",
+    "file.written",
+    "sync.flush",
+    "file.deleted",
+    "file.renamed",
+    "file.replaced",
+    "dir.created",
+    "dir.deleted",
+    "dir.renamed",
+)
 
 ASIDE: Final = -4096  # what a function returns that leaves the request to the ordinary way
 
@@ -68,7 +85,11 @@ class Direct(ctypes.Structure):
     """The table of functions that carry out requests at once (`vex_direct`)."""
 
     _fields_ = tuple(
-        (name, ctypes.c_void_p) for name in ("open", "opendir", "create", "mkdir", "unlink", "rmdir", "rename")
+        (name, ctypes.c_void_p)
+        for name in (
+            *("open", "opendir", "create", "mkdir", "unlink", "rmdir", "rename"),
+            *("enter", "enter_open", "settle"),
+        )
     )
 
 
@@ -82,6 +103,12 @@ class Deferred(ctypes.Structure):
     """A release (count 0) of a file handle, or lookups of an inode to forget."""
 
     _fields_ = (("id", ctypes.c_uint64), ("count", ctypes.c_uint64))
+
+
+class Self(ctypes.Structure):
+    """Who we are: user, group, securebits, and whether we may act as others (`vex_self`)."""
+
+    _fields_ = tuple((name, ctypes.c_uint32) for name in ("uid", "gid", "bits", "switches"))
 
 
 class Native:
@@ -101,7 +128,7 @@ class Native:
         self._agreed: Final = ctypes.c_uint64.in_dll(self._library, "vex_agreed")
         self._active: Final = ctypes.c_int.in_dll(self._library, "vex_active")
         self.owed: Final = ctypes.c_int.in_dll(self._library, "vex_owed")
-        self._deferred: Final = (Deferred * 1024).in_dll(self._library, "vex_deferred")
+        self._deferred: Final = (Deferred * 1088).in_dll(self._library, "vex_deferred")
         self._deferred_count: Final = ctypes.c_int.in_dll(self._library, "vex_deferred_count")
         self._session_fd: Final = ctypes.c_int.in_dll(self._library, "vex_session_fd")
         self.timeouts: Final = Timeouts.in_dll(self._library, "vex_timeouts")
@@ -109,8 +136,11 @@ class Native:
         self._unheard: Final = (ctypes.c_uint64 * len(ANSWERED)).in_dll(self._library, "vex_unheard")
         self.table: Final = Table(self._library)
         self.listings: Final = Listings(self._library, self._blocking)
-        self.registered = 0  # backing ids that the kernel has given
-        self.returned = 0  # and that it has taken back
+        self.files: Final = OpenFiles(self._library)
+        self.writers: Final = Writers(self._library)
+        self._given: Final = ctypes.c_uint64.in_dll(self._library, "vex_backings_given")
+        self._returned: Final = ctypes.c_uint64.in_dll(self._library, "vex_backings_returned")
+        self._self: Final = Self.in_dll(self._library, "vex_self")
         self._keep: Final[list[object]] = []  # callbacks that C points to
         self.wait: Final = self._blocking.vex_wait
         self.wait.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_long)
@@ -146,12 +176,33 @@ class Native:
         bits = sum(1 << bit for bit, name in enumerate(ANSWERED) if name in types)
         self._silent.value = bits | absent << len(ANSWERED)
 
+    def shape(self, kinds: int, extensions: Mapping[bytes, int]) -> None:
+        """Events of these kinds (bits, in the order of `ANSWERED`) are heard of names that have one of the extensions,
+        each with its kinds, or that lie in a directory of which `on_directory` says so.
+        """
+        told = b"".join(of.to_bytes(4, sys.byteorder) + name + b"\0" for name, of in extensions.items())
+        self._library.vex_shape(
+            ctypes.c_uint32(kinds), told, ctypes.c_size_t(len(told)), ctypes.c_size_t(len(extensions))
+        )
+
+    def on_directory(self, within: Callable[[int], int]) -> None:
+        """Ask `within` for the kinds of events that somebody might want of any name in a directory."""
+        function = ctypes.PYFUNCTYPE(ctypes.c_uint32, ctypes.c_uint64)(within)
+        self._keep.append(function)
+        pointer = ctypes.c_void_p.in_dll(self._library, "vex_within")
+        pointer.value = ctypes.cast(function, ctypes.c_void_p).value
+
     def unheard(self) -> list[tuple[str, int]]:
         """Take the numbers of events that were none, since nobody hears them, by type."""
         counts = [(name, count) for name, count in zip(ANSWERED, self._unheard, strict=True) if count]
         if counts:
             ctypes.memset(self._unheard, 0, ctypes.sizeof(self._unheard))
         return counts
+
+    @property
+    def put_off(self) -> bool:
+        """Whether the library has left anything to do."""
+        return bool(self._deferred_count.value)
 
     def deferred(self) -> list[tuple[int, int]]:
         """Take what the library answered and left to do: (handle, 0) to release, (inode number, lookups) to forget."""
@@ -188,6 +239,12 @@ class Native:
         self._keep.append(callback)
         setattr(self.direct, name, ctypes.cast(callback, ctypes.c_void_p))
 
+    def settle(self, settle: Callable[[], None]) -> None:
+        """Call `settle` before Python is asked for anything, while there is something put off."""
+        callback = ctypes.PYFUNCTYPE(None)(settle)
+        self._keep.append(callback)
+        self.direct.settle = ctypes.cast(callback, ctypes.c_void_p)
+
     def reply_flags(self, flags: int, backing_id: int = 0) -> None:
         """Add to the reply of the open or create handler that returns next."""
         self._open_flags.value = flags
@@ -202,13 +259,25 @@ class Native:
         result = int(self._library.vex_backing_open(fd))
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        self.registered += 1
         return result
 
     def backing_close(self, backing_id: int) -> None:
         """Give a backing id back."""
-        if self._library.vex_backing_close(ctypes.c_uint32(backing_id)) == 0:
-            self.returned += 1
+        self._library.vex_backing_close(ctypes.c_uint32(backing_id))
+
+    @property
+    def registered(self) -> int:
+        """Backing ids that the kernel has given."""
+        return int(self._given.value)
+
+    @property
+    def returned(self) -> int:
+        """And that it has taken back."""
+        return int(self._returned.value)
+
+    def act_as_others(self, uid: int, gid: int, bits: int, *, allowed: bool) -> None:
+        """What this process is, and whether it may make things in the name of others (`credentials`)."""
+        self._self.uid, self._self.gid, self._self.bits, self._self.switches = uid, gid, bits, allowed
 
     def on_interrupt(self, first_handle: int, callback: Callable[[int], None]) -> None:
         """Call `callback(fh)` when a reader waiting on a handle ≥ `first_handle` gets a signal."""

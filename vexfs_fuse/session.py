@@ -31,6 +31,7 @@ from vexfs_fuse.extra_attributes import ExtraAttributes
 from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import Guarding, Guards
 from vexfs_fuse.handles import DIRECTORIES
+from vexfs_fuse.hearing import Hearing
 from vexfs_fuse.inodes import Inodes
 from vexfs_fuse.interest import Interest, Policies
 from vexfs_fuse.locks import Locks
@@ -96,6 +97,7 @@ class Session:
         self._scope: Final = trio.CancelScope()
         self._answers: Answers | None = None
         self._files: Files | None = None
+        self._hearing: Hearing | None = None
         self._directories: Directories | None = None
         self._locks: Locks | None = None
 
@@ -128,6 +130,7 @@ class Session:
 
     def written_to(self, ino: int) -> bool:
         """Whether somebody has the file open for writing."""
+        self._catch_up()
         return any(file.inode.ino == ino and file.writable for file in self.backing.handles.files.values())
 
     async def drain(self) -> None:
@@ -158,9 +161,12 @@ class Session:
             wanted = HANDLE_KILLPRIV_V2 | DIRECT_IO_ALLOW_MMAP | (PASSTHROUGH if os.geteuid() == 0 else 0)
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
-        loop.install(self._catch_up)
+        loop.install(self._idle)
         self._bus.on_reroute(self._answer)
         self._start_watch()
+        self._answer()
+        if NATIVE is not None:
+            NATIVE.files.serve(self.backing.links, watched=self.watch is not None)
         pyfuse3.init(operations, self.mountpoint, set(self._fuse_options()))
         try:
             if NATIVE is not None and not NATIVE.active:
@@ -254,6 +260,10 @@ class Session:
             if self.options.shared_locks:
                 self._locks = Locks(self.backing, NATIVE, answers)
             NATIVE.on_data(self._files.told)
+            NATIVE.settle(self._catch_up)
+            self._hearing = Hearing(self._bus, self.interest, self.inodes, NATIVE)
+            mine = self.backing.credentials
+            NATIVE.act_as_others(mine.uid, mine.gid, mine.bits, allowed=mine.switches)
             if self._guards is not None:
                 self._guards.on_switch(NATIVE.judge_writes)
         elif self.options.shared_locks:
@@ -263,14 +273,29 @@ class Session:
             Direct(families, NATIVE, guarding, operations.failed)
         return operations
 
+    def _idle(self) -> None:
+        """No request waits: do what was put off, if it is more than to know what the native library knows already."""
+        if NATIVE is None:
+            return
+        if self._hearing is not None:
+            self._hearing.refresh()
+        if NATIVE.table.crowded:
+            NATIVE.owed.value = 1
+            self._catch_up()
+        elif NATIVE.put_off:
+            self._catch_up()
+        else:
+            self._count_unheard(NATIVE)
+
     def _catch_up(self) -> None:
         """Do the releases and forgets that the native library has answered already."""
         if NATIVE is None or self._files is None or self._directories is None:
             return
-        self.inodes.adopt()
         if not NATIVE.owed.value:
             return
         NATIVE.owed.value = 0
+        self.inodes.follow()
+        self._files.take_over(NATIVE)
         self._count_unheard(NATIVE)
         for number, lookups in NATIVE.deferred():
             try:
@@ -295,7 +320,8 @@ class Session:
         if self.backing.observer.noted is not None:  # each lookup and listing is of interest
             NATIVE.answer((), absent=not self.options.failed_events)
             return
-        unheard = [name for name in ANSWERED if not self._bus.heard(name)]
+        forced = self.interest.forced
+        unheard = [name for name in ANSWERED if not self._bus.heard(name) and name not in forced]
         NATIVE.answer(unheard, absent=not self.options.failed_events)
 
     def _fuse_options(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ native open.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -90,20 +91,27 @@ class Watch:
         self._closed_before += closed
         clients = {key: file.who.pid for file in closed if (key := self._key(file.inode))}
         before, self._clients_before = self._clients_before, clients
-        gaps = self.gaps
+        known, library, gaps = before | clients, self._backing.native, self.gaps
         try:
-            for count, change in enumerate(self.source.changes(before | clients), 1):
+            for count, change in enumerate(self.source.changes(lambda: known | self._clients()), 1):
                 self._take(change)
                 if count % _BATCH == 0:
                     await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._closed_before = closed  # a kernel that closes late is forgiven one interval
+            if library is not None:
+                library.writers.looked()
         if gaps != self.gaps:
             await self._rescan()
 
     def close(self) -> None:
         """Give the source back."""
         self.source.close()
+
+    def _clients(self) -> dict[bytes, int]:
+        """Those whose files the native library has closed."""
+        library = self._backing.native
+        return {} if library is None else {one.key: one.pid for one in library.writers.remembered()}
 
     def _key(self, inode: Inode) -> bytes | None:
         """An inode's name as notices tell it."""
@@ -267,6 +275,7 @@ class Watch:
                 inode.remove_name(old.parent, old.name)
             if new is not None and new.parent is not None:
                 inode.add_name(new.parent, new.name)
+            self._inodes.named(inode)
         status, directory = change.status, bool(change.mask & DIRECTORY)
         attrs = {"kind": type_of(status.st_mode) if status else "dir" if directory else "unknown"}
         if old is not None and new is not None:
@@ -307,6 +316,7 @@ class Watch:
             self._open = set(), set()
             self._count(self._closed_before)
             self._count(self._backing.handles.files.values())
+            self._count_closed(*self._open)
         if self._backing.handles.closed_writers:
             self._count(self._backing.handles.closed_writers)
         return self._open
@@ -319,6 +329,15 @@ class Watch:
                 writers.add(file.inode)
                 if file.native:
                     native.add(file.inode)
+
+    def _count_closed(self, native: set[Inode], writers: set[Inode]) -> None:
+        """Those that the native library has closed."""
+        for one in () if self._backing.native is None else self._backing.native.writers.remembered():
+            with contextlib.suppress(OSError):  # forgotten meanwhile
+                inode = self._inodes[one.ino]
+                writers.add(inode)
+                if one.native:
+                    native.add(inode)
 
     def _changer(self, pid: int) -> Changer:
         if pid not in self._changers:

@@ -82,7 +82,7 @@ class Directories:
             os.close(self.fd)
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
+    def changes(self, clients: Callable[[], Mapping[bytes, int]]) -> Iterator[Change]:
         """What others did, in order, as far as it can be told. No client writes natively where there is no root."""
         events = list(self._read())
         older, self._older, self._notes = self._older, self._notes, {}

@@ -10,12 +10,14 @@ from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.fanotify import ATTRIB, CLOSE_WRITE, DELETE, MODIFY, OVERFLOW, Fanotify, Notice
 from vexfs_fuse.inodes import Inode, Inodes
+from vexfs_fuse.native import Native
 from vexfs_fuse.watch_inotify import Directories
 from vexfs_fuse.watch_places import Change, Places
 
 log: Final = logging.getLogger(__name__)
 _DATA: Final = MODIFY | CLOSE_WRITE | ATTRIB
 _MOST: Final = 20_000  # notices at one look; the kernel's queue holds fewer, unless told otherwise
+Clients = Callable[[], Mapping[bytes, int]]
 Failed = Callable[[str], None]  # called with a sentence when not everything can be watched any more
 
 
@@ -42,7 +44,7 @@ class Source(Protocol):
         """The name of the kernel's limit."""
         ...
 
-    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
+    def changes(self, clients: Clients) -> Iterator[Change]:
         """What others did since the last call; ends when there is no more. For `clients` see `Fanotify.read`."""
         ...
 
@@ -67,8 +69,9 @@ class Filesystems:
     writes = False
     queue = "fs.fanotify.max_queued_events"
 
-    def __init__(self, inodes: Inodes, failed: Failed) -> None:
+    def __init__(self, inodes: Inodes, failed: Failed, library: Native | None) -> None:
         self._fanotify: Final = Fanotify()
+        self._library: Final = library
         self.fd: Final = self._fanotify.fd
         self._places: Final = Places(inodes)
         self._failed: Final = failed
@@ -86,7 +89,7 @@ class Filesystems:
         """Whether something waits for the next look."""
         return bool(self._held)
 
-    def changes(self, clients: Mapping[bytes, int]) -> Iterator[Change]:
+    def changes(self, clients: Clients) -> Iterator[Change]:
         """What others did, in order.
 
         Data that was written to an object that is gone by now may be a client's, who wrote it natively: it is ours if
@@ -113,12 +116,12 @@ class Filesystems:
                     continue
             yield change
 
-    def _read(self, clients: Mapping[bytes, int]) -> tuple[list[Notice], list[bytes]]:
+    def _read(self, clients: Clients) -> tuple[list[Notice], list[bytes]]:
         notices: list[Notice] = []
         batch: list[bytes] = []
         while len(notices) < _MOST:
             try:
-                read, data = self._fanotify.read(clients)
+                read, data = self._fanotify.read(clients, self._library)
             except BlockingIOError:
                 break
             notices += read
@@ -148,7 +151,7 @@ class Filesystems:
 def best(backing: Backing, cache: KernelCache, failed: Failed) -> Source:
     """fanotify where this process may, else inotify. Raises OSError where neither works."""
     try:
-        return Filesystems(backing.inodes, failed)
+        return Filesystems(backing.inodes, failed, backing.native)
     except OSError as error:
         log.info("fanotify is not to be had (%s): directories in use are watched one by one", error.strerror)
         return Directories(backing, cache, failed)

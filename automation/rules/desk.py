@@ -89,9 +89,15 @@ class RuleDesk:
         self._switched: Final = self.records.switches("rule")
         self._earlier: dict[str, Sequence[Any]] = {}
         self.set.index.reroute = bus.reroute
+        self.set.index.reshape = bus.reshape
         self.set.on_fault = self._faulty
         self.subscription: Final = bus.subscribe(
-            "rules", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
+            "rules",
+            accept=self._accepts,
+            wants=self._wants,
+            hears=self._hears,
+            places=self.set.index,
+            capacity=QUEUE,
         )
 
     # Books

@@ -82,6 +82,7 @@ class PatternDesk:
         self._kept: Final[dict[str, _Kept]] = {}
         self._triggers: Final[dict[str, list[OnPattern]]] = {}
         self._index: Final[Index[Appetite]] = Index()
+        self._index.reshape = bus.reshape
         self._successes_only: Final[set[str]] = set()
         self._switched: Final = self.records.switches("pattern")
         self._earlier: dict[str, Sequence[Any]] = {}
@@ -93,6 +94,7 @@ class PatternDesk:
             wants=self._wants,
             hears=self._hears,
             takes=self._takes,
+            places=self._index,
             capacity=capacity,
         )
 

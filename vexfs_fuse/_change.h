@@ -1,0 +1,38 @@
+/* What the requests that change the backing tree have in common, where the library carries them out; see _names.c. */
+#ifndef VEX_CHANGE_H
+#define VEX_CHANGE_H
+
+#include "_serve.h"
+
+extern int vex_judged; /* guards have to be asked before anything is changed */
+
+/* The directory that a name is made in, moved to or taken from; NULL if that is Python's to do. */
+INTERNAL struct vex_inode *vex_directory(uint64_t ino, const char *name);
+
+/* `mode` as a new object in this directory gets it. */
+INTERNAL uint32_t vex_masked(struct vex_inode *parent, uint32_t mode, uint32_t umask);
+
+/* Act as the caller, and as ourselves again: whose new objects are. */
+INTERNAL void vex_become(const struct fuse_in_header *in);
+INTERNAL void vex_return(const struct fuse_in_header *in);
+
+/* Have Python do what it has put off, and learn what the library has open: before it looks at anything. */
+INTERNAL void vex_settle(void);
+
+/* The library's open files: how many; by handle, whether there is such a one; all of it that ends it. */
+extern int vex_files;
+INTERNAL int vex_open(const struct fuse_in_header *in, uint32_t flags);
+INTERNAL int vex_create(const struct fuse_in_header *in, const struct fuse_create_in *arg);
+INTERNAL int vex_release(const struct fuse_in_header *in, uint64_t fh);
+
+/* Whether a file that is closed can be remembered for the watch; and remember it (_watch.c). */
+extern int vex_watched;
+INTERNAL int vex_remembers(void);
+INTERNAL void vex_remember(const struct vex_inode *inode, uint32_t pid, int native);
+
+/* Requests on names: 1, or 0 if it is Python's. */
+INTERNAL int vex_mkdir(const struct fuse_in_header *in, const struct fuse_mkdir_in *arg);
+INTERNAL int vex_remove(const struct fuse_in_header *in, const char *name, int directory);
+INTERNAL int vex_move(const struct fuse_in_header *in, uint64_t to, const char *name, uint32_t flags);
+
+#endif
