@@ -90,8 +90,8 @@ class Entry:
 class Library:
     """Borrows `directory_fd`, which was opened before mounting. `on_change(old, new)` is told of each entry that
     changed, in one step of the loop for all files that changed together. `objection(file, definition)` says why one
-    that is right may not be loaded, `unmet(file, text, definition)` what it needs that is not there. Unless `hot`, what
-    is there at the start stays until the end.
+    that is right may not be loaded, `unmet(file, text, definition)` what it needs that is not there; `ready` waits
+    for what others need. Unless `hot`, what is there at the start stays until the end.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Library:
         self.on_change: Callable[[Entry | None, Entry | None], None] = lambda old, new: None
         self.check_book: Callable[[Book, list[Book]], list[DefinitionError]] = lambda book, others: []
         self.prepare_book: Callable[[Book], Awaitable[None]] = _prepared
+        self.ready: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.objection: Callable[[str, Definition], str] = lambda file, definition: ""
         self.unmet: Callable[[str, str, Definition], DefinitionError | None] = lambda file, text, definition: None
         self.hot: Final = hot
@@ -150,6 +151,7 @@ class Library:
         while self.hot:
             await self._again.wait()
             self._again = trio.Event()
+            await self.ready()
             await self._reload_safely()
 
     async def _reload_safely(self) -> None:
@@ -173,12 +175,16 @@ class Library:
             for i, (file, text, definition, error) in enumerate(news):
                 if error is None and isinstance(definition, Book):
                     news[i] = (file, text, definition, await self._ready(definition, books))
-            news.sort(key=lambda one: not isinstance(one[2], ProvenanceForm))  # which others may need
             for file in texts.gone:
                 self._drop(file)
-            with self._versions.together():
-                for one in news:
-                    self._take(*one)
+            asked = [isinstance(one[2], ProvenanceForm) for one in news]  # by others, so they come first
+            for first in (True, False):
+                with self._versions.together():
+                    for one, is_asked in zip(news, asked, strict=True):
+                        if is_asked is first:
+                            self._take(*one)
+                if first and any(asked):
+                    await self.ready()
         return [entry.error for entry in self._entries.values() if entry.error is not None]
 
     async def install(self, filename: str, text: str) -> Entry:
@@ -203,6 +209,7 @@ class Library:
                 raise WorldError(f"cannot write {filename} to {self.directory}: {failure.strerror}") from failure
             self._digests[filename] = _digest(data)
             self._take(filename, text, definition, None)
+            await self.ready()
             return self._entries[definition.name]
 
     async def rollback(self, name: str, version: int | None = None) -> Entry:

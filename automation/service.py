@@ -260,7 +260,6 @@ class Service:
             records=records,
         )
         self.runner.calls.rule = lambda name: Plan.of(self.rules.workflow(name))
-        self.library.unmet = lambda *what: unmet(*what) if not self.provenance.active else None
         self.library.check_book = self.rules.check
         self.library.prepare_book = self.rules.prepare
         self.machines: Final = Machines(
@@ -279,6 +278,8 @@ class Service:
         self.runner.learnt, self.dispatcher.learnt = self.tuning.backoff, self.tuning.cooldown
         self.provenance: Final = ProvenanceDesk(bus, kept)
         self.guards.lineage = self.provenance
+        self.library.ready = self.provenance.ready
+        self.library.unmet = lambda *what: unmet(*what) if not self.provenance.active else None
         if self.paths is not None:
             self.provenance.hides = self.paths.covers
         self.system: Final = SystemState(self.state, time.time_ns)

@@ -15,6 +15,7 @@ from automation.provenance.desk import QUESTIONS, living_row, read_living
 from automation.provenance.facts import Labelled, NewVersion
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import FUNCTIONS, calls, needs, places
+from automation.provenance.pipes import NONE, Pipes
 from automation.provenance.rendering import as_dot, as_prov, as_prov_json
 from automation.provenance.store import Store
 from automation.provenance.tracker import Tracker
@@ -34,7 +35,7 @@ class World:
         self.tracker, self.store = Tracker(self.form), Store(None, 1_000_000)
         self.ts, self.inodes, self.facts = 10**18, {}, []
 
-    def event(self, kind, path, pid, dest=None, cause=None, **attrs):
+    def event(self, kind, path, pid, dest=None, cause=None, pipes=NONE, **attrs):
         self.ts += 1000
         inode = self.inodes.setdefault(path, len(self.inodes) + 1)
         if dest is not None:
@@ -42,7 +43,7 @@ class World:
         event = SemanticEvent(
             kind, path, dest, inode=inode, pid=pid, uid=pid % 10, comm=f"p{pid}", ts=self.ts, cause=cause, attrs=attrs
         )
-        facts = self.tracker.feed(event)
+        facts = self.tracker.feed(event, pipes)
         self.facts += facts
         self.store.add(facts)
 
@@ -311,6 +312,16 @@ def test_a_replay_answers_as_a_mount_does(tmp_path):
     definitions, ensemble = load(str(tmp_path))
     found = [(one["rule"], one["at"]) for one in replay(definitions, lines, ensemble) if one["kind"] == "firing"]
     assert found == [("leak", 1), ("labelled", 1)]
+
+
+def test_pipes_hand_on_what_was_read():
+    """From whoever writes into a pipe to whoever has it before its input, however many stages away."""
+    world = World(labels={"secret": ["secret/**"]})
+    world.read("secret/a", 1, pipes=Pipes((), 77))
+    world.read("other", 2, pipes=Pipes((), 99))
+    world.event("file.opened", "out", 3, mode="w", pipes=Pipes((78, 77), 0))
+    world.write("out", 3)
+    assert world.tracker.labels("out") == ["secret"] and labels_of(world.answer("out")) == {"out", "secret/a"}
 
 
 async def test_nothing_is_tracked_until_somebody_asks_for_it(tmp_path, autojump_clock):

@@ -105,8 +105,12 @@ def test_what_derives_from_a_secret_is_known_wherever_it_goes():
         sh(at, "ln secret/plan out/linked")
         sh(at, "cat secret/plan > secure/one; sort secure/one > secure/two; gzip -c secure/two > out/chained.gz")
         sh(at, "(read line < secret/plan; echo $line > out/shell)")
+        sh(at, "cat secret/plan | gzip > out/piped.gz; (cat secret/plan; sleep 0.3) | sort | tr a-z A-Z | tee out/long")
         sh(at, "echo harmless > out/harmless; cp out/harmless out/harmless.copy")
-        wanted = [f"out/{name}" for name in ("copied", "program", "renamed", "linked", "chained.gz", "shell")]
+        wanted = [
+            f"out/{name}"
+            for name in ("copied", "program", "renamed", "linked", "chained.gz", "shell", "piped.gz", "long")
+        ]
         until(lambda: set(wanted) <= set(lines(at / "told" / "workflow")))
         until(lambda: {f'{path} ["secret"]' for path in wanted} <= set(lines(at / "told" / "rule")))
         time.sleep(0.3)

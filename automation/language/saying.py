@@ -272,7 +272,8 @@ def _limits(left: dict[str, Any], trigger: dict[str, Any]) -> list[str]:
     out = []
     if "rate" in left:
         match = _matched(_RATE, left.pop("rate")["rate"])
-        out.append(f"at most {match[1]} times every {_unit(match[2] + match[3])}")
+        often = "once" if match[1] == "1" else f"{match[1]} times"
+        out.append(f"at most {often} every {_unit(match[2] + match[3])}")
     if "cooldown" in trigger:
         out.append(f"not more often than every {_unit(trigger['cooldown'])}")
     if "concurrency" in left:

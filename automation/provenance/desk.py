@@ -29,6 +29,7 @@ from automation.provenance.facts import Fact
 from automation.provenance.files import File
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import Lineage
+from automation.provenance.pipes import NONE, Pipes, pipes_of
 from automation.provenance.store import Living, Store
 from automation.provenance.tracker import ASKED, HANDLERS, Tracker
 from automation.state_directory import StateDirectory
@@ -150,7 +151,7 @@ class ProvenanceDesk:
         item: SemanticEvent | list[Fact] = event
         if self._tracker is not None:
             try:
-                item = self._tracker.feed(event)
+                item = self._tracker.feed(event, _pipes(event, self._tracker))
             except Exception:  # the bus closes the subscription and says so; then nobody may rely on the labels
                 self._tracker = None
                 raise
@@ -183,6 +184,11 @@ class ProvenanceDesk:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
+            await self._prepare()
+
+    async def ready(self) -> None:
+        """Wait until conditions may ask what is loaded."""
+        if self._form is not None and self._tracker is None:
             await self._prepare()
 
     async def _prepare(self) -> None:
@@ -331,6 +337,13 @@ class ProvenanceDesk:
             await self._take(self.subscription.receive_nowait(CAPACITY))
         store, self._store = self._store, None
         await trio.to_thread.run_sync(store.close)
+
+
+def _pipes(event: SemanticEvent, tracker: Tracker) -> Pipes:
+    """Those of a process that opens a file, while it waits for the answer."""
+    if event.type != "file.opened" or not event.pid or event.cause is not None:
+        return NONE
+    return pipes_of(event.pid, tracker.inputs(event.pid), upstream="w" in event.attrs.get("mode", ""))
 
 
 def living_row(tracker: Tracker, file: File) -> Living:

@@ -12,9 +12,11 @@ MOST_HANDS: Final = 16
 
 
 class Agent:
-    """A process or run: what it has read, newest last, and the labels of all that it ever read."""
+    """A process or run: what it has read, newest last, the labels of all that it ever read, and the pipes that lead to
+    it.
+    """
 
-    __slots__ = ("id", "marks", "name", "read", "reads", "seen")
+    __slots__ = ("id", "inputs", "marks", "name", "piped", "read", "reads", "seen")
 
     def __init__(self, id: int, name: str, seen: int) -> None:
         self.id: Final = id
@@ -22,6 +24,8 @@ class Agent:
         self.seen = seen
         self.marks = 0
         self.read = 0  # how much, so far
+        self.inputs: tuple[int, ...] = ()
+        self.piped = False  # whether all of them are known
         self.reads: Final[dict[int, int]] = {}  # version → its labels
 
 

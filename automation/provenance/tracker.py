@@ -21,9 +21,11 @@ from automation.provenance.facts import Act, Fact, Labelled, Moved, Named, NewAg
 from automation.provenance.files import Agent, File, Files
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import normal
+from automation.provenance.pipes import NONE, Pipes
 
 MOST_SOURCES: Final = 64
 MOST_AGENTS: Final = 20_000
+MOST_PIPES: Final = 10_000
 MOST_MOVED: Final = 10_000
 MOST_MOVES: Final = 8
 MOST_TOLD: Final = 1000  # files of a renamed directory whose labels are told
@@ -46,6 +48,7 @@ class Tracker:
         self._shown: Final[dict[int, tuple[str, ...]]] = {0: ()}
         self._moved: Final[OrderedDict[str, str]] = OrderedDict()  # directories: where they were before
         self._exchanged = ("", "")
+        self._piped: Final[OrderedDict[int, list[Agent]]] = OrderedDict()  # who writes to a pipe
         self.use(form)
 
     # Labels
@@ -176,6 +179,11 @@ class Tracker:
 
     # Events
 
+    def inputs(self, pid: int) -> tuple[int, ...]:
+        """The pipes that are known to lead to a process that has opened a file for writing."""
+        agent = self._agents.get(pid)
+        return () if agent is None or not agent.piped else agent.inputs
+
     def recent(self, question: str) -> list[str]:
         """Paths, pids, uids or runs that were seen, newest first."""
         if question in ("lineage", "impact", "runs"):
@@ -186,12 +194,14 @@ class Tracker:
         kind = int if question == "process" else str
         return [str(number) for number in reversed(self._agents) if isinstance(number, kind)]
 
-    def feed(self, event: SemanticEvent) -> list[Fact]:
-        """What an event says."""
+    def feed(self, event: SemanticEvent, pipes: Pipes = NONE) -> list[Fact]:
+        """What an event says; `pipes` are those of the process that opens a file."""
         handler = HANDLERS.get(event.type)
         if handler is None or event.errno is not None:
             return []
         facts: list[Fact] = []
+        if pipes is not NONE:
+            self._pipe(event, pipes, facts)
         covers = self._covers
         if covers is None or not event.inode or covers(target_of(event)) or covers(event.path):
             handler(self, event, facts)
@@ -226,6 +236,20 @@ class Tracker:
         if "w" in mode:
             file.writing.append(agent)
 
+    def _pipe(self, event: SemanticEvent, pipes: Pipes, facts: list[Fact]) -> None:
+        """What a process reads may go into its output, and what comes from its input into what it writes."""
+        agent = self._agent(event, facts)
+        if agent is None:
+            return
+        agent.inputs, agent.piped = pipes.sources, "w" in event.attrs.get("mode", "")
+        if pipes.output:
+            writers = self._piped.setdefault(pipes.output, [])
+            if agent not in writers:
+                writers.append(agent)
+            self._piped.move_to_end(pipes.output)
+            if len(self._piped) > MOST_PIPES:
+                self._piped.popitem(last=False)
+
     def _copied(self, event: SemanticEvent, facts: list[Fact]) -> None:
         file = self.files.at(event.attrs.get("from", ""))
         agent = self._agent(event, facts)
@@ -250,7 +274,9 @@ class Tracker:
         file = self._file(event.inode, event.path, event.ts, facts, blank=whole)
         agent = self._agent(event, facts)
         if changed:
-            hands = list(dict.fromkeys([*file.writing, *([agent] if agent else []), *file.closers]))
+            direct = list(dict.fromkeys([*file.writing, *([agent] if agent else []), *file.closers]))
+            piped = [one for hand in direct for pipe in hand.inputs for one in self._piped.get(pipe, ())]
+            hands = [*(one for one in piped if one not in direct), *direct]
             self._changed(event, file, hands, whole, facts)
         if agent in file.writing:
             file.writing.remove(agent)
