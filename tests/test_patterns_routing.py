@@ -154,3 +154,13 @@ def test_one_clock_for_all():
     while (deadline := patterns.deadline()) is not None:
         times.append((deadline, [match.pattern for match in patterns.advance(deadline)]))
     assert times == [(2_000_000_000, ["quick"]), (9_000_000_000, ["slow"])]
+
+
+def test_a_skip_that_must_not_miss_is_told_in_a_line(caplog):
+    """`or fail` disables the pattern with its reason, and no traceback: nothing of ours went wrong."""
+    set_ = PatternSet([Detector(parse_pattern("p", "a(user.a) -> b(user.b)? skip to first b or fail"))])
+    (failed,) = set_.feed(SemanticEvent("user.a", ts=1), 1)
+    assert (failed.pattern, failed.reason) == ("p", "cannot skip to 'b': the match has no such event")
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("pattern p is disabled: cannot skip to 'b': the match has no such event", None)
+    ]

@@ -17,6 +17,7 @@ from automation.quantities import parse_duration
 CONDITIONS = st.sampled_from(["size > 5", 'name == ")"', "(pid == 1 or uid == 2)", "path contains '\"'", "x in [1, 2]"])
 WINDOWS = st.sampled_from(["1ms", "5s", "10m", "0.25ms", "36h", "7d"])
 GLOBS = st.sampled_from(["a/**", "*.{x,y}", 'we"ird', "back\\\\slash", "ünï/*"])
+BY = ["path", "attrs.user", "(stem + suffix)", "f(a, b)", "event.path", "uid + event.gid", "limit", "uid % over"]
 TYPES = st.sampled_from(["file", "file.closed", "user.my-event", "*", "meta.*"])
 
 
@@ -75,7 +76,7 @@ def patterns(draw):
     """Any valid pattern."""
     names: list[str] = []
     fields = {"name": "p", "steps": draw_sequence(draw, 2, names)}
-    fields["by"] = draw(st.lists(st.sampled_from(["path", "attrs.user", "(stem + suffix)", "f(a, b)"]), max_size=3))
+    fields["by"] = draw(st.lists(st.sampled_from(BY), max_size=3))
     fields["over"] = draw(st.lists(TYPES, max_size=2))
     fields["timeouts"] = draw(st.booleans())
     fields["min_confidence"] = draw(st.floats(0, 1))

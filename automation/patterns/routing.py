@@ -20,6 +20,7 @@ from automation.index import Index, names_of
 from automation.patterns.detector import key_of
 from automation.patterns.interests import Concern, anchors_of
 from automation.patterns.outcomes import Failed, Outcome
+from automation.patterns.skipping import SkipError
 
 log: Final = logging.getLogger(__name__)
 _MOST_TYPES: Final = 50_000
@@ -215,11 +216,17 @@ class PatternSet:
             if outcomes:
                 out.extend(outcomes)
             self._account(entry)
+        except SkipError as error:  # as its `or fail` wants
+            log.warning("pattern %s is disabled: %s", detector.name, error)
+            self._fail(entry, str(error), out)
         except Exception as error:
             log.warning("pattern %s raised and is disabled", detector.name, exc_info=True)
-            entry.failed = f"{type(error).__name__}: {error}"
-            self._let_go(entry)
-            out.append(Failed(detector.name, entry.failed))
+            self._fail(entry, f"{type(error).__name__}: {error}", out)
+
+    def _fail(self, entry: _Entry, reason: str, out: list[Outcome]) -> None:
+        entry.failed = reason
+        self._let_go(entry)
+        out.append(Failed(entry.detector.name, reason))
 
     def _account(self, entry: _Entry) -> None:
         """Note how much the detector holds now, and what it waits for."""

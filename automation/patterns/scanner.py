@@ -45,12 +45,20 @@ class Scanner:
         out = []
         while True:
             start = self.skip()
-            self.scan(lambda: self.peek(",") or (self.text[self.at - 1].isspace() and any(map(self.peek_word, ends))))
+            self.scan(lambda: self.peek(",") or self._ends_expression(start, ends))  # noqa: B023 - called in this round
             out.append(self.text[start : self.at].strip())
             if not out[-1]:
                 raise self.wrong("a field is expected, for instance 'by path'")
             if not self.sign(","):
                 return out
+
+    def _ends_expression(self, start: int, ends: tuple[str, ...]) -> bool:
+        """Whether one of the words comes next and is no operand: not first, nor after an operator, nor `event.x`."""
+        before = self.text[start : self.at]
+        if not before[-1:].isspace() or before.rstrip()[-1:] in "+-*/%<>=&|!(,":
+            return False
+        match = _NAME.match(self.text, self.skip())
+        return match is not None and match[0] in ends and self.text[match.end() : match.end() + 1] not in (*".([",)
 
     def scan(self, stop: Callable[[], bool]) -> None:
         """Move to where `stop` holds, outside quotes and brackets."""
