@@ -1,9 +1,9 @@
-"""What the audit trail costs: `python -m bench.audit [--records N,...] [--calls SECONDS] [--directory DIR]`.
+"""What the audit trail costs: `python -m bench.audit [--records N,...] [--calls SECONDS] [--rate N] ...`.
 
 * durable records a second, with full sync, when so many records are there already: events that rules would publish go
   through bus, auditor, chain and writer until all are committed. The bar is 20,000; 1 when it is missed.
 * `vexfs verify` in records a second, and questions in milliseconds, at each size.
-* create and unlink on a mount, a rule firing at each create, with the audit and without, in alternation.
+* create, close and unlink on a mount, a rule firing at each create, with the audit and without, in alternation.
 
 Sizes are 10,000, 100,000 and 1,000,000 unless told; the state is on the disk that TMPDIR or --directory names. A
 hundred events after one another are in the same of 1,000 directories; --scattered has each in another: the worst case.
@@ -40,6 +40,7 @@ BAR: Final = 20_000  # durable records a second
 BURST: Final = 50_000
 ROUNDS: Final = 3
 RULE: Final = "rules: {watch: {on: file.created, paths: ['**'], actions: [{log: {message: hi, level: debug}}]}}\n"
+CALLS: Final = ("create", "close", "unlink")
 Calls = dict[str, list[float]]
 
 
@@ -145,30 +146,32 @@ def mounted(directory: str, audits: bool) -> Iterator[str]:
 
 
 def calls(point: str, seconds: float, rate: float) -> Calls:
-    """Microseconds of creates and unlinks, `rate` pairs a second."""
-    times: Calls = {"create": [], "unlink": []}
+    """Microseconds of each call, `rate` files a second."""
+    times: Calls = {name: [] for name in CALLS}
     end, due = time.perf_counter() + seconds, time.perf_counter()
     while time.perf_counter() < end:
         path = f"{point}/file"
         began = time.perf_counter()
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL))
-        middle = time.perf_counter()
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL)
+        created = time.perf_counter()
+        os.close(fd)
+        closed = time.perf_counter()
         os.unlink(path)
-        times["unlink"].append((time.perf_counter() - middle) * 1e6)
-        times["create"].append((middle - began) * 1e6)
+        for name, took in zip(CALLS, (created - began, closed - created, time.perf_counter() - closed), strict=True):
+            times[name].append(took * 1e6)
         due += 1 / rate
         time.sleep(max(0.0, due - time.perf_counter()))
     return times
 
 
-def compare(directory: str | None, seconds: float) -> None:
+def compare(directory: str | None, seconds: float, rate: float) -> None:
     """Print both, three rounds in alternation."""
-    found: dict[bool, Calls] = {True: {"create": [], "unlink": []}, False: {"create": [], "unlink": []}}
+    found: dict[bool, Calls] = {audits: {name: [] for name in CALLS} for audits in (True, False)}
     for audits in (True, False) * ROUNDS:
         with tempfile.TemporaryDirectory(prefix="vexfs-audit-", dir=directory) as inside, mounted(inside, audits) as at:
-            for name, times in calls(at, seconds, 200).items():
+            for name, times in calls(at, seconds, rate).items():
                 found[audits][name] += times
-    for name in ("create", "unlink"):
+    for name in CALLS:
         for audits, said in ((True, "audited"), (False, "not audited")):
             ordered = sorted(found[audits][name])
             p99 = ordered[len(ordered) * 99 // 100]
@@ -183,6 +186,7 @@ def main() -> int:
     parser.add_argument("--records", default="10000,100000,1000000", metavar="N,...")
     parser.add_argument("--scattered", action="store_true", help="each event in another directory than the one before")
     parser.add_argument("--calls", type=float, default=5.0, metavar="SECONDS", help="of each of six rounds; 0 for none")
+    parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="files a second of these calls")
     parser.add_argument("--directory", metavar="DIR", help="where the state lies (default: TMPDIR)")
     given = parser.parse_args()
     slow = False
@@ -193,7 +197,7 @@ def main() -> int:
             verdict = "MISSED" if rate < BAR else "met"
             print(f"{size:>10,} records there: {rate:,.0f}/s durable, {cpu:.1f} µs each (bar {BAR:,} {verdict})")
     if given.calls:
-        compare(given.directory, given.calls)
+        compare(given.directory, given.calls, given.rate)
     return 1 if slow else 0
 
 
