@@ -20,7 +20,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="acts as other users")
 
 
 @contextmanager
-def town() -> Iterator[Path]:
+def town(alice: Identity = ALICE) -> Iterator[Path]:
     """A directory that every user may enter: `top/alice`, `top/bob` and `top/root` belong to whom they are named after
     and hold a file that only its owner reads; `top/team` is for Alice's group, `top/open` for all, as /tmp is.
     """
@@ -28,7 +28,7 @@ def town() -> Iterator[Path]:
     directory.chmod(0o755)
     top = directory / "top"
     top.mkdir(mode=0o755)
-    for name, uid in (("alice", ALICE.uid), ("bob", BOB.uid), ("root", 0)):
+    for name, uid in (("alice", alice.uid), ("bob", BOB.uid), ("root", 0)):
         home = top / name
         home.mkdir(mode=0o755)
         private = home / "private"
@@ -73,12 +73,12 @@ async def rights_of_threads(count: int = 12) -> list[list[str]]:
     return found
 
 
-def fingerprint(place: Path) -> dict[str, tuple[object, ...]]:
+def fingerprint(place: Path, alice: Identity = ALICE) -> dict[str, tuple[object, ...]]:
     """Everything in a town that is not Alice's: names, what they are, whose, and what is in them."""
     found: dict[str, tuple[object, ...]] = {}
     for path in sorted(place.rglob("*")):
         info = path.lstat()
-        if info.st_uid == ALICE.uid or ".vexfs-tmp-trash" in path.parts:
+        if info.st_uid == alice.uid or ".vexfs-tmp-trash" in path.parts:
             continue
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         attributes = tuple(os.listxattr(path, follow_symlinks=False))

@@ -14,7 +14,7 @@ from automation.actions import ACTIONS
 from automation.actions.databases import Databases
 from automation.actions.inference import Models
 from automation.errors import VexError
-from automation.identity import EVERYWHERE, Territory
+from automation.identity import EVERYWHERE, Identity, Territory
 from tests.effects import acting_in
 from tests.tenant_rig import ALICE, BOB, NEEDS_ROOT, SECRET, fingerprint, town
 
@@ -144,7 +144,7 @@ def attempts_beside(outside: str) -> Mapping[str, list[dict[str, Any]]]:
 @pytest.fixture
 def place():
     with town() as one:
-        _settle(one)
+        settle(one)
         databases = one / "databases"
         databases.mkdir()
         with sqlite3.connect(databases / "secret.db") as connection:
@@ -158,7 +158,7 @@ def place():
         yield one
 
 
-def _settle(place: Path) -> None:
+def settle(place: Path, alice: Identity = ALICE) -> None:
     """Alice's directory as it shall be before each attempt."""
     home = place / "top/alice"
     for path in home.iterdir():
@@ -166,12 +166,12 @@ def _settle(place: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name, way in WAYS.items():
         (home / name).symlink_to(way)
-        os.chown(home / name, ALICE.uid, ALICE.gid, follow_symlinks=False)
+        os.chown(home / name, alice.uid, alice.gid, follow_symlinks=False)
     (home / "mine").write_text("mine")
     with tarfile.open(home / "fine.tar", "w") as archive:
         archive.add(home / "mine", "mine")
     for name in ("mine", "fine.tar"):
-        os.chown(home / name, ALICE.uid, ALICE.gid)
+        os.chown(home / name, alice.uid, alice.gid)
 
 
 def test_every_action_is_tried():
@@ -204,7 +204,7 @@ async def _try_all(
     kept: list[bytes] = []
     async with acting_in(place, identity=ALICE, territory=territory, databases=databases, models=models) as act:
         for name, fields in ((name, fields) for name, some in every.items() for fields in some):
-            _settle(place)
+            settle(place)
             try:
                 kept.append(repr(await act(name, **fields)).encode())
             except VexError as error:
