@@ -100,7 +100,7 @@ def attempts(target: str) -> Mapping[str, list[dict[str, Any]]]:
         "execute_rule": [],
         "script": [
             {"language": "lua", "script": f'return file.read("{target}").text'},
-            {"language": "lua", "script": f'return file.write("{target}", "x", {{append = true}})'},
+            {"language": "lua", "script": f'return file.write{{{{path = "{target}", content = "x", append = true}}}}'},
             {"language": "lua", "file": f"../{target}"},
         ],
         "lua": [{"script": f'return file.read("{target}").text'}],
