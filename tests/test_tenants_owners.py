@@ -1,6 +1,9 @@
 """Whose an event is, what of it each side of a border learns, and how much a tenant is given."""
 
+import time
+
 import pytest
+import trio
 
 from automation.bus import Bus
 from automation.events import SemanticEvent
@@ -10,7 +13,7 @@ from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.lane import Lane
 from automation.tenants.owners import Owners, territory
-from automation.tenants.share import Share
+from automation.tenants.share import CURRENT, Metering, Share
 from automation.tenants.tenant import Tenant
 
 ANN, BEN, CAT = 1001, 1002, 1003
@@ -194,3 +197,39 @@ async def test_what_its_automations_say_of_themselves_is_not_metered(owners):
         bus.adopt(SemanticEvent("file.created", f"teams/ann/{i}"))
         lane.bus.publish(SemanticEvent("workflow.succeeded"))
     assert len(reader) == 100
+
+
+def test_who_has_used_more_than_its_share_waits_until_it_is_its_again():
+    """A tenth of the time: 120 ms of which 20 are free are a second's."""
+    now = [0.0]
+    share = Share(0.1, clock=lambda: now[0])
+    assert share.wait == 0
+    share.spend(0.12)
+    assert share.wait == pytest.approx(1.0)
+    now[0] = 0.5
+    assert share.wait == pytest.approx(0.5)
+    now[0] = 1.01
+    assert share.wait == 0
+
+
+async def test_a_step_is_charged_what_it_computes_not_what_it_waits_for_the_processor():
+    """Of the tasks that run under a share, and of no others."""
+    share = Share(0.1)
+    instrument = Metering()
+
+    async def blocked():
+        time.sleep(0.2)  # noqa: ASYNC251 - as when the machine is busy elsewhere
+
+    async def tenants():
+        CURRENT.set(share)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(blocked)
+
+    trio.lowlevel.add_instrument(instrument)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(blocked)
+            nursery.start_soon(tenants)
+    finally:
+        trio.lowlevel.remove_instrument(instrument)
+    assert 0 < share.used < 0.1

@@ -71,9 +71,9 @@ class TenantGuards:
             guards = self._live.get(tenant)
             if guards is None:
                 continue
-            share, began = self._shares[tenant], time.perf_counter()
+            share, began = self._shares[tenant], time.thread_time()
             found = guards.judge(_seen_by(tenant, request, path, dest), inside=inside)
-            share.spend(time.perf_counter() - began)
+            share.spend(time.thread_time() - began)
             if found.errno:
                 return found
             wait = max(wait, found.wait, min(share.wait, LONGEST))
