@@ -465,7 +465,7 @@ async def test_a_worker_that_was_taken_over_is_not_believed(pool, how, monkeypat
     """Whatever comes instead of an answer: one sentence, the worker is killed, and the next script has another one."""
     real = Worker.start
 
-    async def broken(what: str, module: str, *arguments: str) -> Worker:
+    async def broken(what: str, module: str, *arguments: str, **options: object) -> Worker:
         return await real(what, "tests.broken_worker", how)
 
     monkeypatch.setattr(Worker, "start", broken)

@@ -198,10 +198,11 @@ def test_every_service_hides_its_own_secrets_in_the_log():
     first, second = Redactor(), Redactor()
     first.learn("one", "correct-horse")
     second.learn("two", "battery-staple")
-    logger = logging.getLogger()
+    root, logger = logging.getLogger(), logging.getLogger("tests.secrets")
+    logger.setLevel(logging.WARNING)  # whatever others have set the root to
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    logger.addHandler(handler)
+    root.addHandler(handler)
     try:
         hide_in_logs(first)
         hide_in_logs(second)
@@ -210,7 +211,7 @@ def test_every_service_hides_its_own_secrets_in_the_log():
         gc.collect()
         logger.warning("correct-horse and battery-staple")
     finally:
-        logger.removeHandler(handler)
+        root.removeHandler(handler)
     assert stream.getvalue().splitlines() == [
         "[secret one] and [secret two]",
         "[secret one] and battery-staple",

@@ -90,6 +90,7 @@ async def test_a_condition_that_holds_when_the_definition_comes_fires(tmp_path, 
     async with rig(tmp_path) as one:
         one.service.state.set("disk_usage", 0.95)
         await one.service.library.install("backup.yaml", BACKUP)
+        await one.until(lambda: bool(one.runs))
         await one.settled()
         assert len(one.runs) == 1 and one.runs[0].event["attrs"]["new"] == 0.95
 
