@@ -46,6 +46,7 @@ class Settings:
 
 QUICK: Final = (3, 1, 1, 0.2, 0.3, workloads.QUICK_FILES)  # about 3 minutes
 FULL: Final = (4, 2, 2, 0.25, 0.4, workloads.FILES)  # about 17, of which the 20,000 files are 6
+COPIES: Final = 5  # of the tree's names, which peers hold a descriptor each for: where few are allowed, it is smaller
 
 Task = tuple[str, Callable[[Running], list[Sample]]]
 Prepare = Callable[[str], None]
@@ -55,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 when it was measured, 1 when nothing could be."""
     chosen, out, write = _settings(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that everything is unmounted
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # some servers hold a descriptor for each name they know
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (hard_limit(), hard_limit())
+    )  # some servers hold a descriptor for each name they know
     if chosen.one_cpu:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     results = Results([system.name for system in SYSTEMS])
-    started = facts(chosen.backing)
+    started = facts(chosen.backing) | {"tree": chosen.files}
     begin = time.monotonic()
     try:
         _measure(results, chosen)
@@ -162,7 +164,7 @@ def _alternate(results: Results, rounds: list[list[Task]], running: list[Running
             for one in dice.sample(able, len(able)):
                 try:
                     results.add(measure(one), number)
-                except UnavailableError as error:
+                except (UnavailableError, OSError) as error:
                     results.failures.append(Failure(name, one.name, str(error)))
                     _say(f"{name} on {one.name}: {error}")
 
@@ -199,7 +201,7 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str, bool]:
         work_rounds=chosen.rounds or work_rounds,
         seconds=chosen.seconds or seconds,
         io_seconds=chosen.seconds or io_seconds,
-        files=files,
+        files=min(files, hard_limit() // COPIES),
         only=chosen.only,
         systems=chosen.systems,
         backing=chosen.backing,
@@ -207,6 +209,11 @@ def _settings(arguments: Sequence[str] | None) -> tuple[Settings, str, bool]:
         seed=chosen.seed,
     )
     return settings, chosen.out, chosen.write
+
+
+def hard_limit() -> int:
+    """How many descriptors a process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def _some(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
