@@ -82,7 +82,8 @@ def _table(rows: Sequence[tuple[str, list[float | None]]]) -> str:
 
 def _when(facts: Mapping[str, Any]) -> str:
     return (
-        f"Measured by `make bench` on {facts['taken'][:10]}: {facts['cpus']} CPUs, Linux {facts['kernel']}, tmpfs, a tree of {facts.get('tree', 0):,} files; "
+        f"Measured by `make bench` on {facts['taken'][:10]}: {facts['cpus']} CPUs, Linux {facts['kernel']}, tmpfs, "
+        f"a tree of {facts.get('tree', 0):,} files; "
         "all of it, and how to read it, is in [docs/benchmarks.md](docs/benchmarks.md)."
     )
 
