@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from automation.provenance.tracker import MOST_SOURCES
 
-MOST_FOUND: Final = 400  # versions of an answer, which then takes 10 ms (bench/provenance.py)
+MOST_FOUND: Final = 250  # versions of an answer, which then takes some 7 ms (bench/provenance.py)
 KINDS: Final = {"renamed": "renamed", "linked": "linked", "invalidated": "wasInvalidatedBy", "started": "wasStartedBy"}
 SOURCES: Final = f"""reads ON reads.agent = v.maker AND reads.number <= v.upto
   AND reads.number > v.upto - {MOST_SOURCES} AND reads.version <> v.before"""
