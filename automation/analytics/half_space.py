@@ -11,6 +11,8 @@ import functools
 from bisect import bisect_right
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 
 class _Tree(NamedTuple):
     """The thresholds of each number in order, and the leaf of each cell between them."""
@@ -45,30 +47,26 @@ class HalfSpaceTrees:
             out = 1.0 - mass / self._most
         self._learnt += 1
         if self._learnt == self._window:
-            self._scores = [self._scored(counts) for counts in self._counts]
+            self._scores = self._scored()
             self._counts, self._learnt = self._empty(), 0
         return out
 
     def _empty(self) -> list[list[int]]:
         return [[0] * (1 << self._height) for _ in self._forest]
 
-    def _scored(self, counts: list[int]) -> list[float]:
+    def _scored(self) -> list[list[float]]:
         """Each leaf's score: the weighted masses on the way to it, as far as there was enough."""
-        levels = [counts]
-        while len(levels[-1]) > 1:
-            below = levels[-1]
-            levels.append([left + right for left, right in zip(below[::2], below[1::2], strict=True)])
-        limit, weight, scores, dense = 0.1 * self._window, 1, [0.0], [True]
-        for masses in reversed(levels):
-            if len(masses) > 1:
-                scores = [one for one in scores for _ in (0, 1)]
-                dense = [one for one in dense for _ in (0, 1)]
-            scores = [
-                score + mass * weight if go else score for score, mass, go in zip(scores, masses, dense, strict=True)
-            ]
-            dense = [go and mass >= limit for go, mass in zip(dense, masses, strict=True)]
-            weight += weight
-        return scores
+        levels = [np.array(self._counts)]
+        while levels[-1].shape[1] > 1:
+            levels.append(levels[-1][:, ::2] + levels[-1][:, 1::2])
+        scores, dense = np.zeros((len(self._forest), 1)), np.ones((len(self._forest), 1), dtype=bool)
+        for depth, masses in enumerate(reversed(levels)):
+            if depth:
+                scores, dense = np.repeat(scores, 2, axis=1), np.repeat(dense, 2, axis=1)
+            scores = scores + np.where(dense, masses * (1 << depth), 0)
+            dense &= masses >= 0.1 * self._window
+        found: list[list[float]] = scores.tolist()
+        return found
 
 
 @functools.cache
