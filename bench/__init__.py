@@ -14,6 +14,7 @@
     samples.py      what a measurement is; medians
     report.py       the table, its ratios, the bars that must be met; Markdown, text, JSON
     documents.py    the figures in README.md and docs/benchmarks.md; plot.py draws them
+    live.py         a mount until a block ends
     machine.py      the facts that a figure is meaningless without
 
 Detection and workflows have benchmarks of their own: engine.py, watch.py and the rest.

@@ -15,7 +15,6 @@ import argparse
 import gc
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,9 +32,9 @@ from automation.journal.journal import NAME, Journal
 from automation.journal.query import Question, ask
 from automation.journal.verification import verify
 from automation.state_directory import StateDirectory
+from bench.live import live
 from vexfs_fuse.session import GARBAGE, TURN
 
-REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BAR: Final = 20_000  # durable records a second
 BURST: Final = 50_000
 ROUNDS: Final = 3
@@ -130,19 +129,9 @@ def mounted(directory: str, audits: bool) -> Iterator[str]:
         file.write(RULE)
     with open(f"{directory}/vexfs.toml", "w", encoding="utf-8") as file:
         file.write(f"[automation]\nenable_compliance_audit = {str(audits).lower()}\n")
-    command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--log-level", "error"]
-    command += ["--workflows", workflows, "--state-dir", state, "--config", f"{directory}/vexfs.toml"]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while not os.path.ismount(point) or not os.path.exists(f"{point}/.vexfs/README"):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the mount did not come up")
-            time.sleep(0.02)
+    arguments = ("--workflows", workflows, "--state-dir", state, "--config", f"{directory}/vexfs.toml")
+    with live(source, point, *arguments):
         yield point
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", point], check=False)
-        server.wait(30)
 
 
 def calls(point: str, seconds: float, rate: float) -> Calls:

@@ -15,10 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from bench.commands import compile_c
+from bench.commands import REPOSITORY, compile_c
+from bench.live import live
 from bench.serving import prepare
 
-REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COPIES: Final = """
 triggers: {path: 'in/*'}
 concurrency: {policy: parallel, limit: 10000, queue: 100000}
@@ -37,19 +37,9 @@ def mounted(directory: str, *options: str) -> Iterator[tuple[str, str]]:
     source, point = os.path.join(directory, "root"), os.path.join(directory, "mnt")
     for path in (point, f"{source}/in", f"{source}/out", f"{source}/load"):
         os.makedirs(path)
-    command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--log-level", "error"]
-    command += ["--workflows", f"{directory}/workflows", "--state-dir", f"{directory}/state", *options]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while not os.path.ismount(point) or not os.path.exists(f"{point}/.vexfs/README"):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the mount did not come up")
-            time.sleep(0.02)
+    arguments = ("--workflows", f"{directory}/workflows", "--state-dir", f"{directory}/state", *options)
+    with live(source, point, *arguments):
         yield point, source
-    finally:
-        subprocess.run(["fusermount3", "-u", "-z", point], check=False)
-        server.wait(30)
 
 
 def latency(directory: str, rate: int = 5000, files: int = 1000) -> dict[str, float]:

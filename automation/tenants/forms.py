@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -23,21 +23,20 @@ _CONFIG: Final = ConfigDict(
 
 def _user(value: object) -> int:
     """The number of a user by name or number."""
-    if isinstance(value, str) and not value.isdecimal():
-        try:
-            return pwd.getpwnam(value).pw_uid
-        except KeyError:
-            raise ValueError(f"there is no user {value!r}") from None
-    return _number(value, "user")
+    return _named(value, "user", lambda name: pwd.getpwnam(name).pw_uid)
 
 
 def _group(value: object) -> int:
+    return _named(value, "group", lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _named(value: object, what: str, find: Callable[[str], int]) -> int:
     if isinstance(value, str) and not value.isdecimal():
         try:
-            return grp.getgrnam(value).gr_gid
+            return find(value)
         except KeyError:
-            raise ValueError(f"there is no group {value!r}") from None
-    return _number(value, "group")
+            raise ValueError(f"there is no {what} {value!r}") from None
+    return _number(value, what)
 
 
 def _number(value: object, what: str) -> int:
