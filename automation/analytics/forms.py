@@ -172,7 +172,7 @@ class CorrelationForm(Form):
 
 
 class Analytics(Form):
-    """The whole file. `step_names`, `triggers` and `every_pattern` are those of a definition that is no workflow."""
+    """The whole file."""
 
     kind: Literal["analytics"]
     name: Name
@@ -244,18 +244,3 @@ class Analytics(Form):
         found = {home[one.method] for one in anomalies if one.method in home}
         found |= {"river.time_series" for one in self.streams.values() for f in one.forecasts if f.model != "linear"}
         return found | {"scipy.stats" for one in self.streams.values() if one.trends}
-
-    @property
-    def every_pattern(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
-    @property
-    def step_names(self) -> list[str]:
-        """None."""
-        return []
-
-    @property
-    def triggers(self) -> list[Any]:
-        """None."""
-        return []

@@ -25,7 +25,7 @@ Feature = Annotated[str, AfterValidator(_feature)]
 
 
 class ModelForm(Form):
-    """A model. `step_names`, `triggers` and `every_pattern` are those of a definition that is no workflow."""
+    """A model."""
 
     kind: Literal["model"]
     name: Name
@@ -45,21 +45,6 @@ class ModelForm(Form):
     def signature(self) -> dict[str, Any]:
         """What must be the same for one definition to go on with what another one learnt."""
         return self.model_dump(mode="json", include={"workflow", "features", "label", "algorithm"})
-
-    @property
-    def every_pattern(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
-    @property
-    def step_names(self) -> list[str]:
-        """None."""
-        return []
-
-    @property
-    def triggers(self) -> list[Any]:
-        """None."""
-        return []
 
 
 class RetryTarget(Form):
@@ -124,18 +109,3 @@ class AdaptiveForm(Form):
             return f"cooldown of {self.cooldown.workflow}"
         assert self.anomaly is not None
         return f"sensitivity of {self.anomaly.stream}.{self.anomaly.measure}"
-
-    @property
-    def every_pattern(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
-    @property
-    def step_names(self) -> list[str]:
-        """None."""
-        return []
-
-    @property
-    def triggers(self) -> list[Any]:
-        """None."""
-        return []

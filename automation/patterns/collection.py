@@ -23,7 +23,7 @@ KEYS: Final = frozenset({"pattern", "patterns"})
 
 
 class Collection(Form):
-    """The whole file. `step_names` and `triggers` are those of a definition that is no workflow."""
+    """The whole file."""
 
     name: Name
     description: str = ""
@@ -35,16 +35,6 @@ class Collection(Form):
     def every_pattern(self) -> dict[str, Definition]:
         """By name."""
         return self.patterns
-
-    @property
-    def step_names(self) -> list[str]:
-        """None."""
-        return []
-
-    @property
-    def triggers(self) -> list[Any]:
-        """None."""
-        return []
 
 
 def patterns_of(definition: object) -> Mapping[str, Definition]:

@@ -11,7 +11,7 @@ from automation.forms import Form, Globs, Name
 
 
 class ProvenanceForm(Form):
-    """The whole file. `step_names`, `triggers` and `every_pattern` are those of a definition that is no workflow."""
+    """The whole file."""
 
     kind: Literal["provenance"]
     name: Name
@@ -21,18 +21,3 @@ class ProvenanceForm(Form):
     labels: dict[Name, Globs] = {}
     most_edges: int = Field(default=1_000_000, ge=1000, le=100_000_000)
     metadata: dict[str, Any] = {}
-
-    @property
-    def every_pattern(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
-    @property
-    def step_names(self) -> list[str]:
-        """None."""
-        return []
-
-    @property
-    def triggers(self) -> list[Any]:
-        """None."""
-        return []

@@ -59,11 +59,8 @@ class BookForm(Form):
 
 class Book:
     """A loaded file. What it says in full is read from its text anew when it is asked for: a million rules are not kept
-    twice. `step_names` and `triggers` are those of a definition that is no workflow.
+    twice.
     """
-
-    step_names: Final[list[str]] = []
-    triggers: Final[list[Any]] = []
 
     def __init__(self, source: Source, text: str, form: BookForm) -> None:
         self.name: Final = form.name
