@@ -13,7 +13,7 @@ import platform
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from automation.errors import CallerError
 
 _VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 NICE: Final = 10  # of the processes of a tenant
+_SHARED: Final = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 _TRIES: Final = 100
 _AS_WE_ARE: Final = nullcontext()
 _SETGROUPS: Final = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159, "ppc64le": 81, "s390x": 206}
@@ -121,18 +122,23 @@ class Identity:
             _resume(theirs)
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The words that run a program so that nothing (set-uid bits, capabilities of files) can give it rights."""
+        """The words that run a program as the user, so that nothing (set-uid bits, capabilities of files) can give it
+        rights. The first of them is run as we are: its environment must be nobody's choice, as `surroundings` is.
+
+        Were the user `subprocess`'s to set, it would copy this process, for which all stood still for milliseconds.
+        """
         program = shutil.which("setpriv")
         if program is None:
             raise FileNotFoundError(0, "to act as a user needs the program setpriv: install the package util-linux")
-        return [program, "--no-new-privs", "--", *argv]
+        user: list[str] = []
+        if os.geteuid() == 0:
+            groups = f"--groups={','.join(map(str, self.groups))}" if self.groups else "--clear-groups"
+            user = [f"--reuid={self.uid}", f"--regid={self.gid}", groups]
+        return [program, *user, "--no-new-privs", "--", *argv]
 
-    @property
-    def process(self) -> dict[str, Any]:
-        """The arguments with which `subprocess.Popen` starts a process of this identity."""
-        if os.geteuid() != 0:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups), "cwd": "/"}
+    def surroundings(self, ours: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment of a process of it: of our own what is nobody's, and what a login of the user has."""
+        return {name: ours[name] for name in _SHARED if name in ours} | self.environment
 
     def yield_to_others(self, pid: int) -> None:
         """Let a process of it come after others': the mount's own, and those of whoever is not a tenant."""
@@ -145,7 +151,9 @@ class Identity:
         """A process of this identity, from a thread that may act as it."""
         command = self.command(argv)
         with self.laid_aside():
-            return subprocess.Popen(command, **{**options, **self.process})
+            process = subprocess.Popen(command, **{**options, "env": self.surroundings(), "cwd": "/"})
+            self.yield_to_others(process.pid)
+            return process
 
 
 def acting(identity: Identity | None) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -276,6 +277,56 @@ async def test_a_command_gets_no_rights(place: Path):
         assert (await act("command", argv=["cat", "/dev/stdin"], stdin="mine"))["stdout"] == "mine"
         done = await act("command", argv=["ls", "/proc/self/fd"])
         assert done["stdout"].split() == ["0", "1", "2", "3"]  # the last one is that of ls
+
+
+PRELOADED = """
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) static void tell(void) {
+    int fd = open("%s", O_WRONLY | O_APPEND);
+    dprintf(fd, "%%d %%d\\n", geteuid(), getegid());
+    close(fd);
+}
+"""
+
+
+def _compile(text: str, library: Path) -> None:
+    subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-o", library, "-"], input=text.encode(), check=True)
+    library.chmod(0o755)
+
+
+async def test_the_environment_that_a_definition_gives_reaches_no_process_of_root(place: Path):
+    """A library that it preloads is first in what runs as the user, and the values arrive byte for byte."""
+    told, library = place / "told", place / "preloaded.so"
+    told.touch()
+    told.chmod(0o666)
+    _compile(PRELOADED % told, library)
+    odd = 'it\'s \\n $HOME `id` "$2"\n\ttwo\nlines \u00c1\u20ac\udcff\n'
+    given = {"LD_PRELOAD": str(library), "ODD": odd, "EMPTY": "", "VEXFS_CAUSE": "forged:a:1", "IFS": "x"}
+    async with acting_in(place, identity=ALICE) as act:
+        script = '[ -n "${EMPTY+set}" ] && printf %s "$ODD" | od -An -v -tx1 && echo "$VEXFS_CAUSE" >&2; cat'
+        done = await act("command", argv=script, shell=True, env=given, stdin="mine")
+        assert bytes.fromhex(done["stdout"].removesuffix("mine")) == os.fsencode(odd)
+        assert done["stdout"].endswith("mine")
+        assert "forged" not in done["stderr"]
+        with pytest.raises(WorldError, match="the name of a variable is of letters, digits and '_'"):
+            await act("command", argv=["true"], env={"A-B": "x"})
+    assert set(told.read_text().splitlines()) == {f"{ALICE.uid} {ALICE.gid}"}
+
+
+async def test_a_process_of_ours_for_a_tenant_has_nothing_of_our_environment(place: Path, monkeypatch):
+    """What packs an archive for it is its user's too, who may read the environment of its processes."""
+    monkeypatch.setenv("VEXFS_TEST_OF_ROOT", "the words of root")
+
+    def read() -> bytes:
+        with ALICE.assumed(), ALICE.started(["cat", "/proc/self/environ"], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            return process.stdout.read()
+
+    found = await trio.to_thread.run_sync(read)
+    assert b"USER=60001" in found
+    assert b"VEXFS" not in found
 
 
 async def test_a_command_begins_in_the_territory(place: Path):

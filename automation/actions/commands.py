@@ -2,7 +2,8 @@
 
 A child may use the mount, so this process never waits for it in the loop: a shell outside the mount is what is
 started, in a thread; the shell waits for one line, by which time its session is known to `Commands`, and only then
-enters the directory and becomes the program.
+enters the directory and becomes the program. Of a user's command the line has the environment that its definition
+gives: before the shell is the user's own process, that could make it do something as us.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import time
@@ -31,10 +33,12 @@ AFTERGLOW: Final = 10.0  # seconds for which the mount still looks for effects o
 _REMEMBERED: Final = 256  # finished sessions
 _GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
 _DRAIN: Final = 0.5  # seconds for output still in the pipes when a background process holds them open
-_SHARED: Final = ("PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 _SHELL: Final = "/bin/sh"
 _REFUSAL: Final = re.compile(rb"vexfs: (?:line )?\d+: (?:exec: |cd: )?(.*)", re.DOTALL)  # what that shell says
-_LAUNCH: Final = 'IFS= read -r _ || exit 125; umask 022; cd -- "$1" || exit 126; shift; exec "$@"'
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # of a variable that a shell can export
+_LAUNCH: Final = (
+    'IFS= read -r vexfs_line || exit 125; eval "$vexfs_line"; umask 022; cd -- "$1" || exit 126; shift 2; exec "$@"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,12 @@ class Commands:
         TimedOut after `timeout` seconds, WorldError when it cannot be started.
         """
         started = trio.current_time()
-        process = await self._start(argv, cause, cwd, {**self._surroundings(environment), **(env or {})})
+        given = {name: value for name, value in (env or {}).items() if name not in ("VEXFS_CAUSE", "VEXFS_MOUNT")}
+        if self._identity is None:
+            line, surroundings = b"\n", {**environment, **given}
+        else:
+            line, surroundings = _exports(given), self._identity.surroundings(environment)
+        process = await self._start(argv, cause, cwd, surroundings)
         stdout = _Output(_stream(process.stdout), output, tail=False)
         stderr = _Output(_stream(process.stderr), output, tail=True)
         try:
@@ -142,7 +151,7 @@ class Commands:
                 grace = 1 if limit == resource.RLIMIT_CPU else 0  # at the hard limit it is killed without a word
                 self._limit(process.pid, limit, most, most + grace)
             with trio.fail_after(timeout) if timeout is not None else trio.CancelScope():
-                await self._attend(process, b"\n" + stdin, stdout, stderr)
+                await self._attend(process, line + stdin, stdout, stderr)
         except (OSError, ValueError) as error:
             raise WorldError(f"cannot limit '{argv[0]}': {error}") from error
         except trio.TooSlowError:
@@ -170,7 +179,7 @@ class Commands:
 
     async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str]) -> trio.Process:
         self._require(cwd)
-        command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self.mountpoint, cwd), *argv]
+        command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self.mountpoint, cwd), "\n", *argv]
         environment = {
             **env,
             "VEXFS_CAUSE": f"{cause.run}:{cause.workflow}:{cause.depth}",
@@ -188,7 +197,7 @@ class Commands:
                     stderr=subprocess.PIPE,
                     env=environment,
                     start_new_session=True,
-                    **({} if self._identity is None else self._identity.process),
+                    cwd=None if self._identity is None else "/",
                 )
             except (OSError, ValueError) as error:
                 raise WorldError(f"cannot run '{argv[0]}': {error}") from error
@@ -200,12 +209,6 @@ class Commands:
             finally:
                 self._starting.remove(cause)
         return process
-
-    def _surroundings(self, ours: Mapping[str, str]) -> Mapping[str, str]:
-        """Of our own environment a user sees what is nobody's."""
-        if self._identity is None:
-            return ours
-        return {name: ours[name] for name in _SHARED if name in ours} | self._identity.environment
 
     def _hand_over(self, process: trio.Process) -> None:
         """The pipes are the user's: `/dev/stderr` is opened like a file."""
@@ -261,6 +264,18 @@ class Commands:
         self._sessions[sid] = _Session(cause)
         self._survivors.discard(sid)
         self._running += 1
+
+
+def _exports(variables: Mapping[str, str]) -> bytes:
+    """The line with which the shell of `_LAUNCH` exports them; its `$2` is a line feed."""
+    words = []
+    for name, value in variables.items():
+        if not _NAME.match(name):
+            raise WorldError(f"cannot set {name!r}: the name of a variable is of letters, digits and '_'")
+        if "\0" in value:
+            raise WorldError(f"cannot set '{name}': its value holds a NUL")
+        words.append(f"{name}={shlex.quote(value)}".replace("\n", "'\"$2\"'"))
+    return os.fsencode(f"export {' '.join(words)}" if words else "") + b"\n"
 
 
 async def _feed(process: trio.Process, data: bytes) -> None:

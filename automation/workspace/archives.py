@@ -60,7 +60,7 @@ def _zstd(
     program = shutil.which("zstd")
     if program is None:
         raise refused("tar.zst needs the program zstd: install the package zstd")
-    options: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": subprocess.PIPE, "cwd": "/"}
+    options: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": subprocess.PIPE}
     command = [program, *words]
     process = subprocess.Popen(command, **options) if identity is None else identity.started(command, **options)
     try:
