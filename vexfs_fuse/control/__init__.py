@@ -4,6 +4,7 @@ tree        the kernel's requests, by inode number and file handle; refusals →
 realms      the operator's part and those of tenants; who may enter (acl: so that the kernel knows)
 numbers     inode number ↔ node, lookup counts              listing    an open directory
 nodes       what a virtual file or directory is             handles    snapshots and command lines, open
+texts       files that are a text, or take commands         folders    directories of them
 root        the table of entries, and with it every file:
             readme status metrics ctl error state
             events (stream: an open one)

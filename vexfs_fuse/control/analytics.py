@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from automation.errors import CallerError
-from vexfs_fuse.control.handles import Snapshot
+from vexfs_fuse.control.folders import Collection
 from vexfs_fuse.control.layout import clock, fit
-from vexfs_fuse.control.nodes import Description, Handle, Opening
-from vexfs_fuse.control.switched import Enabled, Shown, Switched
-from vexfs_fuse.errors import ENOENT, fail
+from vexfs_fuse.control.switched import shown, switch, switched
+from vexfs_fuse.control.texts import Text
 
 if TYPE_CHECKING:
     from automation.analytics.desk import AnalyticsDesk
@@ -22,30 +19,6 @@ if TYPE_CHECKING:
 BARS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 60  # windows in a sparkline
 MOST_LINES: Final = 40
-
-
-class StreamFile:
-    """A text made of the rows of a stream."""
-
-    def __init__(self, desk: AnalyticsDesk, name: str, render: Callable[[list[Row]], str]) -> None:
-        self._desk: Final = desk
-        self._name: Final = name
-        self._text: Final = render
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        try:
-            node = self._desk.node(self._name)
-        except CallerError:
-            fail(ENOENT)
-        return self._text(list(node.rows) if node is not None else []).encode("utf-8", "backslashreplace")
 
 
 def current(rows: list[Row]) -> str:
@@ -96,15 +69,20 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def analytics(desk: AnalyticsDesk) -> Switched:
+def analytics(desk: AnalyticsDesk) -> Collection:
     """By definition, then as they feed each other."""
-    return Switched(
+
+    def rows(name: str) -> list[Row]:
+        node = desk.node(name)
+        return [] if node is None else list(node.rows)
+
+    return switched(
         desk,
         {
-            "value": lambda name: StreamFile(desk, name, current),
-            "history.csv": lambda name: StreamFile(desk, name, history),
-            "sparkline": lambda name: StreamFile(desk, name, sparkline),
-            "status": lambda name: Shown(lambda: desk.status(name)),
-            "enabled": lambda name: Enabled(desk, name, desk.enabled),
+            "value": lambda name: Text(lambda: current(rows(name))),
+            "history.csv": lambda name: Text(lambda: history(rows(name))),
+            "sparkline": lambda name: Text(lambda: sparkline(rows(name))),
+            "status": lambda name: shown(lambda: desk.status(name)),
+            "enabled": lambda name: switch(lambda: desk.enabled(name), lambda on: desk.enable(name, on)),
         },
     )

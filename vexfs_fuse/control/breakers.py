@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from vexfs_fuse.control.handles import Snapshot
 from vexfs_fuse.control.layout import span, table
-from vexfs_fuse.control.nodes import Description, Handle, Opening
+from vexfs_fuse.control.texts import Text
 
 if TYPE_CHECKING:
     from automation.service import Service
@@ -16,25 +15,16 @@ if TYPE_CHECKING:
 _WIDTHS: Final = (28, 10, 9, 8, 40)
 
 
-class BreakersFile:
+def breakers(service: Service) -> Text:
     """One line for each: its state, failures in a row, refused calls, when it is tried again, the last error."""
 
-    def __init__(self, service: Service) -> None:
-        self._service: Final = service
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
+    def render() -> str:
         rows = [("DESTINATION", "STATE", "FAILURES", "REFUSED", "")]
-        for breaker in self._service.breakers.all:
+        for breaker in service.breakers.all:
             facts = breaker.as_dict(trio.current_time())
             left = f"tried again in {span(facts['seconds_left'])}: " if facts["seconds_left"] else ""
             counts = (str(facts["failures"]), str(facts["refused"]))
             rows.append((facts["destination"], facts["state"], *counts, f"{left}{facts['error']}"))
-        return "\n".join([*table(rows, _WIDTHS), ""]).encode(errors="backslashreplace")
+        return "\n".join([*table(rows, _WIDTHS), ""])
+
+    return Text(render)

@@ -65,7 +65,10 @@ class Ctl:
             del own[:-_OWN]
             self._answers.append(f"{clock(time.time_ns())} uid {opening.uid} {fit(line, 200)}: {answer}\n")
 
-        return CommandLines(lambda: "".join(own).encode(errors="backslashreplace") or self._render(), do)
+        async def render() -> bytes:
+            return "".join(own).encode(errors="backslashreplace") or self._render()
+
+        return CommandLines(render, do)
 
     def _render(self) -> bytes:
         answers = ["\nDone, newest last:\n", *self._answers] if self._answers else []

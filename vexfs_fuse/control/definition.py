@@ -33,8 +33,11 @@ class Definition:
     def open(self, opening: Opening) -> Handle:
         """A snapshot to read; a private copy to write."""
         if not opening.writable:
-            return Snapshot(self._read)
+            return Snapshot(self._text)
         return Upload(self._read(), self._install, opening)
+
+    async def _text(self) -> bytes:
+        return self._read()
 
 
 class Upload:

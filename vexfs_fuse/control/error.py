@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vexfs_fuse.control.handles import Snapshot
 from vexfs_fuse.control.layout import clock
-from vexfs_fuse.control.nodes import Description, Handle, Opening
+from vexfs_fuse.control.nodes import Description
+from vexfs_fuse.control.texts import Text
 
 if TYPE_CHECKING:
     from automation.service import Service
@@ -41,26 +41,19 @@ class Refusals:
         return tuple(self._kept)
 
 
-class ErrorFile:
+def errors(refusals: Refusals, service: Service) -> Text:
     """The refusals, newest first, one line each; then the definitions that are refused at present."""
 
-    def __init__(self, refusals: Refusals, service: Service) -> None:
-        self._refusals: Final = refusals
-        self._service: Final = service
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        newest = next(iter(self._refusals.newest_first), None)
-        changed_ns = self._service.started_ns if newest is None else newest.when_ns
-        return Description(0o400, len(self._render()), changed_ns)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        lines = [f"{clock(r.when_ns)} uid {r.uid} {r.where}: {r.sentence}\n" for r in self._refusals.newest_first]
-        broken = [str(e.error) for e in self._service.library.entries.values() if e.error is not None]
+    def render() -> str:
+        lines = [f"{clock(r.when_ns)} uid {r.uid} {r.where}: {r.sentence}\n" for r in refusals.newest_first]
+        broken = [str(e.error) for e in service.library.entries.values() if e.error is not None]
         if broken:
             lines += ["\n", "Definitions refused at present:\n", *(f"{sentence}\n" for sentence in broken)]
-        return "".join(lines).encode(errors="backslashreplace")
+        return "".join(lines)
+
+    def describe() -> Description:
+        newest = next(iter(refusals.newest_first), None)
+        changed_ns = service.started_ns if newest is None else newest.when_ns
+        return Description(0o400, len(render().encode(errors="backslashreplace")), changed_ns)
+
+    return Text(render, describe)

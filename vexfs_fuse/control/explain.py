@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vexfs_fuse.control.nodes import Description, Node
-from vexfs_fuse.control.switched import Shown
+from vexfs_fuse.control.folders import Collection
+from vexfs_fuse.control.switched import shown
 
 if TYPE_CHECKING:
     from automation.explain import Explainer
 
 
-class Explanations:
-    """A file for each name."""
-
-    def __init__(self, explainer: Explainer) -> None:
-        self._explainer: Final = explainer
-
-    def describe(self) -> Description:
-        """They come and go with their definitions."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """Workflows, patterns, rules."""
-        return self._explainer.names()
-
-    def child(self, name: str) -> Node | None:
-        """By name."""
-        return Shown(lambda: self._explainer.explain(name)) if self._explainer.knows(name) else None
+def explanations(explainer: Explainer) -> Collection:
+    """A file for each name: workflows, patterns, rules."""
+    return Collection(
+        explainer.names, lambda name: shown(lambda: explainer.explain(name)) if explainer.knows(name) else None
+    )

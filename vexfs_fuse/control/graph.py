@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
@@ -11,111 +12,52 @@ import yaml
 
 from automation.provenance.desk import QUESTIONS
 from automation.provenance.rendering import FORMS, encoded
-from vexfs_fuse.control.handles import LateSnapshot
-from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
+from vexfs_fuse.control.folders import Collection, Folder
+from vexfs_fuse.control.nodes import Node
+from vexfs_fuse.control.texts import Text
 
 if TYPE_CHECKING:
     from automation.provenance.desk import ProvenanceDesk
 
 
-class GraphDirectory:
-    """`status`, and a directory for each question."""
-
-    def __init__(self, desk: ProvenanceDesk) -> None:
-        self._desk: Final = desk
-
-    def describe(self) -> Description:
-        """Fixed entries."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """The status first."""
-        return ("status", *QUESTIONS)
-
-    def child(self, name: str) -> Node | None:
-        """By name."""
-        if name == "status":
-            return GraphStatus(self._desk)
-        return Question(self._desk, name) if name in QUESTIONS else None
+def graph(desk: ProvenanceDesk) -> Folder[ProvenanceDesk]:
+    """`status`: what is tracked, and how much is known; and a directory for each question."""
+    questions: dict[str, Callable[[ProvenanceDesk], Node]] = {name: partial(_question, name) for name in QUESTIONS}
+    return Folder({"status": lambda desk: Text(lambda: _status(desk)), **questions}, desk)
 
 
-class GraphStatus:
-    """What is tracked, and how much is known."""
-
-    def __init__(self, desk: ProvenanceDesk) -> None:
-        self._desk: Final = desk
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return LateSnapshot(self._render)
-
-    async def _render(self) -> bytes:
-        return yaml.safe_dump(await self._desk.status(), sort_keys=False).encode()
+async def _status(desk: ProvenanceDesk) -> str:
+    return yaml.safe_dump(await desk.status(), sort_keys=False)
 
 
-class Question:
-    """Any subject may be asked about; those seen last are listed."""
+def _question(question: str, desk: ProvenanceDesk) -> Collection:
+    """Any subject may be asked about; of those seen last at most 200 are listed, of at most 255 bytes."""
 
-    def __init__(self, desk: ProvenanceDesk, question: str) -> None:
-        self._desk: Final = desk
-        self._question: Final = question
+    def names() -> Iterable[str]:
+        found = (encoded(subject) for subject in desk.recent(question))
+        return [name for name in found if 0 < len(name) <= 255]
 
-    def describe(self) -> Description:
-        """Entries come and go."""
-        return Description(0o500)
+    def find(name: str) -> Node:
+        return Folder(_ANSWERS, Asked(desk, question, os.fsdecode(unquote_to_bytes(name))))
 
-    def names(self) -> Iterable[str]:
-        """At most 200 of at most 255 bytes."""
-        names = (encoded(subject) for subject in self._desk.recent(self._question))
-        return [name for name in names if 0 < len(name) <= 255]
-
-    def child(self, name: str) -> Node | None:
-        """Whatever it is."""
-        return Subject(self._desk, self._question, os.fsdecode(unquote_to_bytes(name)))
+    return Collection(names, find)
 
 
-class Subject:
-    """The answer in each form."""
+class Asked:
+    """A question about a subject."""
 
     def __init__(self, desk: ProvenanceDesk, question: str, subject: str) -> None:
         self._desk: Final = desk
         self._question: Final = question
         self._subject: Final = subject
 
-    def describe(self) -> Description:
-        """Fixed entries."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """The forms."""
-        return FORMS
-
-    def child(self, name: str) -> Node | None:
-        """By form."""
-        return Answer(self._desk, self._question, self._subject, name) if name in FORMS else None
+    async def answer(self, form: str) -> str:
+        """The answer in one form."""
+        return FORMS[form](await self._desk.ask(self._question, self._subject))
 
 
-class Answer:
-    """One answer in one form."""
+def _answer(form: str, asked: Asked) -> Text:
+    return Text(lambda: asked.answer(form), refuses=True)
 
-    def __init__(self, desk: ProvenanceDesk, question: str, subject: str, form: str) -> None:
-        self._desk: Final = desk
-        self._question: Final = question
-        self._subject: Final = subject
-        self._form: Final = form
 
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return LateSnapshot(self._render)
-
-    async def _render(self) -> bytes:
-        graph = await self._desk.ask(self._question, self._subject)
-        return FORMS[self._form](graph).encode("utf-8", "backslashreplace")
+_ANSWERS: Final = {form: partial(_answer, form) for form in FORMS}

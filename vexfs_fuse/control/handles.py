@@ -12,58 +12,25 @@ from automation.errors import CallerError
 from vexfs_fuse.control.nodes import ALWAYS_READY
 from vexfs_fuse.errors import EBADF, fail
 
+Render = Callable[[], Awaitable[bytes]]
 LINE_LIMIT: Final = 1 << 20  # bytes of one command: a JSON payload fits, an accidental `cat disk.img > ctl` does not
 
 
 class Snapshot:
-    """A text rendered at the first read; later reads see the same bytes."""
+    """A text rendered at the first read, which may take time: a thread or a disk. Later reads see the same bytes."""
 
-    def __init__(self, render: Callable[[], bytes]) -> None:
+    def __init__(self, render: Render) -> None:
         self._render: Final = render
+        self._lock: Final = trio.Lock()
         self._content: bytes | None = None
 
     async def read(self, offset: int, size: int, nonblocking: bool = False) -> bytes:
         """Bytes of the snapshot."""
         if self._content is None:
-            self._content = self._render()
+            async with self._lock:
+                if self._content is None:
+                    self._content = await self._render()
         return self._content[offset : offset + size]
-
-    async def write(self, offset: int, data: bytes) -> int:
-        """Refused: the file cannot be opened for writing."""
-        fail(EBADF)
-
-    def truncate(self, size: int) -> None:
-        """Nothing to truncate."""
-
-    async def flush(self) -> None:
-        """Nothing to do."""
-
-    def poll(self, waiter: pyfuse3.PollHandle | None) -> int:
-        """Always ready."""
-        return ALWAYS_READY
-
-    def interrupt(self) -> None:
-        """Nothing waits here."""
-
-    async def release(self) -> None:
-        """Nothing to do."""
-
-
-class LateSnapshot:
-    """A text that takes time to render: a thread or a disk is waited for at the first read."""
-
-    def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
-        self._render: Final = render
-        self._lock: Final = trio.Lock()
-        self._snapshot: Snapshot | None = None
-
-    async def read(self, offset: int, size: int, nonblocking: bool = False) -> bytes:
-        """Bytes of the snapshot."""
-        async with self._lock:
-            if self._snapshot is None:
-                content = await self._render()
-                self._snapshot = Snapshot(lambda: content)
-        return await self._snapshot.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
         """Refused: the file cannot be opened for writing."""
@@ -94,9 +61,7 @@ class CommandLines:
     `blank` says whether an empty line is a command too. Reading gives `render()`.
     """
 
-    def __init__(
-        self, render: Callable[[], bytes], execute: Callable[[str], Awaitable[object]], *, blank: bool = False
-    ) -> None:
+    def __init__(self, render: Render, execute: Callable[[str], Awaitable[object]], *, blank: bool = False) -> None:
         self._snapshot: Final = Snapshot(render)
         self._execute: Final = execute
         self._blank: Final = blank

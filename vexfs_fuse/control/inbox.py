@@ -30,7 +30,7 @@ class InboxFile:
         """A snapshot to read, a text to write."""
         return _Letter(self._inbox, opening, Snapshot(self._render))
 
-    def _render(self) -> bytes:
+    async def _render(self) -> bytes:
         return "".join(f"{json.dumps(receipt.as_dict())}\n" for receipt in self._inbox.recent).encode()
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vexfs_fuse.control.handles import LateSnapshot
-from vexfs_fuse.control.nodes import Description, Handle, Opening
+from vexfs_fuse.control.texts import Text
 
 if TYPE_CHECKING:
     from automation.service import Service
@@ -13,21 +12,11 @@ if TYPE_CHECKING:
 NEWEST: Final = 1000
 
 
-class JournalFile:
+def journal(service: Service) -> Text:
     """The newest 1,000 records as lines of JSON, oldest first; empty where nothing is kept. Read in a thread."""
 
-    def __init__(self, service: Service) -> None:
-        self._service: Final = service
+    async def render() -> str:
+        lines = [] if service.journal is None else await service.journal.newest(NEWEST)
+        return "".join(f"{line}\n" for line in lines)
 
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return LateSnapshot(self._render)
-
-    async def _render(self) -> bytes:
-        journal = self._service.journal
-        lines = [] if journal is None else await journal.newest(NEWEST)
-        return "".join(f"{line}\n" for line in lines).encode()
+    return Text(render)

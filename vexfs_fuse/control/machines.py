@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from automation.errors import CallerError
-from vexfs_fuse.control.handles import CommandLines, Snapshot
-from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
+from vexfs_fuse.control.folders import Collection, Folder
+from vexfs_fuse.control.nodes import Description, Node
+from vexfs_fuse.control.texts import Commands, Text
 from vexfs_fuse.errors import ENOENT, fail
 
 if TYPE_CHECKING:
@@ -25,110 +26,55 @@ MOST_INSTANCES: Final = 10_000
 """How many instances `state` shows; the last that moved."""
 
 
-class MachinesDirectory:
-    """A directory for each machine, and one for the system state."""
+def machines(service: Service) -> Collection:
+    """A directory for the system state, and one for each machine."""
+    system, hosted = service.system, service.machines
 
-    def __init__(self, service: Service) -> None:
-        self._service: Final = service
-
-    def describe(self) -> Description:
-        """They come and go with their files."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """The system, then the machines."""
-        return (SYSTEM, *(name for name in self._service.machines.names if name != SYSTEM))
-
-    def child(self, name: str) -> Node | None:
-        """By name."""
+    def find(name: str) -> Node | None:
         if name == SYSTEM:
-            return SystemDirectory(self._service)
-        return MachineDirectory(self._service.machines, name) if name in self._service.machines.names else None
+            return Folder(_SYSTEM_FILES, system)
+        return Folder(_FILES, Subject(hosted, name), lambda: describe(name)) if name in hosted.names else None
+
+    def describe(name: str) -> Description:
+        return Description(0o500) if name in hosted.names else fail(ENOENT)
+
+    return Collection(lambda: (SYSTEM, *(name for name in hosted.names if name != SYSTEM)), find)
 
 
-class MachineDirectory:
-    """The files about one machine."""
+class Subject:
+    """A machine by name."""
 
     def __init__(self, machines: Machines, name: str) -> None:
         self._machines: Final = machines
         self._name: Final = name
 
-    def describe(self) -> Description:
-        """Fixed entries."""
-        if self._name not in self._machines.names:
-            fail(ENOENT)
-        return Description(0o500)
+    def instances(self) -> Iterable[Any]:
+        """A line of numbers, then one for each instance, the one that moved last at the end."""
+        detector = self._hosted.detector
+        yield self._machines.status(self._name)
+        for instance in detector.instances()[-MOST_INSTANCES:]:
+            shown = {"key": instance.key, "states": detector.states(instance.key), "since": instance.since}
+            more = {"vars": instance.vars, "timers": [[timer.name, timer.due] for timer in instance.timers]}
+            yield shown | {what: value for what, value in more.items() if value}
 
-    def names(self) -> Iterable[str]:
-        """Each file."""
-        return FILES
+    def history(self) -> Iterable[Any]:
+        """Its last moves."""
+        return list(self._hosted.history)
 
-    def child(self, name: str) -> Node | None:
-        """Each file."""
-        make = FILES.get(name)
-        return None if make is None else make(self._machines, self._name)
+    def events(self) -> Iterable[Any]:
+        """Those that it waits for."""
+        return [{"events": self._hosted.detector.machine.chart.events}]
 
+    async def send(self, line: str, uid: int) -> None:
+        """An event by hand."""
+        self._machines.event(self._name, line)
 
-class Lines:
-    """Values as JSON, one a line."""
-
-    def __init__(self, read: Callable[[], Iterable[Any]]) -> None:
-        self._read: Final = read
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        return _lines(self._read())
+    @property
+    def _hosted(self) -> Any:
+        return self._machines.hosted(self._name) if self._name in self._machines.names else fail(ENOENT)
 
 
-class Written:
-    """Something to read as JSON lines, that takes lines to do."""
-
-    def __init__(self, read: Callable[[], Iterable[Any]], take: Callable[[str], None]) -> None:
-        self._read: Final = read
-        self._take: Final = take
-
-    def describe(self) -> Description:
-        """Readable and writable by the owner."""
-        return Description(0o600)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot to read, lines to write."""
-
-        async def take(line: str) -> None:
-            self._take(line)
-
-        return CommandLines(lambda: _lines(self._read()), take)
-
-
-class SystemDirectory:
-    """The state of the system: read and set as `state`, its `history`."""
-
-    def __init__(self, service: Service) -> None:
-        self._system: Final = service.system
-
-    def describe(self) -> Description:
-        """Fixed entries."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """Each file."""
-        return ("state", "history")
-
-    def child(self, name: str) -> Node | None:
-        """Each file."""
-        if name == "state":
-            return Written(lambda: [self._system.as_dict()], lambda line: _set_system(self._system, line))
-        return Lines(lambda: _transitions(self._system)) if name == "history" else None
-
-
-def _set_system(system: SystemState, line: str) -> None:
+async def _set_system(system: SystemState, line: str) -> None:
     """`Maintenance`, `auto`, or `{"state": …, "reason": …, "for": …}`."""
     if line.lstrip().startswith("{"):
         try:
@@ -139,38 +85,17 @@ def _set_system(system: SystemState, line: str) -> None:
         system.set(line.strip(), "hand")
 
 
-def _transitions(system: SystemState) -> Iterable[Any]:
-    return [asdict(one) for one in system.history]
+def _lines(values: Iterable[Any]) -> str:
+    """As JSON, one a line."""
+    return "".join(f"{json.dumps(value, ensure_ascii=False, default=str)}\n" for value in values)
 
 
-def _lines(values: Iterable[Any]) -> bytes:
-    text = "".join(f"{json.dumps(value, ensure_ascii=False, default=str)}\n" for value in values)
-    return text.encode(errors="backslashreplace")
-
-
-def _instances(machines: Machines, name: str) -> Iterable[Any]:
-    """A line of numbers, then one for each instance, the one that moved last at the end."""
-    detector = _known(machines, name).detector
-    yield machines.status(name)
-    for instance in detector.instances()[-MOST_INSTANCES:]:
-        shown = {"key": instance.key, "states": detector.states(instance.key), "since": instance.since}
-        more = {"vars": instance.vars, "timers": [[timer.name, timer.due] for timer in instance.timers]}
-        yield shown | {what: value for what, value in more.items() if value}
-
-
-def _history(machines: Machines, name: str) -> Iterable[Any]:
-    return list(_known(machines, name).history)
-
-
-def _known(machines: Machines, name: str) -> Any:
-    return machines.hosted(name) if name in machines.names else fail(ENOENT)
-
-
-FILES: Final[dict[str, Callable[[Machines, str], Node]]] = {
-    "state": lambda machines, name: Lines(lambda: _instances(machines, name)),
-    "event": lambda machines, name: Written(
-        lambda: [{"events": _known(machines, name).detector.machine.chart.events}],
-        lambda line: machines.event(name, line),
-    ),
-    "history": lambda machines, name: Lines(lambda: _history(machines, name)),
+_SYSTEM_FILES: Final[dict[str, Callable[[SystemState], Node]]] = {
+    "state": lambda system: Commands(lambda: _lines([system.as_dict()]), lambda line, uid: _set_system(system, line)),
+    "history": lambda system: Text(lambda: _lines(asdict(one) for one in system.history)),
+}
+_FILES: Final[dict[str, Callable[[Subject], Node]]] = {
+    "state": lambda subject: Text(lambda: _lines(subject.instances())),
+    "event": lambda subject: Commands(lambda: _lines(subject.events()), subject.send),
+    "history": lambda subject: Text(lambda: _lines(subject.history())),
 }

@@ -27,4 +27,7 @@ class Sentences:
         async def do(line: str) -> None:
             await self._desk.write(line, opening.uid)
 
-        return CommandLines(lambda: self._desk.show(opening.uid).encode(), do)
+        async def render() -> bytes:
+            return self._desk.show(opening.uid).encode()
+
+        return CommandLines(render, do)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vexfs_fuse.control.handles import Snapshot
-from vexfs_fuse.control.nodes import Description, Handle, Opening
+from vexfs_fuse.control.nodes import Description
+from vexfs_fuse.control.texts import Text
 
 TEXT: Final = """\
 VexFS control tree
@@ -104,16 +104,6 @@ too slow loses the oldest and finds a `system.gap` record with the number lost.
 """
 
 
-class Readme:
+def readme(since_ns: int) -> Text:
     """The page."""
-
-    def __init__(self, since_ns: int) -> None:
-        self._since_ns: Final = since_ns
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400, len(TEXT.encode()), self._since_ns)
-
-    def open(self, opening: Opening) -> Handle:
-        """The text."""
-        return Snapshot(TEXT.encode)
+    return Text(lambda: TEXT, lambda: Description(0o400, len(TEXT.encode()), since_ns))

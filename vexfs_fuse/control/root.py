@@ -8,26 +8,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vexfs_fuse.control.analytics import analytics
-from vexfs_fuse.control.breakers import BreakersFile
+from vexfs_fuse.control.breakers import breakers
 from vexfs_fuse.control.ctl import Ctl
-from vexfs_fuse.control.error import ErrorFile, Refusals
+from vexfs_fuse.control.error import Refusals, errors
 from vexfs_fuse.control.events import EventStream, EventTypes
-from vexfs_fuse.control.explain import Explanations
-from vexfs_fuse.control.graph import GraphDirectory
+from vexfs_fuse.control.explain import explanations
+from vexfs_fuse.control.graph import graph
 from vexfs_fuse.control.inbox import InboxFile
-from vexfs_fuse.control.journal import JournalFile
-from vexfs_fuse.control.machines import MachinesDirectory
-from vexfs_fuse.control.metrics import Metrics
-from vexfs_fuse.control.models import ModelsDirectory
+from vexfs_fuse.control.journal import journal
+from vexfs_fuse.control.machines import machines
+from vexfs_fuse.control.metrics import metrics
+from vexfs_fuse.control.models import models
 from vexfs_fuse.control.nl import Sentences
 from vexfs_fuse.control.nodes import Description, Node
 from vexfs_fuse.control.patterns import patterns
-from vexfs_fuse.control.readme import Readme
+from vexfs_fuse.control.readme import readme
 from vexfs_fuse.control.rules import rules
-from vexfs_fuse.control.runs import Runs
-from vexfs_fuse.control.state import StateFile
+from vexfs_fuse.control.runs import runs
+from vexfs_fuse.control.state import state
 from vexfs_fuse.control.status import Status
 from vexfs_fuse.control.stream import Readers
+from vexfs_fuse.control.texts import Text
 from vexfs_fuse.control.workflows import Workflows
 
 if TYPE_CHECKING:
@@ -55,27 +56,27 @@ class Root:
         self._extra: Final = extra
         self._since_ns: Final = service.started_ns
         self._entries: Final[dict[str, Node]] = {
-            "README": Readme(self._since_ns),
-            "status": Status(service, mount.mountpoint, mount.source, readers, mount.facts),
-            "metrics": Metrics(service),
+            "README": readme(self._since_ns),
+            "status": Text(Status(service, mount.mountpoint, mount.source, readers, mount.facts).render),
+            "metrics": metrics(service),
             "events": EventStream(service.bus, ("*",), readers),
             "events.d": EventTypes(service.bus, readers, self._since_ns),
             "ctl": Ctl(service),
-            "error": ErrorFile(refusals, service),
-            "state": StateFile(service.state),
+            "error": errors(refusals, service),
+            "state": state(service.state),
             "inbox": InboxFile(service.inbox),
             "nl": Sentences(service.language),
-            "breakers": BreakersFile(service),
+            "breakers": breakers(service),
             "workflows": Workflows(service),
-            "explain": Explanations(service.explainer),
+            "explain": explanations(service.explainer),
             "patterns": patterns(service.patterns),
             "rules": rules(service.rules),
-            "graph": GraphDirectory(service.provenance),
+            "graph": graph(service.provenance),
             "analytics": analytics(service.analytics),
-            "models": ModelsDirectory(service.models, service.tuning),
-            "machines": MachinesDirectory(service),
-            "runs": Runs(service),
-            "journal": JournalFile(service),
+            "models": models(service.models, service.tuning),
+            "machines": machines(service),
+            "runs": runs(service),
+            "journal": journal(service),
         }
 
     def describe(self) -> Description:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vexfs_fuse.control.switched import Enabled, Shown, Switched
+from vexfs_fuse.control.folders import Collection
+from vexfs_fuse.control.switched import shown, switch, switched
 
 if TYPE_CHECKING:
     from automation.rules.desk import RuleDesk
 
 
-def rules(desk: RuleDesk) -> Switched:
+def rules(desk: RuleDesk) -> Collection:
     """Rules, then guards."""
-    return Switched(
+    return switched(
         desk,
         {
-            "definition": lambda name: Shown(lambda: dict(desk.definition(name))),
-            "status": lambda name: Shown(lambda: desk.status(name)),
-            "enabled": lambda name: Enabled(desk, name, lambda name: desk.find(name).live),
+            "definition": lambda name: shown(lambda: dict(desk.definition(name))),
+            "status": lambda name: shown(lambda: desk.status(name)),
+            "enabled": lambda name: switch(lambda: desk.find(name).live, lambda on: desk.enable(name, on)),
         },
     )

@@ -10,10 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from automation.errors import CallerError
-from vexfs_fuse.control.handles import CommandLines, LateSnapshot
+from vexfs_fuse.control.folders import Collection, Folder
 from vexfs_fuse.control.layout import clock, fit, paragraph, span, table
-from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
+from vexfs_fuse.control.nodes import Description, Node
+from vexfs_fuse.control.texts import Commands, Text
 from vexfs_fuse.errors import ENOENT, fail
 
 if TYPE_CHECKING:
@@ -21,23 +21,16 @@ if TYPE_CHECKING:
     from automation.service import Service
 
 
-class Runs:
-    """A directory for each run that is remembered."""
+def runs(service: Service) -> Collection:
+    """A directory for each run that is remembered, newest first."""
 
-    def __init__(self, service: Service) -> None:
-        self._service: Final = service
+    def find(name: str) -> Node | None:
+        if name not in service.archive:
+            return None
+        subject = Subject(service, name)
+        return Folder(FILES, subject, lambda: subject.describe(0o500))
 
-    def describe(self) -> Description:
-        """Entries come and go."""
-        return Description(0o500)
-
-    def names(self) -> Iterable[str]:
-        """Newest first."""
-        return self._service.archive.ids()
-
-    def child(self, name: str) -> Node | None:
-        """A run by its identity."""
-        return RunDirectory(self._service, name) if name in self._service.archive else None
+    return Collection(service.archive.ids, find)
 
 
 class Subject:
@@ -56,68 +49,18 @@ class Subject:
         summary = self.service.archive.summary(self.id)
         return fail(ENOENT) if summary is None else Description(permissions, 0, summary.ended)
 
+    def text(self, render: Callable[[Subject], Awaitable[str]]) -> Text:
+        """A text about the run."""
+        return Text(lambda: render(self), lambda: self.describe(0o400))
 
-class RunDirectory:
-    """The files about one run."""
-
-    def __init__(self, service: Service, id: str) -> None:
-        self._subject: Final = Subject(service, id)
-
-    def describe(self) -> Description:
-        """Fixed entries."""
-        return self._subject.describe(0o500)
-
-    def names(self) -> Iterable[str]:
-        """Each file."""
-        return FILES
-
-    def child(self, name: str) -> Node | None:
-        """Each file."""
-        make = FILES.get(name)
-        return None if make is None else make(self._subject)
-
-
-class RunText:
-    """A text about the run."""
-
-    def __init__(self, subject: Subject, render: Callable[[Subject], Awaitable[str]]) -> None:
-        self._subject: Final = subject
-        self._render: Final = render
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return self._subject.describe(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-
-        async def render() -> bytes:
-            try:
-                return (await self._render(self._subject)).encode(errors="backslashreplace")
-            except CallerError:  # forgotten since it was opened
-                fail(ENOENT)
-
-        return LateSnapshot(render)
-
-
-class RunCommand:
-    """Anything written is the command for the run."""
-
-    def __init__(self, subject: Subject, command: str) -> None:
-        self._subject: Final = subject
-        self._command: Final = command
-
-    def describe(self) -> Description:
-        """Writable by the owner."""
-        return self._subject.describe(0o200)
-
-    def open(self, opening: Opening) -> Handle:
-        """A line to write."""
-
-        async def do(line: str) -> None:
-            await self._subject.service.command(f"{self._command} {self._subject.id}", opening.uid)
-
-        return CommandLines(bytes, do, blank=True)
+    def button(self, command: str) -> Commands:
+        """Anything written is the command for the run."""
+        return Commands(
+            str,
+            lambda line, uid: self.service.command(f"{command} {self.id}", uid),
+            lambda: self.describe(0o200),
+            blank=True,
+        )
 
 
 async def _status(subject: Subject) -> str:
@@ -194,10 +137,10 @@ def _json(value: Any) -> str:
 
 
 FILES: Final[dict[str, Callable[[Subject], Node]]] = {
-    "status": lambda subject: RunText(subject, _status),
-    "trace": lambda subject: RunText(subject, _trace),
-    "input": lambda subject: RunText(subject, _input),
-    "output": lambda subject: RunText(subject, _output),
-    "cancel": lambda subject: RunCommand(subject, "cancel"),
-    "retry": lambda subject: RunCommand(subject, "retry"),
+    "status": lambda subject: subject.text(_status),
+    "trace": lambda subject: subject.text(_trace),
+    "input": lambda subject: subject.text(_input),
+    "output": lambda subject: subject.text(_output),
+    "cancel": lambda subject: subject.button("cancel"),
+    "retry": lambda subject: subject.button("retry"),
 }

@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from vexfs_fuse.control.handles import Snapshot
 from vexfs_fuse.control.layout import ago, amount, fit, paragraph, span, table
-from vexfs_fuse.control.nodes import Description, Handle, Opening
 from vexfs_fuse.control.stream import Readers
 from vexfs_fuse.control.workflow import condition
 
@@ -42,17 +40,10 @@ class Status:
         self._readers: Final = readers
         self._last: tuple[int, int] = (service.started_ns, service.bus.first)  # the last drawing, and bus.seq then
 
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
+    def render(self) -> str:
+        """The screen of this moment."""
         lines = [*self._mount(), "", *self._workflows(), "", *self._runs(), *self._tenants(), *self._losses()]
-        return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+        return "\n".join([*lines, ""])
 
     def _mount(self) -> list[str]:
         service, bus = self._service, self._service.bus

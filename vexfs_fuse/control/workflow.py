@@ -11,16 +11,17 @@ from automation.definitions import Workflow
 from automation.diagram import diagram
 from automation.errors import CallerError
 from vexfs_fuse.control.definition import Definition, decoded
-from vexfs_fuse.control.handles import CommandLines, Snapshot
+from vexfs_fuse.control.folders import Folder
+from vexfs_fuse.control.handles import Snapshot
 from vexfs_fuse.control.layout import ago, clock, fit, paragraph, span, table
 from vexfs_fuse.control.nodes import Description, Handle, Node, Opening
+from vexfs_fuse.control.switched import switch
+from vexfs_fuse.control.texts import Commands, Text
 from vexfs_fuse.errors import ENOENT, fail
 
 if TYPE_CHECKING:
     from automation.library import Entry
     from automation.service import Service
-
-ON: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 class Subject:
@@ -36,6 +37,12 @@ class Subject:
         entry = self.service.library.entries.get(self.name)
         return fail(ENOENT) if entry is None else entry
 
+    def describe(self, permissions: int, size: int = 0) -> Description:
+        """Of a file that is of now; ENOENT once it is uninstalled."""
+        if self.name not in self.service.library.entries:
+            fail(ENOENT)
+        return Description(permissions, size)
+
     def read(self) -> bytes:
         """The definition's text."""
         return self.entry.text.encode()
@@ -48,144 +55,69 @@ class Subject:
         """Put `text` in place of the definition, in the same file."""
         await self.service.library.install(self.entry.file, decoded(text))
 
+    def enable(self, on: bool) -> None:
+        """Let it react, or no more."""
+        library = self.service.library
+        (library.enable if on else library.disable)(self.entry.name)
 
-class WorkflowDirectory:
+
+def workflow_directory(service: Service, name: str) -> Folder[Subject]:
     """The files about one workflow."""
-
-    def __init__(self, service: Service, name: str) -> None:
-        self._subject: Final = Subject(service, name)
-
-    def describe(self) -> Description:
-        """Fixed entries."""
-        return Description(0o500, 0, self._subject.changed_ns())
-
-    def names(self) -> Iterable[str]:
-        """Each file."""
-        return FILES
-
-    def child(self, name: str) -> Node | None:
-        """Each file."""
-        make = FILES.get(name)
-        return None if make is None else make(self._subject)
+    subject = Subject(service, name)
+    return Folder(FILES, subject, lambda: Description(0o500, 0, subject.changed_ns()))
 
 
-class WorkflowStatus:
+def _status(subject: Subject) -> str:
     """One screen: what state it is in, what is wrong with it, its last runs."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject: Final = subject
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        self._subject.changed_ns()
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        entry = self._subject.entry
-        definition = entry.definition
-        rows = [
-            ("workflow", entry.name),
-            ("state", condition(entry)),
-            ("about", definition.description if definition else ""),
-            ("file", entry.file),
-            ("loaded", f"version {entry.version}, {clock(entry.loaded_ns)}"),
-            ("steps", ", ".join(definition.step_names) if isinstance(definition, Workflow) else "none"),
-            *_numbers(self._subject.service.workflow_status(entry.name)),
-        ]
-        lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
-        if entry.error is not None:
-            what = "The file is refused, the last good version runs on:" if definition else "The file is refused:"
-            lines += ["", what, *paragraph(str(entry.error))]
-        if entry.fault:
-            lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", *paragraph(entry.fault)]
-        archive = self._subject.service.archive
-        newest = list(itertools.islice(archive.summaries(entry.name), 10))
-        lines += ["", "Last runs:" if newest else "No runs."]
-        last = [(f"  {run_id}", run.status or "running", ago(run.at), archive.error(run_id)) for run_id, run in newest]
-        lines += table(last, (20, 19, 14, 21))
-        return "\n".join([*lines, ""]).encode(errors="backslashreplace")
+    entry = subject.entry
+    definition = entry.definition
+    rows = [
+        ("workflow", entry.name),
+        ("state", condition(entry)),
+        ("about", definition.description if definition else ""),
+        ("file", entry.file),
+        ("loaded", f"version {entry.version}, {clock(entry.loaded_ns)}"),
+        ("steps", ", ".join(definition.step_names) if isinstance(definition, Workflow) else "none"),
+        *_numbers(subject.service.workflow_status(entry.name)),
+    ]
+    lines = [f"{name:<10}{fit(value, 69)}" for name, value in rows if value]
+    if entry.error is not None:
+        what = "The file is refused, the last good version runs on:" if definition else "The file is refused:"
+        lines += ["", what, *paragraph(str(entry.error))]
+    if entry.fault:
+        lines += ["", "Switched off because it misbehaved (echo 1 > enabled):", *paragraph(entry.fault)]
+    archive = subject.service.archive
+    newest = list(itertools.islice(archive.summaries(entry.name), 10))
+    lines += ["", "Last runs:" if newest else "No runs."]
+    last = [(f"  {run_id}", run.status or "running", ago(run.at), archive.error(run_id)) for run_id, run in newest]
+    lines += table(last, (20, 19, 14, 21))
+    return "\n".join([*lines, ""])
 
 
-class WorkflowRuns:
+def _runs(subject: Subject) -> str:
     """Its runs, newest first, one a line: identity, status, when it began, how long it took."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject: Final = subject
-
-    def describe(self) -> Description:
-        """Readable by the owner."""
-        self._subject.changed_ns()
-        return Description(0o400)
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot."""
-        return Snapshot(self._render)
-
-    def _render(self) -> bytes:
-        lines = []
-        for run_id, run in self._subject.service.archive.summaries(self._subject.entry.name):
-            took = span((run.ended - run.at) / 1e9) if run.ended else ""
-            lines.append(f"{run_id}  {run.status or 'running':<19}  {clock(run.at)}  {took}".rstrip() + "\n")
-        return "".join(lines).encode()
+    lines = []
+    for run_id, run in subject.service.archive.summaries(subject.entry.name):
+        took = span((run.ended - run.at) / 1e9) if run.ended else ""
+        lines.append(f"{run_id}  {run.status or 'running':<19}  {clock(run.at)}  {took}".rstrip() + "\n")
+    return "".join(lines)
 
 
-class Enabled:
-    """`1` or `0`."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject: Final = subject
-
-    def describe(self) -> Description:
-        """Readable and writable by the owner."""
-        return Description(0o600, len(self._render()))
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot to read, lines to write."""
-
-        async def change(line: str) -> None:
-            wanted = ON.get(line.lower())
-            if wanted is None:
-                raise CallerError(f"write 1 or 0, not {line!r}")
-            library = self._subject.service.library
-            (library.enable if wanted else library.disable)(self._subject.entry.name)
-
-        return CommandLines(self._render, change)
-
-    def _render(self) -> bytes:
-        return b"1\n" if self._subject.entry.enabled else b"0\n"
-
-
-class Trigger:
+def _trigger(subject: Subject) -> Commands:
     """Read: what starts the workflow, as JSON. Written: a JSON object, or an empty line, starts a run with it."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._subject: Final = subject
-
-    def describe(self) -> Description:
-        """Readable and writable by the owner."""
-        return Description(0o600, len(self._render()), self._subject.changed_ns())
-
-    def open(self, opening: Opening) -> Handle:
-        """A snapshot to read, lines to write."""
-
-        async def start(line: str) -> None:
-            if line and not line.startswith("{"):
-                raise CallerError(
-                    'write the input as a JSON object, for instance {"size": 10}, or an empty line for none'
-                )
-            await self._subject.service.command(f"run {self._subject.entry.name} {line}".rstrip(), opening.uid)
-
-        return CommandLines(self._render, start, blank=True)
-
-    def _render(self) -> bytes:
-        definition = self._subject.entry.definition
+    def render() -> str:
+        definition = subject.entry.definition
         found = definition.triggers if isinstance(definition, Workflow) else []
         triggers = [t.model_dump(mode="json", exclude_none=True) for t in found]
-        return f"{json.dumps(triggers, indent=2, default=str)}\n".encode()
+        return f"{json.dumps(triggers, indent=2, default=str)}\n"
+
+    async def start(line: str, uid: int) -> None:
+        if line and not line.startswith("{"):
+            raise CallerError('write the input as a JSON object, for instance {"size": 10}, or an empty line for none')
+        await subject.service.command(f"run {subject.entry.name} {line}".rstrip(), uid)
+
+    return Commands(render, start, lambda: Description(0o600, len(render().encode()), subject.changed_ns()), blank=True)
 
 
 def _numbers(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -230,14 +162,18 @@ class Graph:
         definition = self._subject.entry.definition
         if not isinstance(definition, Workflow) or not self._subject.service.automation.enable_visual_workflows:
             fail(ENOENT)
-        return Snapshot(lambda: diagram(definition).encode("utf-8", "backslashreplace"))
+
+        async def render() -> bytes:
+            return diagram(definition).encode(errors="backslashreplace")
+
+        return Snapshot(render)
 
 
 FILES: Final[dict[str, Callable[[Subject], Node]]] = {
     "definition": lambda s: Definition(s.read, s.changed_ns, s.install),
-    "status": WorkflowStatus,
-    "trigger": Trigger,
-    "enabled": Enabled,
-    "runs": WorkflowRuns,
+    "status": lambda s: Text(lambda: _status(s), lambda: s.describe(0o400)),
+    "trigger": _trigger,
+    "enabled": lambda s: switch(lambda: s.entry.enabled, s.enable, lambda: s.describe(0o600, 2)),
+    "runs": lambda s: Text(lambda: _runs(s), lambda: s.describe(0o400)),
     "graph": Graph,
 }

@@ -21,7 +21,7 @@ from automation.library import is_definition
 from vexfs_fuse.control.definition import Definition, decoded
 from vexfs_fuse.control.nodes import Description, File, Handle, Node, Opening
 from vexfs_fuse.control.scratch import FILES, Scratch
-from vexfs_fuse.control.workflow import WorkflowDirectory
+from vexfs_fuse.control.workflow import workflow_directory
 from vexfs_fuse.errors import EISDIR, ENOENT, ENOTDIR, fail
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Workflows:
             return self._scratch[name]
         if name in self._scratch or self._installed(name) is not None:
             return self._definition(name)
-        return WorkflowDirectory(self._service, name) if name in self._service.library.entries else None
+        return workflow_directory(self._service, name) if name in self._service.library.entries else None
 
     def create(self, name: str, opening: Opening) -> tuple[File, Handle]:
         """A new file: under a definition's name it is installed when it is closed."""
