@@ -18,6 +18,7 @@ from automation.runner import Run
 from automation.service import Service
 from automation.targets import DEFAULTS, Automation
 from automation.workspace import Workspace
+from tests.patient_clock import real_sleep
 
 LOOPBACK = Permissions(allow_hosts=("127.0.0.1",))  # where the servers of tests are
 
@@ -74,22 +75,31 @@ class Rig:
         await self.service.runner.ended(run_id)
         return self.service.runner.runs[run_id]
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait in real time, whatever the clock of the test says; AssertionError after 30 s."""
-        for _ in range(6000):
-            if holds():
-                return
-            await trio.to_thread.run_sync(time.sleep, 0.005)
-        raise AssertionError("it never came to pass")
+    async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait in real time, whatever the clock of the test says; AssertionError after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it never came to pass"
+            await real_sleep(0.005)
 
-    async def settled(self, limit: float = 30.0):
-        """Wait until nothing runs or waits any more; the runs, oldest first."""
-        with trio.fail_after(limit):
-            await trio.sleep(0.001)
-            queues = self.service.dispatcher.queues
-            while any(queues().values()):  # noqa: ASYNC110 - idleness is the absence of events
-                await trio.sleep(0.005)
+    async def settled(self, limit: float = 60.0):
+        """Wait until nothing runs or waits any more; the runs, oldest first.
+
+        AssertionError when that takes longer than `limit` (s) by the wall's clock and by the test's.
+        """
+        ends, wall_ends = trio.current_time() + limit, time.monotonic() + limit
+        await trio.sleep(0.001)
+        while waiting := {name: count for name, count in self.waiting().items() if count}:
+            await trio.sleep(0.005)
+            if trio.current_time() > ends:  # a virtual clock may get there in no time
+                assert time.monotonic() < wall_ends, f"these still wait: {waiting}"
+                time.sleep(0.005)  # noqa: ASYNC251
         return self.runs
+
+    def waiting(self) -> dict[str, int]:
+        """How much waits where: runs, deadlines, and the events that somebody has yet to look at."""
+        unread = {one.name: len(one) for one in self.bus.subscriptions if one.name != "test"}
+        return {**unread, **self.service.dispatcher.queues()}
 
     @property
     def runs(self):
