@@ -38,7 +38,7 @@ from automation.journal.journal import Journal
 from automation.journal.keeping import DEFAULTS as KEEPING
 from automation.journal.keeping import Keeping
 from automation.journal.ledger import SqliteLedger
-from automation.journal.path_redaction import KEY, path_redactor
+from automation.journal.path_redaction import KEY, path_redactor, read_key
 from automation.journal.recovery import recover
 from automation.journal.retention import Housekeeper
 from automation.language.desk import Desk
@@ -49,6 +49,7 @@ from automation.machines.machine import Machine
 from automation.machines.system_state import SystemState
 from automation.machines.thresholds import ThresholdsForm
 from automation.memory.memory import Memory
+from automation.memory.sealing import Keyhole
 from automation.metrics import Measurements
 from automation.models.desk import ModelDesk
 from automation.models.forms import AdaptiveForm, ModelForm
@@ -133,7 +134,9 @@ class Service:
         self.commands: Final = commands
         self.started_ns: Final = time.time_ns()
         self.automation: Final = automation
-        self.memory: Final = Memory(bus, kept, logged=event_log, wall=wall)
+        key = None if kept is None else read_key(kept.file(KEY), make=bool(keeping.redact_paths))
+        keyhole = Keyhole(key, sealing=bool(key and keeping.redact_paths))
+        self.memory: Final = Memory(bus, kept, logged=event_log, keyhole=keyhole, wall=wall)
         records = self.memory.records
         self.state: Final = State(bus)
         self.usage: Final = Usage(automation, lambda: bus.published)
@@ -162,7 +165,7 @@ class Service:
         )
         hide_in_logs(self.secrets.redactor)
         places = (commands.mountpoint, os.readlink(f"/proc/self/fd/{workspace.root_fd}"))
-        self.paths: Final = path_redactor(keeping.redact_paths, None if kept is None else kept.file(KEY), places)
+        self.paths: Final = path_redactor(keeping.redact_paths, key, places)
         if self.paths is not None:
             hide_in_logs(self.paths)
         self.journal: Final = (

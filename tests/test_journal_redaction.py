@@ -28,7 +28,6 @@ guards: [{name: kept, operations: [delete, rename], paths: ["**"], errno: EPERM}
 """
 PATTERN = "patterns: {pair: 'a(file.created) -> b(file.closed) within 1m by path'}"
 RULES = """
-event-log = false
 [journal.redact-paths]
 "vault/**" = "hash"
 "**/*.key" = "mask"

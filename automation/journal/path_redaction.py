@@ -180,17 +180,16 @@ class PathRedactor:
         return name
 
 
-def path_redactor(rules: Mapping[str, Mode], key_file: str | None, places: Iterable[str]) -> PathRedactor | None:
-    """A redactor by these rules, None without any; its key is in `key_file`, or lives as long as the process."""
-    if not rules:
-        return None
-    key = os.urandom(32) if key_file is None else read_key(key_file, make=True)
-    assert key is not None
-    return PathRedactor(rules, key, places)
+def path_redactor(rules: Mapping[str, Mode], key: bytes | None, places: Iterable[str]) -> PathRedactor | None:
+    """A redactor by these rules, None without any; without a key, by one that lives as long as the process."""
+    return PathRedactor(rules, key or os.urandom(32), places) if rules else None
 
 
 def read_key(path: str, *, make: bool) -> bytes | None:
-    """The key in a file that only its owner reads; a new one where there is none and it is to be made, else None."""
+    """The key in a file that only its owner reads; a new one where there is none and it is to be made, else None. Where
+    `path` is a link, the key is where that leads.
+    """
+    path = os.path.realpath(path)
     try:
         with open(path, "rb") as file:
             return bytes.fromhex(file.read().decode())

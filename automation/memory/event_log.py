@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from automation.errors import WorldError
-from automation.memory.frames import pack, unpack
+from automation.memory.frames import begin, pack, unpack
+from automation.memory.sealing import OPEN, Keyhole, Seal
 
 VERSION: Final = 1
 SEGMENT_BYTES: Final = 4 << 20
@@ -31,6 +32,7 @@ class Segment:
     epoch: int = 0
     frames: list[list[Any]] = field(default_factory=list)
     damaged: int = 0  # bytes that could not be read
+    reason: str = "is cut or damaged"
 
 
 class EventLog:
@@ -42,6 +44,7 @@ class EventLog:
         self,
         directory_fd: int,
         old: Sequence[Segment] = (),
+        keyhole: Keyhole = OPEN,
         *,
         segment_bytes: int = SEGMENT_BYTES,
         most_bytes: int = MOST_BYTES,
@@ -55,6 +58,8 @@ class EventLog:
         self._left = most_bytes + self._before
         self._room = 0
         self._fd = -1
+        self._keyhole: Final = keyhole
+        self._seal: Seal | None = None
 
     @property
     def size(self) -> int:
@@ -84,13 +89,14 @@ class EventLog:
         self._fd = os.open(_name(number), flags, 0o600, dir_fd=self._directory_fd)
         self._segments.append(Segment(number, self.frames, epoch=epoch))
         self._room = self._segment_bytes
-        self._write(pack([("begin", VERSION, epoch, self.frames)]))
+        self._seal = self._keyhole.new()
+        self._write(begin(("begin", VERSION, epoch, self.frames), self._seal))
 
     def append(self, records: list[Any]) -> None:
         """Write one frame."""
         if self._room <= 0:
             self.open(self._segments[-1].epoch)
-        self._write(pack(records))
+        self._write(pack(records, self._seal))
         self.frames += 1
 
     @property
@@ -124,7 +130,7 @@ class EventLog:
             raise WorldError(f"of {size} bytes only {done} could be written: the disk is full")
 
 
-def read_segments(directory_fd: int) -> list[Segment]:
+def read_segments(directory_fd: int, keyhole: Keyhole = OPEN) -> list[Segment]:
     """Every segment with its frames, in order. What is damaged ends the reading of its segment, not of the others."""
     found = []
     for name in sorted(os.listdir(directory_fd)):
@@ -136,7 +142,7 @@ def read_segments(directory_fd: int) -> list[Segment]:
                 data = file.read()
         except OSError:
             data = b"\0"  # as damaged as can be
-        found.append(_segment(int(name[len(_PREFIX) : -4]), data))
+        found.append(_segment(int(name[len(_PREFIX) : -4]), data, keyhole))
     for one, following in itertools.pairwise(found):
         if one.first < 0:  # its beginning is lost: nothing in it can be placed
             one.first = following.first
@@ -151,16 +157,19 @@ def remove(directory_fd: int, segment: Segment) -> None:
         return
 
 
-def _segment(number: int, data: bytes) -> Segment:
+def _segment(number: int, data: bytes, keyhole: Keyhole) -> Segment:
     segment, end = Segment(number, -1, len(data)), 0
-    for after, records in unpack(data):
-        if not end:
-            if records[0][:2] != ("begin", VERSION):
-                break
-            segment.epoch, segment.first = records[0][2], records[0][3]
-        else:
-            segment.frames.append(records)
-        end = after
+    try:
+        for after, records in unpack(data, keyhole):
+            if not end:
+                if records[0][:2] != ("begin", VERSION):
+                    break
+                segment.epoch, segment.first = records[0][2], records[0][3]
+            else:
+                segment.frames.append(records)
+            end = after
+    except WorldError as error:
+        segment.reason, segment.epoch = f"cannot be read ({error})", 0
     segment.damaged = len(data) - end
     return segment
 

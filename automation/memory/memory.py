@@ -6,6 +6,7 @@
 
 The log is bounded to 256 MiB. One that cannot be written, for a full disk say, is given up, announced, and tried again
 every 30 s with a new snapshot. Numbers of events go on from mount to mount; after a kill ten million are left out.
+Where paths must not be written, everything is sealed (`sealing.py`), and what was not goes at the start.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from automation.memory.recorder import Recorder
 from automation.memory.records import Records
 from automation.memory.recovery import JUMP, Earlier, read_earlier
 from automation.memory.replaying import Replaying
-from automation.memory.snapshots import KEPT, drop, numbers
+from automation.memory.sealing import OPEN, Keyhole
+from automation.memory.snapshots import KEPT, drop, keep_last, numbers
 from automation.memory.taking import Found, Taking
 from automation.state import State
 from automation.state_directory import StateDirectory
@@ -55,6 +57,7 @@ class Memory:
         kept: StateDirectory | None = None,
         *,
         logged: bool = True,
+        keyhole: Keyhole = OPEN,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.clock: Final = SteadyClock(wall)
@@ -64,15 +67,18 @@ class Memory:
         self.last: dict[str, Any] = {}  # about the last snapshot
         self._bus: Final = bus
         self._logged: Final = logged
+        self._keyhole: Final = keyhole
+        self._outdated = keyhole.sealing  # there may be files of an earlier life that are not sealed
+        self._began = 0  # the first frame of the log of this life
         self._desks: Final[dict[str, Desk]] = {}
         began = time.perf_counter()
         self._fd: Final = -1 if kept is None else _open(kept)
-        self._earlier = Earlier(time.time_ns()) if kept is None else read_earlier(self._fd)
+        self._earlier = Earlier(time.time_ns()) if kept is None else read_earlier(self._fd, keyhole)
         self._reading: Final = time.perf_counter() - began
         self.epoch: Final = self._earlier.epoch
         self.values: Final = self._earlier.values
         self._firings: Final = self._earlier.firings
-        self._log: Final = EventLog(self._fd, self._earlier.segments)
+        self._log: Final = EventLog(self._fd, self._earlier.segments, keyhole)
         self._state: State | None = None
         self._launcher: Launcher | None = None
         self._oldest: Final[deque[int]] = deque([0], maxlen=KEPT)  # the first frames that the kept snapshots need
@@ -195,6 +201,8 @@ class Memory:
         self._recovered = True
         if self._logged:
             await self._renew()
+            if self._outdated:
+                self._wanted.set()  # once what waits from before has been looked at
         else:  # what is only true after a clean stop must not be found after a kill
             _forget(self._fd, earlier.segments)
         for run, record in list(self._firings.items()):
@@ -279,6 +287,7 @@ class Memory:
         """Begin a log after the one that is there, and a snapshot that needs nothing of that one."""
         if self._log.full:
             self._log.prune(self._log.frames)
+        self._began = self._log.frames
         try:
             self._log.open(self.epoch)
         except (OSError, WorldError) as error:
@@ -296,14 +305,18 @@ class Memory:
         self._number += 1
         oldest = self._oldest_needed()
         try:
-            taking = Taking(self._fd, self._number, self.recorder, lambda: self._log.frames)
+            taking = Taking(self._fd, self._number, self._keyhole, self.recorder, lambda: self._log.frames)
             size = await taking.take(self._found(clean), oldest)
         except OSError as error:
             log.warning("detection's state cannot be kept: %s", error.strerror)
             self.last |= {"error": error.strerror or str(error)}
         else:
+            if self._outdated:
+                self._oldest.clear()
+                keep_last(self._fd, 1)
             self._oldest.append(oldest)
             self._log.prune(min(self._oldest))
+            self._outdated = self._outdated and self._log.first < self._began
             self.recorder.forget_places(min(self._oldest))
             self.last = {"number": self._number, "bytes": size, "parts": taking.parts}
             self.last |= {"longest_stop_ms": round(taking.longest * 1000, 2), "at_ns": time.time_ns()}

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from automation.errors import WorldError
 from automation.memory.event_log import Segment, read_segments
+from automation.memory.sealing import OPEN, Keyhole
 from automation.memory.snapshots import Part, Snapshot, numbers, read_snapshot
 
 JUMP: Final = 10_000_000
@@ -50,20 +52,22 @@ class Earlier:
         return {name: part for (whose, name), part in found.items() if whose == owner}
 
 
-def read_earlier(directory_fd: int) -> Earlier:
+def read_earlier(directory_fd: int, keyhole: Keyhole = OPEN) -> Earlier:
     """Everything that can be read. Never raises for what a file holds."""
     earlier = Earlier(time.time_ns())
     found = numbers(directory_fd)
     for number in reversed(found):
         try:
-            earlier.snapshot = read_snapshot(directory_fd, number)
-        except OSError as error:
-            earlier.problems.append(f"snapshot {number} of detection's state cannot be read: {error.strerror}")
+            earlier.snapshot = read_snapshot(directory_fd, number, keyhole)
+        except (OSError, WorldError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            earlier.problems.append(f"snapshot {number} of detection's state cannot be read: {reason}")
+            continue
         if earlier.snapshot is not None:
             break
         older = "the one before it is used" if number != found[0] else "there is no other one"
         earlier.problems.append(f"snapshot {number} of detection's state is damaged: {older}")
-    earlier.segments = read_segments(directory_fd)
+    earlier.segments = read_segments(directory_fd, keyhole)
     _check(earlier)
     _gather(earlier)
     return earlier
@@ -80,7 +84,7 @@ def _check(earlier: Earlier) -> None:
 
 
 def _damage(segment: Segment) -> str:
-    return f"segment {segment.number} of the event log is cut or damaged: its last {segment.damaged} bytes are not used"
+    return f"segment {segment.number} of the event log {segment.reason}: its last {segment.damaged} bytes are not used"
 
 
 def _gather(earlier: Earlier) -> None:

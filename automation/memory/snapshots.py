@@ -15,7 +15,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from automation.memory.frames import pack, unpack
+from automation.memory.frames import begin, pack, unpack
+from automation.memory.sealing import OPEN, Keyhole
 
 VERSION: Final = 1
 KEPT: Final = 2
@@ -43,11 +44,12 @@ class Snapshot:
 class SnapshotFile:
     """A snapshot that is being written: under another name until `finish`. All but `add` may wait for the disk."""
 
-    def __init__(self, directory_fd: int, number: int) -> None:
+    def __init__(self, directory_fd: int, number: int, keyhole: Keyhole = OPEN) -> None:
         self.number: Final = number
         self.size = 0
         self._directory_fd: Final = directory_fd
-        self._held: list[bytes] = [pack([("begin", VERSION)])]
+        self._seal: Final = keyhole.new()
+        self._held: list[bytes] = [begin(("begin", VERSION), self._seal)]
         self._parts = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(f"{_name(number)}.new", flags, 0o600, dir_fd=directory_fd)
@@ -55,11 +57,11 @@ class SnapshotFile:
     def part(self, owner: str, name: str, position: int) -> None:
         """Begin a part."""
         self._parts += 1
-        self._held.append(pack([("part", owner, name, position)]))
+        self._held.append(pack([("part", owner, name, position)], self._seal))
 
     def add(self, rows: list[Any]) -> None:
         """Add rows to the part."""
-        self._held.append(pack([("rows",), *rows]))
+        self._held.append(pack([("rows",), *rows], self._seal))
 
     @property
     def held(self) -> int:
@@ -77,14 +79,13 @@ class SnapshotFile:
 
     def finish(self, oldest: int) -> None:
         """Let it count, in the place of the oldest of those that are kept."""
-        self._held.append(pack([("end", self._parts, oldest)]))
+        self._held.append(pack([("end", self._parts, oldest)], self._seal))
         self.write()
         os.fsync(self._fd)
         self.close()
         name = _name(self.number)
         os.rename(f"{name}.new", name, src_dir_fd=self._directory_fd, dst_dir_fd=self._directory_fd)
-        for old in numbers(self._directory_fd)[:-KEPT]:
-            os.unlink(_name(old), dir_fd=self._directory_fd)
+        keep_last(self._directory_fd, KEPT)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -105,6 +106,12 @@ def numbers(directory_fd: int) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
+def keep_last(directory_fd: int, count: int) -> None:
+    """Remove all snapshots but the newest."""
+    for old in numbers(directory_fd)[:-count]:
+        os.unlink(_name(old), dir_fd=directory_fd)
+
+
 def drop(directory_fd: int, newer_than: int = 0) -> None:
     """Remove snapshots, and what was never finished."""
     for name in os.listdir(directory_fd):
@@ -113,13 +120,13 @@ def drop(directory_fd: int, newer_than: int = 0) -> None:
             os.unlink(name, dir_fd=directory_fd)
 
 
-def read_snapshot(directory_fd: int, number: int) -> Snapshot | None:
-    """A snapshot, None if it is not whole."""
+def read_snapshot(directory_fd: int, number: int, keyhole: Keyhole = OPEN) -> Snapshot | None:
+    """A snapshot, None if it is not whole; WorldError for a sealed one that the key does not open."""
     fd = os.open(_name(number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory_fd)
     with open(fd, "rb") as file:
         data = file.read()
     snapshot, part, ended = Snapshot(number, size=len(data)), Part(0), False
-    for _, records in unpack(data):
+    for _, records in unpack(data, keyhole):
         kind, *values = records[0]
         if kind == "begin" and values != [VERSION]:
             return None

@@ -14,6 +14,7 @@ import trio
 
 from automation.memory.desk import Rows
 from automation.memory.recorder import Recorder
+from automation.memory.sealing import Keyhole
 from automation.memory.snapshots import SnapshotFile
 
 SLICE_SECONDS: Final = 0.001
@@ -26,10 +27,12 @@ Found = tuple[str, str, Rows] | None
 class Taking:
     """One snapshot; OSError where it cannot be written. `place` is the number of the next frame of the log."""
 
-    def __init__(self, directory_fd: int, number: int, recorder: Recorder, place: Callable[[], int]) -> None:
+    def __init__(
+        self, directory_fd: int, number: int, keyhole: Keyhole, recorder: Recorder, place: Callable[[], int]
+    ) -> None:
         self.parts = 0
         self.longest = 0.0  # seconds of computing at a stretch
-        self._file: Final = SnapshotFile(directory_fd, number)
+        self._file: Final = SnapshotFile(directory_fd, number, keyhole)
         self._recorder: Final = recorder
         self._place: Final = place
         self._since, self._used = time.perf_counter(), time.thread_time()
