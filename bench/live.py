@@ -16,8 +16,8 @@ START_SECONDS: Final = 30
 
 
 @contextmanager
-def live(source: str, point: str, *arguments: str) -> Iterator[None]:
-    """`source` is mounted on `point`, which answers; SystemExit when it does not come up."""
+def live(source: str, point: str, *arguments: str) -> Iterator[int]:
+    """`source` is mounted on `point`, which answers; the process. SystemExit when it does not come up."""
     command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--log-level", "error"]
     server = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL)
     try:
@@ -26,7 +26,7 @@ def live(source: str, point: str, *arguments: str) -> Iterator[None]:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("the mount did not come up")
             time.sleep(0.02)
-        yield
+        yield server.pid
     finally:
-        subprocess.run(["fusermount3", "-u", "-z", point], check=False)
+        server.terminate()
         server.wait(30)

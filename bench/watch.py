@@ -11,16 +11,15 @@ import contextlib
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-REPOSITORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from bench.live import live
+
 ROUNDS: Final = 151
 FILES: Final = 200  # of a turn, about 40 ms: neighbours then meet the same disturbances
-START_SECONDS: Final = 30.0
 
 
 def create_and_unlink(directory: str) -> None:
@@ -62,17 +61,8 @@ def mounted(source: str, *arguments: str) -> Iterator[tuple[str, int]]:
         point, workflows = os.path.join(scratch, "mount"), os.path.join(scratch, "workflows")
         os.mkdir(point)
         os.mkdir(workflows)
-        command = [sys.executable, f"{REPOSITORY}/mount.py", "--foreground", source, point, "--workflows", workflows]
-        command += ["--log-level", "warning", *arguments]
-        process = subprocess.Popen(command)
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while not os.path.ismount(point) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            yield point, process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
+        with live(source, point, "--workflows", workflows, *arguments) as process:
+            yield point, process
 
 
 def seconds(work: Callable[[str], None], directory: str) -> float:
