@@ -8,7 +8,7 @@ from typing import Any, Final
 import trio
 
 from automation.bus import Bus
-from automation.events import SemanticEvent
+from automation.events import Cause, SemanticEvent
 
 PAUSE_SECONDS: Final = 10.0
 MOST_TOPICS: Final = 10_000
@@ -31,3 +31,8 @@ class Announcements:
         if len(self._last) > MOST_TOPICS:
             self._last.popitem(last=False)
         self._bus.publish(SemanticEvent("system.overload", path, attrs=attrs))
+
+    def depth(self, event: SemanticEvent, cause: Cause, limit: int) -> None:
+        """Say, once for a run, that what it brought about is too long a chain of automations to go on with."""
+        attrs = {"reason": "depth", "limit": limit, "run": cause.run, "workflow": cause.workflow}
+        self.overload(f"depth {cause.run}", event.path, attrs, once=True)

@@ -46,6 +46,7 @@ from automation.triggers.on_schedule import OnSchedule
 from automation.triggers.on_state import OnState
 from automation.triggers.pattern_desk import PatternDesk
 from automation.triggers.pending import Pending
+from automation.turns import Turns
 from automation.workspace import Workspace
 
 log: Final = logging.getLogger(__name__)
@@ -125,9 +126,8 @@ class Dispatcher:
         self._backfills: Final[dict[OnEvent, trio.CancelScope]] = {}
         self._earlier: dict[str, Sequence[Any]] = {}
         self._busy_then: Collection[int] | None = None  # while steps of an earlier life are repeated
-        self._signal = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self.subscription = bus.subscribe(
+        self.subscription: Final = bus.subscribe(
             "dispatcher",
             accept=self._accepts,
             wants=self._wants,
@@ -136,6 +136,7 @@ class Dispatcher:
             places=_Places(self._index, self.writers),
             capacity=QUEUE,
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     # What is installed
 
@@ -159,7 +160,7 @@ class Dispatcher:
                 self.records.keep(_schedule_key(workflow.name, i), trigger.last)
             elif isinstance(trigger, OnPattern) and i not in kept:
                 self.patterns.attach(trigger)
-        self._signal.set()
+        self._turns.wake()
 
     def remove(self, name: str) -> None:
         """Let a workflow react no more; what waited is forgotten, what runs goes on."""
@@ -206,18 +207,9 @@ class Dispatcher:
             await nursery.start(self.patterns.run)
             task_status.started()
             try:
-                while True:
-                    await self._wait()
-                    self._step_safely()
-                    await self._bus.rest()
+                await self._turns.serve(self.step, self._deadline)
             finally:
                 self._nursery = None
-
-    def _step_safely(self) -> None:
-        try:
-            self.step()
-        except Exception:  # a bug of ours must not end the mount; what was not handled yet comes next
-            log.exception("dispatching met a bug")
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the dispatcher by hand."""
@@ -246,7 +238,7 @@ class Dispatcher:
         """React again, to what happens from now on."""
         self.paused = False
         self.patterns.resume()
-        self._signal.set()
+        self._turns.wake()
 
     async def run_by_hand(self, name: str, input: Mapping[str, Any], *, dry: bool = False) -> Run:
         """Start a run now, past triggers and queues. `path` in the input makes that file the event's; `dry` only says
@@ -369,21 +361,15 @@ class Dispatcher:
             self._bus.publish(event)
             self.launcher.admit(Firing(schedule.workflow, schedule.number, "schedule", "schedule", (event,)))
 
-    async def _wait(self) -> None:
-        if self.subscription.ready:
-            return
-        self._signal = trio.Event()
-        self.subscription.on_ready(self._signal.set)
-        with trio.move_on_at(self.records.clock.in_trio(self._next_deadline())):
-            await self._signal.wait()
-
-    def _next_deadline(self) -> float:
+    def _deadline(self) -> float:
+        """In trio's time."""
         if self.paused:
             return float("inf")
         now, wall = self.records.clock.now(), self._wall()
         times = [now + min(RECHECK_SECONDS, max(0.0, s.next - wall)) for s in self._schedules]
         deadline = self._deadlines.deadline
-        return min([*times, deadline] if deadline is not None else times, default=float("inf"))
+        first = min([*times, deadline] if deadline is not None else times, default=float("inf"))
+        return self.records.clock.in_trio(first)
 
     def _recheck(self) -> None:
         now = self.records.clock.now()
@@ -399,9 +385,7 @@ class Dispatcher:
         if event.cause is None or not any(trigger.matches(event) for trigger in triggers):
             return
         self.ignored["depth"] += 1
-        cause = event.cause
-        attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
-        self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
+        self._announcements.depth(event, event.cause, self._depth_limit)
 
     # Over restarts
 
@@ -497,7 +481,7 @@ class Dispatcher:
             async with contextlib.aclosing(_existing(self._workspace, trigger)) as found:
                 async for event in found:
                     self._ask(trigger, partial(_feed, event=event, now=self.records.clock.now()))
-                    self._signal.set()
+                    self._turns.wake()
                     while self.launcher.waiting(trigger.workflow) > BATCH:
                         await self.launcher.room.park()
         self._backfills.pop(trigger, None)

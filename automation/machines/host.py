@@ -37,6 +37,7 @@ from automation.memory.records import Records
 from automation.requester import Requester, requester
 from automation.runner import Plan, Run
 from automation.triggers.firing import Firing
+from automation.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
@@ -96,10 +97,10 @@ class Machines:
         self._minding: Final[set[str]] = set()
         self._earlier: dict[str, Sequence[Any]] = {}
         self._acted_then: dict[str, Any] | None = None  # while steps of an earlier life are repeated
-        self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "machines", accept=self._accepts, wants=self._wants, hears=self._hears, capacity=QUEUE
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     # What is installed
 
@@ -137,7 +138,7 @@ class Machines:
             outcomes += new.detector.start(now)
         with self.records.together():
             self._tell(new, outcomes)
-        self._signal.set()
+        self._turns.wake()
 
     def remove(self, name: str) -> None:
         """Let a machine react no more; its instances are forgotten, what runs goes on."""
@@ -196,7 +197,7 @@ class Machines:
             self._bus.publish(event)
             self.records.note(("event", now, name, key, given["event"], given["data"], event_row(event)), urgent=True)
             self._use(hosted, lambda d: d.inject(key, given["event"], given["data"], event, now))
-        self._signal.set()
+        self._turns.wake()
 
     # Over restarts
 
@@ -223,7 +224,7 @@ class Machines:
     def recovered(self) -> None:
         """What nobody asked for is forgotten."""
         self._earlier = {}
-        self._signal.set()
+        self._turns.wake()
 
     def _inject_again(self, values: list[Any], without: Collection[str]) -> None:
         now, name, key, event_name, data, row = values
@@ -236,10 +237,7 @@ class Machines:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         task_status.started()
-        while True:
-            await self._wait()
-            self.step()
-            await self._bus.rest()
+        await self._turns.serve(self.step, self._deadline)
 
     def step(self) -> None:
         """Take a batch of events and every timer that is due."""
@@ -268,23 +266,14 @@ class Machines:
     def resume(self) -> None:
         """Go on, with what happens from now on and the timers that have ended since."""
         self.paused = False
-        self._signal.set()
+        self._turns.wake()
 
-    async def _wait(self) -> None:
-        if self.subscription.ready:
-            return
-        self._signal = trio.Event()
-        self.subscription.on_ready(self._signal.set)
-        with trio.move_on_after(self._seconds_left()):
-            await self._signal.wait()
-
-    def _seconds_left(self) -> float:
-        if self.paused:
-            return float("inf")
+    def _deadline(self) -> float:
+        """In trio's time."""
         deadlines = [due for hosted in self._hosted.values() if (due := hosted.detector.deadline()) is not None]
-        if not deadlines:
+        if self.paused or not deadlines:
             return float("inf")
-        return min(RECHECK_SECONDS, max(0.0, (min(deadlines) - self._clock()) / 1e9))
+        return trio.current_time() + min(RECHECK_SECONDS, max(0.0, (min(deadlines) - self._clock()) / 1e9))
 
     # Events
 

@@ -28,6 +28,7 @@ from automation.models.learner import LIBRARIES, Learner
 from automation.models.store import LIVE, Shelf, Version
 from automation.runner.record import Run
 from automation.switches import Switches
+from automation.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
@@ -78,7 +79,6 @@ class ModelDesk:
         self._wall: Final = wall
         self._switches: Final = switches or Switches("model")
         self._kept: Final[dict[str, _Kept]] = {}
-        self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "models",
             OUTCOMES,
@@ -87,6 +87,7 @@ class ModelDesk:
             hears=lambda type_name: bool(self._kept),
             capacity=QUEUE,
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     # What is kept
 
@@ -97,7 +98,7 @@ class ModelDesk:
             kept = self._kept[form.name] = _Kept(form)
             kept.on = self._switches.get(form.name, True)
             self._bus.reroute()
-            self._signal.set()
+            self._turns.wake()
 
     def remove(self, name: str) -> None:
         """Use it no more; its versions stay."""
@@ -263,19 +264,13 @@ class ModelDesk:
                 for event in self.subscription.receive_nowait(BATCH):
                     await self._take(event)
                 await self._bus.rest()
-                await self._wait()
+                if all(kept.read.is_set() for kept in self._kept.values()):
+                    await self._turns.wait()
         finally:
             with trio.CancelScope(shield=True):
                 for kept in self._kept.values():
                     if kept.learner is not None and kept.learner.examples:
                         await self._keep(kept, kept.learner, LIVE)
-
-    async def _wait(self) -> None:
-        if self.subscription.ready or any(not kept.read.is_set() for kept in self._kept.values()):
-            return
-        self._signal = trio.Event()
-        self.subscription.on_ready(self._signal.set)
-        await self._signal.wait()
 
     async def _take(self, event: SemanticEvent) -> None:
         for kept in list(self._kept.values()):

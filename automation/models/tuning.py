@@ -24,6 +24,7 @@ from automation.models.desk import OUTCOMES, Find, answered
 from automation.models.forms import AdaptiveForm
 from automation.models.store import MOST_CHANGES, Change, Shelf
 from automation.switches import Switches
+from automation.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
@@ -63,7 +64,6 @@ class TuningDesk:
         self._wall: Final = wall
         self._switches: Final = switches or Switches("adaptive")
         self._kept: Final[dict[str, _Kept]] = {}
-        self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "adaptive",
             ("workflow.step", *OUTCOMES),
@@ -72,6 +72,7 @@ class TuningDesk:
             hears=self._hears,
             capacity=QUEUE,
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     def install(self, form: AdaptiveForm) -> None:
         """Adapt as this definition says, beginning where an earlier one of that name had come to."""
@@ -81,7 +82,7 @@ class TuningDesk:
                 self._loosen(kept)
             self._kept[form.name] = _Kept(form)
             self._bus.reroute()
-            self._signal.set()
+            self._turns.wake()
 
     def remove(self, name: str) -> None:
         """The value is what its own definition says again."""
@@ -181,14 +182,12 @@ class TuningDesk:
         await self._read_all()
         task_status.started()
         while True:
-            self._signal = trio.Event()
-            self.subscription.on_ready(self._signal.set)
+            if all(kept.read.is_set() for kept in self._kept.values()):
+                await self._turns.wait()
             await self._read_all()
             for event in self.subscription.receive_nowait():
                 await self._take(event)
             await self._bus.rest()
-            if not self.subscription.ready:
-                await self._signal.wait()
 
     async def _take(self, event: SemanticEvent) -> None:
         for kept in list(self._live()):

@@ -38,6 +38,7 @@ from automation.rules.vocabulary import Vocabulary, names_in
 from automation.state import State
 from automation.triggers.firing import Firing
 from automation.triggers.pending import Pending
+from automation.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
@@ -85,7 +86,6 @@ class RuleDesk:
         self._candidates: Final[dict[int, list[Rule]]] = {}  # of the events that wait, by number
         self._deadlines: Final[Pending[Rule]] = Pending(10_000_000)
         self._announcements: Final = Announcements(bus)
-        self._signal = trio.Event()
         self._switched: Final = self.records.switches("rule")
         self._earlier: dict[str, Sequence[Any]] = {}
         self.set.index.reroute = bus.reroute
@@ -99,6 +99,7 @@ class RuleDesk:
             places=self.set.index,
             capacity=QUEUE,
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     # Books
 
@@ -175,7 +176,7 @@ class RuleDesk:
     def _abandon(self, rules: list[Rule]) -> None:
         """Take filed rules that never took effect out of the index again, in time."""
         self._gone.extend(rule for rule in rules if self.set.rules.get(rule.name) is not rule)
-        self._signal.set()
+        self._turns.wake()
 
     def _filed(self, file: str, raw: Mapping[str, Any], words: Vocabulary, present: Mapping[str, Rule]) -> Rule:
         rule = self._shelf.rule(file, raw, words)
@@ -203,7 +204,7 @@ class RuleDesk:
         self._gone.extend(gone)
         if len(self._gone) <= PORTION:
             self._sweep()
-        self._signal.set()
+        self._turns.wake()
 
     def _sweep(self) -> None:
         for _ in range(min(PORTION, len(self._gone))):
@@ -306,13 +307,7 @@ class RuleDesk:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         task_status.started()
-        while True:
-            await self._wait()
-            try:
-                self.step()
-            except Exception:  # a bug of ours must not end the mount
-                log.exception("the rules met a bug")
-            await self._bus.rest()
+        await self._turns.serve(self.step, self._deadline)
 
     def step(self) -> None:
         """Take a batch of events and everything that is due; for tests that drive the desk by hand."""
@@ -336,7 +331,7 @@ class RuleDesk:
 
     def _feed(self, event: SemanticEvent, moment: Moment, now: float, without: Collection[str] = ()) -> None:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
-            self._too_deep(event)
+            self._announcements.depth(event, event.cause, self._depth_limit)
             return
         candidates = self._candidates.pop(event.seq, None)
         if without:
@@ -369,7 +364,7 @@ class RuleDesk:
     def recovered(self) -> None:
         """What nobody asked for is forgotten."""
         self._earlier = {}
-        self._signal.set()
+        self._turns.wake()
 
     def install_plan(self, workflow: str) -> bool:
         """Let the launcher know what a rule of this mount does; whether there is such a rule."""
@@ -417,19 +412,17 @@ class RuleDesk:
                 if fired is not None:
                     self._fire(fired)
 
-    async def _wait(self) -> None:
-        if self.subscription.ready or self._gone:
-            return
-        self._signal = trio.Event()
-        self.subscription.on_ready(self._signal.set)
+    def _deadline(self) -> float:
+        """In trio's time; now, while there are rules to take out."""
+        if self._gone:
+            return trio.current_time()
         deadline = None if self.paused else self._deadlines.deadline
-        with trio.move_on_at(float("inf") if deadline is None else self.records.clock.in_trio(deadline)):
-            await self._signal.wait()
+        return float("inf") if deadline is None else self.records.clock.in_trio(deadline)
 
     def resume(self) -> None:
         """Fire again, for what happens from now on."""
         self.paused = False
-        self._signal.set()
+        self._turns.wake()
 
     def _wants(self, type_name: str, path: str) -> bool:
         """Whether a rule may ask for such events here, whoever makes them."""
@@ -449,16 +442,6 @@ class RuleDesk:
             self._candidates.clear()
         self._candidates[event.seq] = candidates
         return True
-
-    def _too_deep(self, event: SemanticEvent) -> None:
-        assert event.cause is not None
-        attrs = {
-            "reason": "depth",
-            "limit": self._depth_limit,
-            "run": event.cause.run,
-            "workflow": event.cause.workflow,
-        }
-        self._announcements.overload(f"depth {event.cause.run}", event.path, attrs, once=True)
 
 
 def fired_event(fired: Fired, ts: int | None = None) -> SemanticEvent:

@@ -32,6 +32,7 @@ from automation.patterns.loading import Definition, detect
 from automation.patterns.outcomes import Expired, Failed, Match, Outcome, Overflow, Steps
 from automation.patterns.routing import PatternSet
 from automation.triggers.on_pattern import MOST_SHOWN, OnPattern
+from automation.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
@@ -87,7 +88,6 @@ class PatternDesk:
         self._switched: Final = self.records.switches("pattern")
         self._earlier: dict[str, Sequence[Any]] = {}
         self._announcements: Final = Announcements(bus)
-        self._signal = trio.Event()
         self.subscription: Final = bus.subscribe(
             "patterns",
             accept=self._accepts,
@@ -97,6 +97,7 @@ class PatternDesk:
             places=self._index,
             capacity=capacity,
         )
+        self._turns: Final = Turns(bus, self.subscription)
 
     # What is kept
 
@@ -114,7 +115,7 @@ class PatternDesk:
             self._kept[name] = kept = _Kept(owner, definition)
             if self._switched.get(name, True):
                 self._activate(name, kept)
-        self._signal.set()
+        self._turns.wake()
 
     def remove(self, owner: str) -> None:
         """Forget the patterns of a definition, and what they have seen."""
@@ -228,13 +229,7 @@ class PatternDesk:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         task_status.started()
-        while True:
-            await self._wait()
-            try:
-                self.step()
-            except Exception:  # a bug of ours must not end the mount
-                log.exception("the patterns met a bug")
-            await self._bus.rest()
+        await self._turns.serve(self.step, self._deadline)
 
     def step(self) -> None:
         """Take a batch of events and, once the queue is empty, everything that is due."""
@@ -278,7 +273,7 @@ class PatternDesk:
     def recovered(self) -> None:
         """What nobody asked for is forgotten."""
         self._earlier = {}
-        self._signal.set()
+        self._turns.wake()
 
     def _hand_back(self, name: str, one: Detector | CorrelationDetector | OnPattern) -> None:
         rows = self._earlier.pop(name, None)
@@ -291,13 +286,11 @@ class PatternDesk:
     def resume(self) -> None:
         """Look again, at what happens from now on."""
         self.paused = False
-        self._signal.set()
+        self._turns.wake()
 
     def _feed(self, event: SemanticEvent, now: float, without: Names) -> None:
         if event.cause is not None and event.cause.depth >= self._depth_limit:
-            cause = event.cause
-            attrs = {"reason": "depth", "limit": self._depth_limit, "run": cause.run, "workflow": cause.workflow}
-            self._announcements.overload(f"depth {cause.run}", event.path, attrs, once=True)
+            self._announcements.depth(event, event.cause, self._depth_limit)
             return
         self.recent.append(event)
         outcomes = self.set.advance(event.ts)
@@ -351,20 +344,13 @@ class PatternDesk:
         attrs = {"name": name, "file": owner, "kind": "pattern", "status": status}
         self._bus.publish(SemanticEvent("system.definition", attrs=attrs | ({"reason": reason} if reason else {})))
 
-    async def _wait(self) -> None:
-        if self.subscription.ready:
-            return
-        self._signal = trio.Event()
-        self.subscription.on_ready(self._signal.set)
+    def _deadline(self) -> float:
+        """In trio's time."""
         deadline = None if self.paused else self.set.deadline()
-        wait = float("inf")
-        if deadline is not None:
-            wait = min(RECHECK_SECONDS, max(0.0, (deadline - self._wall_ns()) / 1e9) + 0.001)
-        with trio.move_on_after(wait):
-            await self._signal.wait()
-
-    def _wall_ns(self) -> int:
-        return int(self._wall() * 1e9)
+        if deadline is None:
+            return float("inf")
+        left = (deadline - int(self._wall() * 1e9)) / 1e9
+        return trio.current_time() + min(RECHECK_SECONDS, max(0.0, left) + 0.001)
 
     # What is asked of the bus
 
