@@ -16,8 +16,8 @@ INTERNAL uint32_t vex_masked(struct vex_inode *parent, uint32_t mode, uint32_t u
 INTERNAL void vex_become(const struct fuse_in_header *in);
 INTERNAL void vex_return(const struct fuse_in_header *in);
 
-/* Have Python do what it has put off, and learn what the library has open: before it looks at anything. */
-INTERNAL void vex_settle(void);
+/* Have Python do what it has put off, and take over what the library has open of an inode: before it looks at it. */
+INTERNAL void vex_settle(uint64_t ino);
 
 /* The library's open files: how many; by handle, whether there is such a one; all of it that ends it. */
 extern int vex_files;
@@ -28,6 +28,8 @@ INTERNAL int vex_release(const struct fuse_in_header *in, uint64_t fh);
 /* Whether a file that is closed can be remembered for the watch; and remember it (_watch.c). */
 extern int vex_watched;
 INTERNAL int vex_remembers(void);
+INTERNAL int vex_is_named(const struct vex_inode *inode, const char *key, size_t length); /* as notices tell a name */
+INTERNAL int vex_writes(const char *key, size_t length); /* whether a file of this name is open here natively for writing */
 INTERNAL void vex_remember(const struct vex_inode *inode, uint32_t pid, int native);
 
 /* Requests on names: 1, or 0 if it is Python's. */

@@ -61,7 +61,7 @@ int vex_read(const struct fuse_in_header *in, const struct fuse_read_in *arg)
 	if (got < 0 || (got < (ssize_t)arg->size &&
 			(fstat((int)arg->fh, &st) || (int64_t)arg->offset + got < (int64_t)st.st_size)))
 		return 0;
-	vex_settle();
+	vex_settle(in->nodeid);
 	vex_told(arg->fh, 0, in->pid, in->uid, in->gid, (int64_t)arg->offset, (uint64_t)got);
 	vex_reply(in, 0, buffer, (size_t)got);
 	return 1;
@@ -82,7 +82,7 @@ int vex_write(const struct fuse_in_header *in, const struct fuse_write_in *arg)
 	if (count < 0)
 		return 0;
 	timed(start);
-	vex_settle();
+	vex_settle(in->nodeid);
 	vex_told(arg->fh, 1, in->pid, in->uid, in->gid, (int64_t)arg->offset, (uint64_t)count);
 	out.size = (uint32_t)count;
 	vex_reply(in, 0, &out, sizeof(out));

@@ -19,21 +19,25 @@ EXPORT struct {
 	int64_t (*rename)(uint64_t parent, const char *name, uint64_t to, const char *new_name, uint32_t flags);
 	int64_t (*enter)(uint64_t parent, const char *name); /* a directory that was made, to be given a number */
 	int64_t (*enter_open)(uint64_t parent, const char *name, int flags, int fd); /* a file that was created */
-	void (*settle)(void); /* what was put off is done before anything else */
+	void (*settle)(uint64_t ino); /* what was put off is done before anything else; the open files of an inode are taken */
 } vex_direct;
 EXPORT uint64_t vex_created; /* by create: the number of the file's inode */
 
-void vex_settle(void)
+void vex_settle(uint64_t ino)
 {
-	if (vex_direct.settle && (vex_files || vex_renamed || vex_deferred_count)) {
+	const struct vex_inode *inode = vex_direct.settle && vex_files ? vex_find(ino) : NULL;
+
+	if (!inode || !inode->opens)
+		ino = 0;
+	if (vex_direct.settle && (ino || vex_renamed || vex_deferred_count)) {
 		vex_owed = 1;
-		vex_direct.settle();
+		vex_direct.settle(ino);
 	}
 }
 
 static void ask_for(const struct fuse_in_header *in, uint32_t umask)
 {
-	vex_settle();
+	vex_settle(in->nodeid);
 	vex_request = (struct vex_request){.ino = in->nodeid, .pid = in->pid, .uid = in->uid, .gid = in->gid, .umask = umask};
 	vex_open_flags = 0;
 	vex_backing_id = 0;
@@ -136,7 +140,7 @@ static int carried_out_here(const struct fuse_in_header *in)
 
 	vex_ask_about(in->nodeid);
 	if (vex_deferred_count && !(vex_silent & 1 << VEX_CLOSED))
-		vex_settle(); /* a close that is heard tells the name that the file had */
+		vex_settle(0); /* a close that is heard tells the name that the file had */
 	switch (in->opcode) {
 	case FUSE_OPEN:
 		return vex_open(in, open->flags);

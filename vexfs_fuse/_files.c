@@ -1,7 +1,7 @@
 /* Files that the library opens, creates and closes itself, where nobody hears of it nor of what is read and written.
  *
- * The open files of an inode are all the library's or all Python's: before Python looks at anything it takes over what
- * is open here (`vex_take_files`), and an inode of which it has files open is left to it. A file that is opened and
+ * The open files of an inode are all the library's or all Python's: before Python looks at one it takes over what is
+ * open of it here (`vex_take_files`), and an inode of which it has files open is left to it. A file that is opened and
  * closed again in between is never known to Python, but for what the watch on the backing tree must know of writers
  * (_watch.c).
  */
@@ -256,16 +256,38 @@ int vex_create(const struct fuse_in_header *in, const struct fuse_create_in *arg
 	return 1;
 }
 
-/* The files that are open here, at most `room`, for Python to take over with their inodes' backing ids. */
-EXPORT int vex_take_files(struct taken *out, int room)
+int vex_writes(const char *key, size_t length)
+{
+	for (int i = 0; vex_files && i < HANDLES; i++)
+		for (const struct file *file = files[i]; file; file = file->next)
+			if (file->native && writable(file->flags) && vex_is_named(file->inode, key, length))
+				return 1;
+	return 0;
+}
+
+/* The inode of an open file; 0 if it is none of ours. */
+EXPORT uint64_t vex_inode_of(uint64_t fh)
+{
+	const struct file *file = *find(fh);
+
+	return file ? file->inode->ino : 0;
+}
+
+/* The files that are open here, of one inode or of all (0), at most `room`, for Python to take over with their inodes'
+ * backing ids. */
+EXPORT int vex_take_files(uint64_t ino, struct taken *out, int room)
 {
 	int count = 0;
 
 	for (int i = 0; vex_files && i < HANDLES; i++)
-		while (files[i] && count < room) {
-			const struct file *file = files[i];
+		for (struct file **at = &files[i]; *at && count < room;) {
+			const struct file *file = *at;
 			struct vex_inode *inode = file->inode;
 
+			if (ino && inode->ino != ino) {
+				at = &(*at)->next;
+				continue;
+			}
 			out[count++] = (struct taken){.ino = inode->ino,
 						      .size = file->size,
 						      .mtime = file->mtime,
@@ -278,7 +300,7 @@ EXPORT int vex_take_files(struct taken *out, int room)
 						      .uid = file->uid,
 						      .gid = file->gid};
 			inode->theirs++;
-			let_go(&files[i]);
+			let_go(at);
 			if (!inode->opens) {
 				inode->backing_id = 0;
 				if (inode->lent)

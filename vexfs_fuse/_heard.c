@@ -71,7 +71,7 @@ void vex_ask_about(uint64_t ino)
 	if (!inode || inode->shape == vex_shapes)
 		return;
 	ino = inode->ino;
-	vex_settle();
+	vex_settle(0);
 	shape = vex_shapes;
 	within = vex_within(ino);
 	inode = vex_find(ino);

@@ -260,7 +260,7 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 		}
 	}
 	if (got >= (ssize_t)sizeof(struct fuse_in_header)) {
-		vex_settle();
+		vex_settle(((const struct fuse_in_header *)buf)->nodeid);
 		look_at(buf, (size_t)got);
 	}
 	return got;
@@ -418,7 +418,7 @@ static int serve(int fd)
 		return got < 0 && errno == EAGAIN ? -1 : 0;
 	if (vex_answer((const void *)waiting.data) || vex_carry_out((const void *)waiting.data))
 		return 1;
-	vex_settle();
+	vex_settle(((const struct fuse_in_header *)waiting.data)->nodeid);
 	waiting.length = (size_t)got;
 	return 0;
 }
@@ -433,8 +433,8 @@ static int laden(void)
 }
 
 /* Answer requests until one is Python's (1), there is work put off and nothing else to do for a while or much of it (2),
- * or nothing has come for so many nanoseconds, or others want their turn (0). It does not sleep: a sleep and the wake-up
- * from it cost more than the wait of a caller that does one call after another. */
+ * or nothing has come for so many nanoseconds (0), or others want their turn (3). It does not sleep: a sleep and the
+ * wake-up from it cost more than the wait of a caller that does one call after another. */
 EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 {
 	int64_t start = vex_now(), end = start + nanoseconds, at = start;
@@ -453,5 +453,5 @@ EXPORT int vex_wait(int fd, long nanoseconds, long turn)
 		if (served > 0)
 			end = at + nanoseconds;
 	} while (at < end && at < start + turn);
-	return 0;
+	return at < end ? 3 : 0;
 }

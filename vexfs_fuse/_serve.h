@@ -40,7 +40,7 @@ extern struct vex_timeouts vex_timeouts;
 
 extern uint64_t vex_interruptible; /* numbers and handles from here on are of /.vexfs */
 extern int vex_deferred_count;
-#define VEX_ROOM 200	/* with more inodes whose new names Python has yet to be told of, it does the next ones */
+#define VEX_ROOM 4000 /* with more inodes whose new names Python has yet to be told of, it does the next ones */
 extern int vex_renamed;
 extern uint64_t vex_shapes; /* counts what may change which events are heard where */
 extern int vex_session_fd;

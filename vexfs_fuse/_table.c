@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RENAMED 256 /* inodes of Python's whose new names or data it has yet to be told of */
+#define RENAMED (VEX_ROOM + 96) /* inodes of Python's whose new names or data it has yet to be told of */
 #define DEVICES 16
 #define FOREIGN (1ULL << 61) /* numbers from here on are Python's to give */
 
@@ -111,7 +111,7 @@ EXPORT void vex_enter(uint64_t ino, uint64_t number, uint64_t dev, uint64_t back
 		if (!inode)
 			return;
 		*inode = (struct vex_inode){.ino = ino, .generation = number, .dev = dev, .backing_ino = backing_ino, .kind = kind};
-		inode->adopted = inode->told = 1;
+		inode->adopted = 1;
 		link_in(inode);
 		inodes++;
 	}
@@ -149,9 +149,9 @@ int vex_called(const struct vex_inode *inode, uint64_t parent, const char *name)
 
 static void changed(struct vex_inode *inode)
 {
-	if (inode->adopted && inode->told) {
-		inode->told = 0;
+	if (inode->adopted && !inode->news) {
 		renamed[vex_renamed++] = inode;
+		inode->news = vex_renamed;
 	}
 }
 
@@ -229,17 +229,17 @@ static void adopted(struct vex_inode *inode)
 	*(inode->older ? &inode->older->newer : &oldest) = inode->newer;
 	*(inode->newer ? &inode->newer->older : &newest) = inode->older;
 	inode->older = inode->newer = NULL;
-	inode->adopted = inode->told = 1;
+	inode->adopted = 1;
 	vex_fresh--;
 }
 
 static void told(struct vex_inode *inode)
 {
-	for (int i = 0; !inode->told && i < vex_renamed; i++)
-		if (renamed[i] == inode) {
-			renamed[i] = renamed[--vex_renamed];
-			inode->told = 1;
-		}
+	if (!inode->news)
+		return;
+	renamed[inode->news - 1] = renamed[--vex_renamed];
+	renamed[inode->news - 1]->news = inode->news;
+	inode->news = 0;
 }
 
 EXPORT void vex_drop(uint64_t ino)
@@ -308,7 +308,7 @@ struct vex_inode *vex_make(const struct stat *st, int fd, uint64_t parent, const
 	inode = vex_find(ino);
 	if (inode) {
 		vex_tell(inode, st);
-		inode->adopted = inode->told = 0;
+		inode->adopted = 0;
 		inode->older = newest;
 		*(newest ? &newest->newer : &oldest) = inode;
 		newest = inode;
@@ -371,7 +371,7 @@ EXPORT int vex_follow(struct vex_adopted *out, int room)
 	for (; vex_renamed && count < room; count++) {
 		struct vex_inode *inode = renamed[--vex_renamed];
 
-		inode->told = 1;
+		inode->news = 0;
 		record(&out[count], inode);
 		inode->written = 0;
 	}

@@ -20,8 +20,8 @@ struct vex_inode {
 	int32_t backing_id, opens; /* of the files that the library has open: all that are, or none */
 	int theirs; /* files that Python has open */
 	int mappable, mappers; /* whether a mapping may change it unseen: by a file of Python's, so many of the library's */
+	int news; /* its place, from 1, among those of whose present name or data Python has yet to be told; 0: none */
 	unsigned adopted : 1, removed : 1, /* by Python; from its directory */
-		told : 1, /* Python has been told of its present name, and data */
 		written : 1, /* Python has yet to be told of its data */
 		lent : 1; /* Python counts a lookup for what the library has open */
 	uint32_t within; /* of a directory: kinds of events that somebody might want of any name in it; as of `shape` */

@@ -47,11 +47,10 @@ int vex_remembers(void)
 	return !vex_watched || count < MOST;
 }
 
-void vex_remember(const struct vex_inode *inode, uint32_t pid, int native)
+/* The directory that an inode lies in, whose handle is known; NULL if it cannot be. */
+static struct vex_inode *directory_of(const struct vex_inode *inode)
 {
 	struct vex_inode *parent = vex_find(inode->parent);
-	struct writer *writer, **at;
-	size_t name = strlen(inode->name), handle;
 	int mount_id;
 	struct {
 		struct file_handle head;
@@ -59,16 +58,38 @@ void vex_remember(const struct vex_inode *inode, uint32_t pid, int native)
 	} found = {.head.handle_bytes = MAX_HANDLE_SZ};
 
 	if (!parent || parent->fd < 0)
-		return;
+		return NULL;
 	if (!parent->handle) {
 		if (name_to_handle_at(parent->fd, "", &found.head, &mount_id, AT_EMPTY_PATH))
-			return;
+			return NULL;
 		parent->handle_length = (uint32_t)(sizeof(found.head) + found.head.handle_bytes);
 		parent->handle = malloc(parent->handle_length);
 		if (!parent->handle)
-			return;
+			return NULL;
 		memcpy(parent->handle, &found, parent->handle_length);
 	}
+	return parent;
+}
+
+int vex_is_named(const struct vex_inode *inode, const char *key, size_t length)
+{
+	size_t name = strlen(inode->name);
+	const struct vex_inode *parent;
+
+	if (length < name || memcmp(key + length - name, inode->name, name) != 0)
+		return 0;
+	parent = directory_of(inode);
+	return parent && parent->handle_length == length - name && memcmp(parent->handle, key, length - name) == 0;
+}
+
+void vex_remember(const struct vex_inode *inode, uint32_t pid, int native)
+{
+	struct vex_inode *parent = directory_of(inode);
+	struct writer *writer, **at;
+	size_t name = strlen(inode->name), handle;
+
+	if (!parent)
+		return;
 	handle = parent->handle_length;
 	writer = malloc(sizeof(*writer) + handle + name);
 	if (!writer)
@@ -125,7 +146,7 @@ static int of_client(const struct fanotify_event_metadata *event)
 	for (const struct writer *writer = *bucket(key, length); writer; writer = writer->next)
 		if (writer->length == length && memcmp(writer->key, key, length) == 0)
 			return writer->pid == (uint32_t)event->pid || !(event->mask & (FAN_MODIFY | FAN_ATTRIB));
-	return 0;
+	return event->mask == FAN_CLOSE_WRITE && vex_writes(key, length); /* told before the release is asked for */
 }
 
 /* Whether any of these notices tells what neither this process nor such a client did. */

@@ -134,7 +134,7 @@ class Attributes:
     @contextmanager
     def _marked(self, inode: Inode, fd: int) -> Iterator[None]:
         """What changes size or times inside is not taken for a write through one of the inode's open files."""
-        files = [file for file in self._backing.handles.files.values() if file.inode is inode] if inode.opens else []
+        files = self._backing.handles.of(inode)
         before = os.fstat(fd)
         for file in files:
             if file.native:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import stat
+from functools import partial
 from typing import Any, Final
 
 import pyfuse3
@@ -44,6 +45,8 @@ class Files:
         self._emit: Final = backing.observer.emit
         self._interest: Final = interest
         self._pace: Final = pace.Pace()
+        if backing.native is not None:
+            self._handles.fetch = partial(self.take_over, backing.native)
 
     def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
         """Open an existing file."""
@@ -177,7 +180,8 @@ class Files:
 
     def close(self, fh: int) -> None:
         """What a release does. The kernel names nobody: the event tells who wrote last, else who opened."""
-        file = self._handles.files.pop(fh)
+        file = self._handles.file(fh)
+        del self._handles.files[fh]
         inode = file.inode
         status = os.fstat(file.fd)
         self._closed(file, status)
@@ -211,6 +215,8 @@ class Files:
 
     def _opened(self, inode: Inode, fd: int, flags: int, status: os.stat_result, ctx: Who, *, created: bool) -> bool:
         """Remember it; whether the kernel is to send each read and write."""
+        if self._handles.fetch is not None:
+            self._handles.fetch(inode.ino, 0)
         align = passthrough.honour_direct(fd) if flags & os.O_DIRECT else 1
         path = inode.path()
         who = Opener(ctx.pid, ctx.uid, ctx.gid, self._backing.observer.opener(ctx, path))
@@ -229,9 +235,11 @@ class Files:
         self._emit("file.opened", path, ctx, inode=inode.ino, size=status.st_size, attrs=attrs)
         return backed and not native
 
-    def take_over(self, library: Native) -> None:
-        """The files that the native library has open."""
-        for one in library.files.take():
+    def take_over(self, library: Native, ino: int, fh: int) -> None:
+        """The files that the native library has open; see `Handles.fetch`."""
+        if fh and not (ino := library.files.inode_of(fh)):
+            return
+        for one in library.files.take(ino):
             inode, native = self._inodes[one.ino], bool(one.native)
             who = Opener(one.pid, one.uid, one.gid)
             file = OpenFile(

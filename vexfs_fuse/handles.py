@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,21 +78,38 @@ class Listing:
 
 
 class Handles:
-    """The tables."""
+    """The tables. `fetch` has those files entered which the native library has opened: of the inode with a number, or
+    all (0); or of the inode of which it has this file open.
+    """
 
     def __init__(self) -> None:
         self.files: Final[dict[int, OpenFile]] = {}
         self.listings: Final[dict[int, Listing]] = {}
         self.closed_writers: list[OpenFile] | None = None  # since the watch last looked, where there is one
+        self.fetch: Callable[[int, int], None] | None = None
         self.on_close: Callable[[OpenFile], None] | None = None  # told of each file that is about to be closed
         self._next = DIRECTORIES
 
     def file(self, fh: int) -> OpenFile:
         """Raises OSError EBADF."""
+        if fh not in self.files and self.fetch is not None:
+            self.fetch(0, fh)
         try:
             return self.files[fh]
         except KeyError:
             raise OSError(EBADF, "not an open file") from None
+
+    def all(self) -> Collection[OpenFile]:
+        """Every open file."""
+        if self.fetch is not None:
+            self.fetch(0, 0)
+        return self.files.values()
+
+    def of(self, inode: Inode) -> list[OpenFile]:
+        """Those of one inode."""
+        if self.fetch is not None:
+            self.fetch(inode.ino, 0)
+        return [file for file in self.files.values() if file.inode is inode] if inode.opens else []
 
     def listing(self, fh: int) -> Listing:
         """Raises OSError EBADF."""

@@ -57,7 +57,7 @@ class Interest:
 
     def unseen(self, handles: Handles) -> list[str]:
         """Paths of the files that are open natively although somebody listens to their reads or writes by now."""
-        open_natively = {file.inode.path(): file.who for file in handles.files.values() if file.native}
+        open_natively = {file.inode.path(): file.who for file in handles.all() if file.native}
         owner = None if self._bus.downstream is None else self._bus.downstream.owner
         return [
             path
@@ -73,7 +73,7 @@ class Interest:
         """Paths of the files that are open natively for writing although a guard judges their writes by now: it came
         later, or they were renamed to where it guards.
         """
-        writers = {file.inode.path(): None for file in handles.files.values() if file.native and file.writable}
+        writers = {file.inode.path(): None for file in handles.all() if file.native and file.writable}
         return [path for path in writers if self.judged(path)]
 
     def in_listings(self, path: str, tenant: str | None = None) -> bool:

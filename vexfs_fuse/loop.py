@@ -24,6 +24,11 @@ LINGER_NS: Final = 50_000
 TURN_NS: Final = 1_000_000  # in which the native library may answer requests without a look at other tasks
 
 
+# What a look for a request finds (vex_wait): nobody who wants anything, a request for Python, work put off, or that the
+# others' turn has come while requests keep coming.
+_NOBODY, _OURS, _LADEN, _BUSY = range(4)
+
+
 class _Done:
     """What is awaited when there is nothing to wait for: cheaper than a coroutine that returns at once."""
 
@@ -73,24 +78,27 @@ class _Lowlevel:
     def wait_readable(self, fd: int) -> Awaitable[None]:
         """trio.lowlevel.wait_readable, which see; done at once in mid-burst."""
         self._burst += 1
-        if self._burst < BURST and self._ready(fd):
+        found = self._look(fd) if self._burst < BURST else _NOBODY
+        if found == _OURS:
             return _DONE
         self._burst = 0
         self._idle()
-        return trio.lowlevel.wait_readable(fd)  # noqa: ASYNC105 - the caller awaits it
+        if found == _BUSY:
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it, and looks again
+        return trio.lowlevel.wait_readable(fd)  # noqa: ASYNC105
 
-    def _ready(self, fd: int) -> bool:
+    def _look(self, fd: int) -> int:
         if NATIVE is not None:
             end = time.monotonic_ns() + TURN_NS
-            while (found := NATIVE.wait(fd, LINGER_NS, TURN_NS)) == 2:
+            while (found := NATIVE.wait(fd, LINGER_NS, TURN_NS)) == _LADEN:
                 self._idle()
                 if time.monotonic_ns() > end:
-                    return False
-            return bool(found)
+                    return _BUSY
+            return int(found)
         if fd not in self._polled:
             self._polled.add(fd)
             self._poll.register(fd, select.POLLIN)
-        return bool(self._poll.poll(0))
+        return _OURS if self._poll.poll(0) else _NOBODY
 
 
 class _Trio:

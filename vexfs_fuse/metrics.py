@@ -27,8 +27,8 @@ class SessionMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment."""
-        inodes, files = self._backing.inodes, self._backing.handles.files
-        native = sum(file.native for file in files.values())
+        inodes, files = self._backing.inodes, self._backing.handles.all()
+        native = sum(file.native for file in files)
         opened = GaugeMetricFamily("vexfs_open_files", "Files open now, by who reads and writes.", labels=["io"])
         opened.add_metric(["native"], native)
         opened.add_metric(["traced"], len(files) - native)

@@ -239,9 +239,11 @@ class Native:
         self._keep.append(callback)
         setattr(self.direct, name, ctypes.cast(callback, ctypes.c_void_p))
 
-    def settle(self, settle: Callable[[], None]) -> None:
-        """Call `settle` before Python is asked for anything, while there is something put off."""
-        callback = ctypes.PYFUNCTYPE(None)(settle)
+    def settle(self, settle: Callable[[int], None]) -> None:
+        """Call `settle` before Python is asked for anything, while there is something put off, or the library has files
+        open of the inode with the number that it is given (else 0).
+        """
+        callback = ctypes.PYFUNCTYPE(None, ctypes.c_uint64)(settle)
         self._keep.append(callback)
         self.direct.settle = ctypes.cast(callback, ctypes.c_void_p)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -47,6 +48,7 @@ _SHOWN: Final = 3  # paths in one row of the status
 LONG: Final = 60.0  # seconds for which the kernel may believe what it was told, if it is told of changes
 SHORT: Final = 1.0  # and if it is not
 TURN: Final = 0.0005  # seconds for which a busy thread (a large definition being read) may hold up a request
+COUNTED: Final = 0.05  # seconds between two counts of what nobody heard, while nobody asks
 TASKS: Final = 10_000  # requests being answered at once; a waiting reader of /.vexfs/events takes one of them
 
 
@@ -94,6 +96,7 @@ class Session:
         self.interest: Final = Interest(bus, options.io, guards, flushes=options.shared_locks)
         self.watch: Watch | None = None
         self._believed = SHORT
+        self._counted_at = 0.0
         self._scope: Final = trio.CancelScope()
         self._answers: Answers | None = None
         self._files: Files | None = None
@@ -131,7 +134,7 @@ class Session:
     def written_to(self, ino: int) -> bool:
         """Whether somebody has the file open for writing."""
         self._catch_up()
-        return any(file.inode.ino == ino and file.writable for file in self.backing.handles.files.values())
+        return any(file.inode.ino == ino and file.writable for file in self.backing.handles.all())
 
     async def drain(self) -> None:
         """Let those who wait for events go, so that the mount is not busy with them."""
@@ -284,18 +287,21 @@ class Session:
             self._catch_up()
         elif NATIVE.put_off:
             self._catch_up()
-        else:
+        elif NATIVE.owed.value and time.monotonic() > self._counted_at + COUNTED:
             self._count_unheard(NATIVE)
 
-    def _catch_up(self) -> None:
-        """Do the releases and forgets that the native library has answered already."""
+    def _catch_up(self, ino: int = 0) -> None:
+        """Do the releases and forgets that the native library has answered already, and take over the files that it has
+        open of the inode with this number.
+        """
         if NATIVE is None or self._files is None or self._directories is None:
             return
         if not NATIVE.owed.value:
             return
         NATIVE.owed.value = 0
         self.inodes.follow()
-        self._files.take_over(NATIVE)
+        if ino:
+            self._files.take_over(NATIVE, ino, 0)
         self._count_unheard(NATIVE)
         for number, lookups in NATIVE.deferred():
             try:
@@ -309,6 +315,7 @@ class Session:
                 code_of(error)
 
     def _count_unheard(self, native: Native) -> None:
+        self._counted_at = time.monotonic()
         for name, count in native.unheard():
             self._bus.skip(name, count)
 

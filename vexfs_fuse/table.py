@@ -174,6 +174,10 @@ class OpenFiles:
         self._count: Final = _INT.in_dll(library, "vex_files")
         self._taken: Final = (Taken * _RECORDS)()
         self._take: Final = library.vex_take_files
+        self._take.argtypes = (_U64, ctypes.POINTER(Taken), _INT)
+        self._inode_of: Final = library.vex_inode_of
+        self._inode_of.argtypes = (_U64,)
+        self._inode_of.restype = _U64
         self._watched: Final = _INT.in_dll(library, "vex_watched")
         self._links: Final = _INT.in_dll(library, "vex_links")
 
@@ -181,12 +185,18 @@ class OpenFiles:
         """Open files from now on; `links` as for `passthrough.reopen`. Whether a watch wants to know of writers."""
         self._links.value, self._watched.value = links, watched
 
-    def take(self) -> list[Taken]:
-        """Those that are open: Python's from now on."""
-        taken = []
+    def inode_of(self, fh: int) -> int:
+        """The number of the inode that one of them is of; 0 if it is not among them."""
+        return int(self._inode_of(fh))
+
+    def take(self, ino: int = 0) -> list[Taken]:
+        """Those that are open, or those of one inode: Python's from now on."""
+        taken: list[Taken] = []
         while self._count.value:
-            for one in self._taken[: self._take(self._taken, _RECORDS)]:
-                taken.append(Taken.from_buffer_copy(one))
+            count = self._take(ino, self._taken, _RECORDS)
+            taken.extend(Taken.from_buffer_copy(one) for one in self._taken[:count])
+            if count < _RECORDS:
+                break
         return taken
 
 

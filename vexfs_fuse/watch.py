@@ -315,7 +315,7 @@ class Watch:
         if self._open is None:
             self._open = set(), set()
             self._count(self._closed_before)
-            self._count(self._backing.handles.files.values())
+            self._count(self._backing.handles.all())
             self._count_closed(*self._open)
         if self._backing.handles.closed_writers:
             self._count(self._backing.handles.closed_writers)

@@ -180,6 +180,4 @@ class Directories:
         return status, self._inodes.find(status.st_dev, status.st_ino)
 
     def _writes(self, inode: Inode) -> bool:
-        if not inode.opens:
-            return False
-        return any(file.inode is inode and file.writable for file in self._backing.handles.files.values())
+        return any(file.writable for file in self._backing.handles.of(inode))
