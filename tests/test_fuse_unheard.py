@@ -211,3 +211,82 @@ def test_a_rule_that_comes_later_hears_what_it_means(mount: Mount) -> None:
     os.unlink(mount.mountpoint / ".vexfs/workflows/late.json")
     written(root / "last.txt", "x")
     assert not (mount.mountpoint / ".vexfs/rules/later").exists()
+
+
+def test_attributes_and_links_are_counted_and_kept(mount: Mount) -> None:
+    """Mode, owner, times and size by name and by descriptor, symbolic links, fsync: as on the backing directory."""
+    root, source = mount.mountpoint / "attributes", mount.source / "attributes"
+    root.mkdir()
+    kinds = ("mode", "owner", "times")
+    expected = {f"file.attr.{kind}": 20 for kind in kinds} | {"file.truncated": 30, "sync.fsync": 10}
+    expected |= {"file.symlinked": 10, "meta.readlink": 20, "file.written": 20, "file.closed": 40}
+    expected["file.attr.owner"] += 10  # of links
+    before = {kind: counted(mount, kind) for kind in expected}
+    for number in range(10):
+        path = root / f"f{number}"
+        written(path, "0123456789")
+        os.chmod(path, 0o600)
+        os.chown(path, 1, 2)
+        os.utime(path, ns=(1_000_000_001, 2_000_000_002))
+        os.truncate(path, 5)
+        with path.open("r+") as file:
+            os.fchmod(file.fileno(), 0o640)
+            os.fchown(file.fileno(), 3, -1)
+            os.ftruncate(file.fileno(), 3)
+            os.fsync(file.fileno())
+            os.utime(file.fileno(), ns=(3_000_000_003, 4_000_000_004))
+        status, seen = os.stat(source / path.name), os.stat(path)
+        assert (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_size) == (0o640, 3, 2, 3)
+        assert (seen.st_atime_ns, seen.st_mtime_ns) == (3_000_000_003, 4_000_000_004)
+        assert (status.st_atime_ns, status.st_mtime_ns, seen.st_ctime_ns) == (
+            3_000_000_003,
+            4_000_000_004,
+            status.st_ctime_ns,
+        )
+        with path.open("w") as file:
+            assert os.stat(path).st_size == 0
+            file.write("new")
+        assert (source / path.name).read_text() == "new"
+        os.symlink(f"f{number}", root / f"l{number}")
+        os.chown(root / f"l{number}", 5, 5, follow_symlinks=False)
+        assert os.readlink(root / f"l{number}") == f"f{number}"
+        assert (root / f"l{number}").read_text() == "new"
+    eventually(lambda: counted(mount, "file.closed") - before["file.closed"] >= expected["file.closed"])
+    assert {kind: counted(mount, kind) - before[kind] for kind in expected} == expected
+
+
+def test_suid_goes_as_on_the_backing_directory(mount: Mount) -> None:
+    """By an owner's change, and by nobody's write."""
+    root = mount.mountpoint / "suid"
+    root.mkdir()
+    root.chmod(0o777)
+    written(root / "f", "x")
+    os.chmod(root / "f", 0o6777)
+    os.chown(root / "f", 65534, 65534)
+    assert os.stat(root / "f").st_mode & 0o7777 == 0o777
+    os.chmod(root / "f", 0o6777)
+    os.truncate(root / "f", 0)
+    assert os.stat(mount.source / "suid/f").st_mode & 0o7777 in (0o6777, 0o777)
+    os.chmod(root / "f", 0o6777)
+    as_user(NOBODY, lambda: os.truncate(root / "f", 1))
+    assert os.stat(mount.source / "suid/f").st_mode & 0o7777 == 0o777
+
+
+def test_what_was_set_unheard_is_no_write_to_who_listens_later(mount: Mount) -> None:
+    """A file that is open since before: its times and size were set, and only then does somebody listen."""
+    root = mount.mountpoint / "known"
+    root.mkdir()
+    written(root / "quiet", "0123")
+    written(root / "loud", "0123")
+    quiet, loud = os.open(root / "quiet", os.O_RDWR), os.open(root / "loud", os.O_RDWR)
+    os.utime(quiet, ns=(1, 1))
+    os.write(loud, b"45")
+    os.utime(loud, ns=(1, 1))
+    with Listener(mount.mountpoint, "file") as listener:
+        os.close(quiet)
+        os.close(loud)
+        eventually(lambda: counted(mount, "file.closed") > 0)
+        events = [event for event in listener.take() if event["path"].startswith("known/")]
+    assert [event["path"] for event in events if event["type"] == "file.written"] == ["known/loud"]
+    closed = {event["path"]: event["attrs"]["written"] for event in events if event["type"] == "file.closed"}
+    assert closed == {"known/quiet": False, "known/loud": True}

@@ -146,6 +146,13 @@ static int carried_out_here(const struct fuse_in_header *in)
 		return vex_open(in, open->flags);
 	case FUSE_CREATE:
 		return vex_create(in, arg);
+	case FUSE_SETATTR:
+		return vex_setattr(in, arg);
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+		return vex_fsync(in, ((const struct fuse_fsync_in *)arg)->fh);
+	case FUSE_SYMLINK:
+		return vex_symlink(in, arg);
 	case FUSE_MKDIR:
 		return vex_mkdir(in, arg);
 	case FUSE_UNLINK:

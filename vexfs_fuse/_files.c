@@ -10,7 +10,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define HANDLES 1024 /* buckets */
@@ -24,8 +26,9 @@ static struct file {
 	struct file *next;
 	struct vex_inode *inode;
 	int fd, flags, created, native;
+	int changed, truncated; /* a write was noticed before the close; its size was set through it */
 	uint32_t pid, uid, gid;
-	int64_t size, mtime;
+	int64_t size, mtime; /* at the open, or when they were last set */
 } *files[HANDLES];
 EXPORT int vex_files;
 EXPORT int vex_links = -1; /* the directory of our magic links */
@@ -33,7 +36,7 @@ EXPORT int vex_links = -1; /* the directory of our magic links */
 struct taken {
 	uint64_t ino;
 	int64_t size, mtime;
-	int32_t fd, flags, created, native, backing_id;
+	int32_t fd, flags, created, native, backing_id, changed, truncated;
 	uint32_t pid, uid, gid;
 };
 
@@ -47,12 +50,17 @@ static int maps(const struct file *file)
 	return file->native && (file->flags & O_ACCMODE) == O_RDWR;
 }
 
-static int reopen(int fd, int flags)
+const char *vex_link(int fd)
 {
-	char link[16];
+	static char link[16];
 
 	snprintf(link, sizeof(link), "%d", fd);
-	return openat(vex_links, link, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC);
+	return link;
+}
+
+static int reopen(int fd, int flags)
+{
+	return openat(vex_links, vex_link(fd), (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC);
 }
 
 /* Whether a file of this name is opened, used and closed without anybody who hears of it. */
@@ -135,16 +143,59 @@ static void let_go(struct file **at)
 	free(file);
 }
 
+static int differs(const struct file *file, const struct stat *st)
+{
+	return writable(file->flags) && (st->st_size != file->size || vex_modified(st) != file->mtime);
+}
+
+void vex_compare(const struct vex_inode *inode, const struct stat *before)
+{
+	for (int i = 0; inode->opens && i < HANDLES; i++)
+		for (struct file *file = files[i]; file; file = file->next)
+			if (file->inode == inode && differs(file, before))
+				file->changed = 1;
+}
+
+void vex_mark(const struct vex_inode *inode, const struct stat *after)
+{
+	for (int i = 0; inode->opens && i < HANDLES; i++)
+		for (struct file *file = files[i]; file; file = file->next)
+			if (file->inode == inode) {
+				file->size = after->st_size;
+				file->mtime = vex_modified(after);
+			}
+}
+
+int vex_truncate(const struct vex_inode *inode, uint64_t fh, int64_t size)
+{
+	struct file *file = *find(fh);
+	int fd, result;
+
+	if (file) {
+		file->truncated = 1;
+		return ftruncate(file->fd, size);
+	}
+	fd = reopen(inode->fd, O_WRONLY);
+	if (fd < 0)
+		return -1;
+	result = ftruncate(fd, size);
+	close(fd);
+	return result;
+}
+
 static void closed(struct file **at, const struct stat *st)
 {
 	struct file *file = *at;
 	struct vex_inode *inode = file->inode;
 
-	if (writable(file->flags) && (st->st_size != file->size || vex_modified(st) != file->mtime)) {
+	if (file->changed || differs(file, st)) {
 		vex_skip(VEX_WRITTEN);
+		expire(inode);
+		file->changed = 1;
+	}
+	if (file->changed || file->truncated) {
 		vex_tell(inode, st);
 		vex_written(inode);
-		expire(inode);
 	}
 	vex_skip(VEX_CLOSED);
 	if (vex_watched && writable(file->flags))
@@ -183,24 +234,59 @@ int vex_release(const struct fuse_in_header *in, uint64_t fh)
 	return 1;
 }
 
+/* Filesystems in memory: there is nothing to wait for. */
+static int in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+int vex_fsync(const struct fuse_in_header *in, uint64_t fh)
+{
+	const struct file *file = *find(fh);
+	const struct vex_inode *inode = vex_may_change() ? vex_find(in->nodeid) : NULL;
+	const struct vex_inode *parent = !inode || inode->kind == S_IFDIR ? inode : vex_find(inode->parent);
+
+	if (!parent || inode->fd < 0 || (!file && inode->kind != S_IFDIR) ||
+	    !vex_unheard_in(VEX_FSYNC, parent, inode->name) || !in_memory(inode->fd))
+		return 0;
+	vex_skip(VEX_FSYNC);
+	vex_reply(in, 0, NULL, 0);
+	return 1;
+}
+
+/* Whether a file may be emptied here. */
+static int emptied(const struct vex_inode *inode, const struct vex_inode *parent, struct stat *st)
+{
+	return !fstat(inode->fd, st) && !(st->st_mode & SET_IDS) && st->st_blocks * 512 <= FREED_INLINE &&
+	       vex_unheard_in(VEX_TRUNCATED, parent, inode->name);
+}
+
 int vex_open(const struct fuse_in_header *in, uint32_t flags)
 {
-	struct vex_inode *inode = vex_judged || !(vex_silent & VEX_ABSENT) ? NULL : vex_find(in->nodeid), *parent;
+	struct vex_inode *inode = vex_may_change() ? vex_find(in->nodeid) : NULL, *parent;
 	struct vex_open_out out;
-	struct stat st;
+	struct stat st, before = {0};
+	struct file *file;
 	int fd;
 
 	if (!inode || inode->fd < 0 || inode->kind != S_IFREG || inode->theirs || !(parent = vex_find(inode->parent)) ||
-	    flags & (O_TRUNC | O_DIRECT | O_CREAT) || !unheard(parent, inode->name))
+	    flags & (O_DIRECT | O_CREAT) || !unheard(parent, inode->name) ||
+	    (flags & O_TRUNC && !emptied(inode, parent, &before)))
 		return 0;
 	fd = reopen(inode->fd, (int)flags);
 	if (fd < 0) {
 		vex_reply(in, errno, NULL, 0);
 		return 1;
 	}
-	if (fstat(fd, &st) || st.st_mode & SET_IDS || !opened(in, inode, fd, (int)flags, &st, 0, &out)) {
+	if (fstat(fd, &st) || st.st_mode & SET_IDS || !(file = opened(in, inode, fd, (int)flags, &st, 0, &out))) {
 		close(fd);
 		return 0;
+	}
+	if (before.st_size) {
+		file->truncated = 1;
+		vex_skip(VEX_TRUNCATED);
 	}
 	if (!vex_reply(in, 0, &out, sizeof(out)))
 		closed(find((uint64_t)fd), &st);
@@ -296,6 +382,8 @@ EXPORT int vex_take_files(uint64_t ino, struct taken *out, int room)
 						      .created = file->created,
 						      .native = file->native,
 						      .backing_id = inode->backing_id,
+						      .changed = file->changed,
+						      .truncated = file->truncated,
 						      .pid = file->pid,
 						      .uid = file->uid,
 						      .gid = file->gid};

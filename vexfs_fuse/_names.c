@@ -1,4 +1,4 @@
-/* Names that are made, moved and removed by the library itself, where nobody hears of it: mkdir, unlink, rmdir, rename.
+/* Names that are made, moved and removed by the library itself, where nobody hears of it: mkdir, symlink, unlink, rmdir, rename.
  *
  * What it does to inodes is the same as what Python's handlers do (namespace.py), which have everything that is not
  * plain: what is heard or judged, hard links, objects whose name is not known or not the one asked for, and whatever
@@ -50,8 +50,7 @@ void vex_return(const struct fuse_in_header *in)
 
 struct vex_inode *vex_directory(uint64_t ino, const char *name)
 {
-	struct vex_inode *inode =
-		vex_judged || vex_renamed > VEX_ROOM || !(vex_silent & VEX_ABSENT) ? NULL : vex_find(ino);
+	struct vex_inode *inode = vex_may_change() ? vex_find(ino) : NULL;
 
 	return inode && inode->fd >= 0 && inode->kind == S_IFDIR && !vex_is_control(ino, name) ? inode : NULL;
 }
@@ -89,12 +88,41 @@ static int answer(const struct fuse_in_header *in, int result)
 	return 1;
 }
 
+/* What the caller made has this name. */
+static int made(const struct fuse_in_header *in, struct vex_inode *parent, const char *name)
+{
+	struct fuse_entry_out entry;
+	struct stat st;
+	struct vex_inode *inode =
+		fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) ? NULL : vex_meet(parent, name, &st);
+
+	if (!inode)
+		return vex_enter_made(in, name);
+	vex_fill_entry(&entry, inode, &st);
+	inode->lookups += vex_reply(in, 0, &entry, sizeof(entry));
+	return 1;
+}
+
+int vex_symlink(const struct fuse_in_header *in, const char *name)
+{
+	struct vex_inode *parent = vex_directory(in->nodeid, name);
+	int result;
+
+	if (!parent || !vex_unheard_in(VEX_SYMLINKED, parent, name) || vex_crowded())
+		return 0;
+	vex_become(in);
+	result = symlinkat(name + strlen(name) + 1, parent->fd, name);
+	vex_return(in);
+	if (result)
+		return answer(in, result);
+	vex_skip(VEX_SYMLINKED);
+	return made(in, parent, name);
+}
+
 int vex_mkdir(const struct fuse_in_header *in, const struct fuse_mkdir_in *arg)
 {
 	const char *name = (const char *)(arg + 1);
-	struct vex_inode *parent = vex_directory(in->nodeid, name), *inode;
-	struct fuse_entry_out entry;
-	struct stat st;
+	struct vex_inode *parent = vex_directory(in->nodeid, name);
 	uint32_t mode;
 	int result;
 
@@ -107,12 +135,7 @@ int vex_mkdir(const struct fuse_in_header *in, const struct fuse_mkdir_in *arg)
 	if (result)
 		return answer(in, result);
 	vex_skip(VEX_DIR_CREATED);
-	inode = fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) ? NULL : vex_meet(parent, name, &st);
-	if (!inode)
-		return vex_enter_made(in, name);
-	vex_fill_entry(&entry, inode, &st);
-	inode->lookups += vex_reply(in, 0, &entry, sizeof(entry));
-	return 1;
+	return made(in, parent, name);
 }
 
 int vex_remove(const struct fuse_in_header *in, const char *name, int directory)

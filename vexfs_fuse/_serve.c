@@ -72,6 +72,14 @@ static double believed(const struct vex_inode *inode)
 	return inode->mappable || inode->mappers ? 0 : inode->kind == S_IFREG ? vex_timeouts.file : vex_timeouts.attr;
 }
 
+void vex_fill_attributes(struct fuse_attr_out *out, struct vex_inode *inode, const struct stat *st)
+{
+	vex_tell(inode, st);
+	*out = (struct fuse_attr_out){0};
+	vex_split(believed(inode), &out->attr_valid, &out->attr_valid_nsec);
+	vex_fill(&out->attr, inode->ino, st);
+}
+
 void vex_fill_entry(struct fuse_entry_out *entry, struct vex_inode *inode, const struct stat *st)
 {
 	vex_tell(inode, st);
@@ -130,16 +138,27 @@ static int lookup(const struct fuse_in_header *in, const char *name)
 static int getattr(const struct fuse_in_header *in)
 {
 	struct vex_inode *inode = vex_silent & 1 << VEX_GETATTR ? vex_find(in->nodeid) : NULL;
-	struct fuse_attr_out out = {0};
+	struct fuse_attr_out out;
 	struct stat st;
 
 	if (!inode || inode->fd < 0 || fstat(inode->fd, &st))
 		return 0;
-	vex_split(believed(inode), &out.attr_valid, &out.attr_valid_nsec);
-	vex_tell(inode, &st);
-	vex_fill(&out.attr, inode->ino, &st);
+	vex_fill_attributes(&out, inode, &st);
 	vex_skip(VEX_GETATTR);
 	vex_reply(in, 0, &out, sizeof(out));
+	return 1;
+}
+
+static int readlink_of(const struct fuse_in_header *in)
+{
+	struct vex_inode *inode = vex_silent & 1 << VEX_READLINK ? vex_find(in->nodeid) : NULL;
+	char target[PATH_MAX];
+	ssize_t got = inode && inode->fd >= 0 ? readlinkat(inode->fd, "", target, sizeof(target)) : -1;
+
+	if (got < 0)
+		return 0;
+	vex_skip(VEX_READLINK);
+	vex_reply(in, 0, target, (size_t)got);
 	return 1;
 }
 
@@ -235,6 +254,8 @@ int vex_answer(const struct fuse_in_header *in)
 		return lookup(in, arg);
 	case FUSE_GETATTR:
 		return getattr(in);
+	case FUSE_READLINK:
+		return readlink_of(in);
 	case FUSE_GETXATTR:
 		return getxattr_of(in, arg);
 	case FUSE_READ:

@@ -23,6 +23,13 @@ enum {
 	VEX_DIR_CREATED,
 	VEX_DIR_DELETED,
 	VEX_DIR_RENAMED,
+	VEX_TRUNCATED,
+	VEX_MODE,
+	VEX_OWNER,
+	VEX_TIMES,
+	VEX_SYMLINKED,
+	VEX_READLINK,
+	VEX_FSYNC,
 	VEX_KINDS
 };
 #define VEX_ABSENT (1 << VEX_KINDS) /* nor the failure of an operation */
@@ -73,6 +80,7 @@ INTERNAL int vex_reply(const struct fuse_in_header *in, int error, const void *b
 
 INTERNAL void vex_split(double timeout, uint64_t *seconds, uint32_t *nanoseconds);
 INTERNAL void vex_fill(struct fuse_attr *attr, uint64_t ino, const struct stat *st);
+INTERNAL void vex_fill_attributes(struct fuse_attr_out *out, struct vex_inode *inode, const struct stat *st);
 INTERNAL void vex_fill_entry(struct fuse_entry_out *entry, struct vex_inode *inode, const struct stat *st);
 
 /* The inode of `name` in a directory, whose status is `st`, made where it is new; NULL where that is Python's to say:

@@ -60,7 +60,7 @@ INTERNAL int vex_called(const struct vex_inode *inode, uint64_t parent, const ch
 /* It has this name now, or has lost the one it had (NULL). */
 INTERNAL void vex_rename(struct vex_inode *inode, uint64_t parent, const char *name);
 
-/* It was written to, through a file of the library's. */
+/* Its attributes are news: what the library has done to it. */
 INTERNAL void vex_written(struct vex_inode *inode);
 
 /* The kernel has given its last lookup back, and Python never knew it. */

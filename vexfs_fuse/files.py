@@ -245,6 +245,7 @@ class Files:
             file = OpenFile(
                 one.fd, inode, one.flags, who, bool(one.created), native, native, False, one.size, one.mtime_ns
             )
+            file.changed, file.truncated = bool(one.changed), bool(one.truncated)
             self._handles.files[file.fd] = file
             inode.opens += 1
             if native:

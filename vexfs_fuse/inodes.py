@@ -94,7 +94,7 @@ class Inode:
         parts.reverse()
         return b"/".join(parts).decode("utf-8", "surrogateescape")
 
-    def tell(self, status: os.stat_result) -> None:
+    def tell(self, status: os.stat_result | Adopted) -> None:
         """The kernel is told of this status."""
         self.mode, self.owner = status.st_mode, (status.st_uid, status.st_gid)
         self.data = (status.st_size, status.st_mtime_ns)
@@ -224,7 +224,7 @@ class Inodes:
             if inode is not None:
                 self._follow(inode, told)
                 if told.written:
-                    inode.data = (told.st_size, told.st_mtime_ns)
+                    inode.tell(told)
 
     def _follow(self, inode: Inode, told: Adopted) -> None:
         try:

@@ -48,6 +48,13 @@ ANSWERED: Final = (
     "dir.created",
     "dir.deleted",
     "dir.renamed",
+    "file.truncated",
+    "file.attr.mode",
+    "file.attr.owner",
+    "file.attr.times",
+    "file.symlinked",
+    "meta.readlink",
+    "sync.fsync",
 )
 
 ASIDE: Final = -4096  # what a function returns that leaves the request to the ordinary way

@@ -19,8 +19,8 @@ _U64, _INT, _BYTES = ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p
 @dataclass(frozen=True, slots=True)
 class Adopted:
     """An inode that the library has made, or renamed: its numbers, its descriptor, the number of its directory, and its
-    status as the kernel was last told. `removed`: it has lost the name, which was its last; `written`: its size and
-    modification time are news.
+    status as the kernel was last told. `removed`: it has lost the name, which was its last; `written`: its status is
+    news.
     """
 
     ino: int
@@ -161,6 +161,8 @@ class Taken(ctypes.Structure):
         ("created", ctypes.c_int32),
         ("native", ctypes.c_int32),
         ("backing_id", ctypes.c_int32),
+        ("changed", ctypes.c_int32),
+        ("truncated", ctypes.c_int32),
         ("pid", ctypes.c_uint32),
         ("uid", ctypes.c_uint32),
         ("gid", ctypes.c_uint32),
