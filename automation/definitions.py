@@ -17,7 +17,7 @@ from automation.forms import Condition, Form, Name, also, one_or_more
 from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable, checked, is_inline
 from automation.quantities import Duration, parse_duration
-from automation.step_forms import MOST_STEPS, OnFailure, Step, Templates, check_templates
+from automation.step_forms import MOST_STEPS, OnFailure, Step, Templates, check_templates, with_names
 from automation.triggers.forms import Join, PatternTrigger, Trigger
 from automation.values import check_pattern, check_value
 
@@ -154,16 +154,7 @@ class Workflow(Form):
     @classmethod
     def _named_steps(cls, value: Any) -> Any:
         """Steps without a name are called step1, step2 …"""
-        if not isinstance(value, dict):
-            return value
-        out = dict(value)
-        for field, word in (("steps", "step"), ("compensation_steps", "compensation")):
-            if isinstance(out.get(field), list):
-                out[field] = [
-                    {"name": f"{word}{i}", **step} if isinstance(step, dict) else step
-                    for i, step in enumerate(out[field], 1)
-                ]
-        return out
+        return with_names(value, {"steps": "step", "compensation_steps": "compensation"})
 
     @property
     def every_pattern(self) -> dict[str, PatternDefinition]:

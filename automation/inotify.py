@@ -7,14 +7,36 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _MASK: Final = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
-_HEADER: Final = struct.Struct("iIII")
+_HEADER: Final = struct.Struct("=iIII")  # watch, mask, cookie, bytes of the name
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class Notice(NamedTuple):
+    """What inotify(7) tells; `cookie` is the same for both names of a rename."""
+
+    watch: int
+    mask: int
+    cookie: int
+    name: bytes
+
+
+def notices(fd: int) -> Iterator[Notice]:
+    """All that wait in the queue `fd`, which is not blocking."""
+    try:
+        while data := os.read(fd, 65_536):
+            at = 0
+            while at < len(data):
+                watch, mask, cookie, length = _HEADER.unpack_from(data, at)
+                at += _HEADER.size + length
+                yield Notice(watch, mask, cookie, data[at - length : at].rstrip(b"\0"))
+    except BlockingIOError:
+        return
 
 
 class DirectoryWatch:
@@ -38,24 +60,13 @@ class DirectoryWatch:
         """Wait until something changes; changes before the call count."""
         while True:
             await trio.lowlevel.wait_readable(self._fd)
-            events = list(self._events())  # all of them, however soon one matters
-            if any(self._matters(mask, name) for mask, name in events):
+            told = list(notices(self._fd))  # all of them, however soon one matters
+            if any(self._matters(one.mask, one.name) for one in told):
                 return
 
     def close(self) -> None:
         """Give the watch back."""
         os.close(self._fd)
-
-    def _events(self) -> Iterator[tuple[int, bytes]]:
-        try:
-            while data := os.read(self._fd, 65_536):
-                at = 0
-                while at < len(data):
-                    _, mask, _, length = _HEADER.unpack_from(data, at)
-                    at += _HEADER.size + length
-                    yield mask, data[at - length : at].rstrip(b"\0")
-        except BlockingIOError:
-            return
 
     def _matters(self, mask: int, name: bytes) -> bool:
         if not mask & _CREATE:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from automation.actions.table import ACTIONS, ALIASES
+from automation import field_names
 from automation.definitions import Workflow
 from automation.errors import DefinitionError
 from automation.expressions import nearest
-from automation.forms import Form
 from automation.sources import Place, Source, read_source
 from automation.step_loading import check_steps, long_step
 from automation.triggers.forms import ManualTrigger
@@ -88,18 +86,21 @@ def problems(source: Source, item: Mapping[str, Any], root: type[BaseModel] = Wo
     loc: Place = item["loc"]
     context = item.get("ctx") or {}
     if item["type"] == "action":
-        names = _action_fields(_at(source.value, loc))
+        action = _at(source.value, loc)
+        names = field_names.of_action(action.get("type", "")) if isinstance(action, dict) else []
         for inner, kind, message in context["problems"]:
             name = str(inner[-1]) if inner else ""
-            yield problem(source, (*loc, *inner), _reason(kind, message, name, names))
+            yield problem(source, (*loc, *inner), reason(kind, message, name, names))
     elif item["type"] == "template":
         yield problem(source, (*loc, *context["place"]), context["reason"])
     else:
-        names = _names_at(loc[:-1], root) if item["type"] == "extra_forbidden" else []
-        yield problem(source, loc, _reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
+        unknown = item["type"] == "extra_forbidden"
+        names = field_names.of_forms(field_names.forms_at(loc[:-1], root, _TAGS)) if unknown else []
+        yield problem(source, loc, reason(item["type"], item["msg"], str(loc[-1]) if loc else "", names))
 
 
-def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
+def reason(kind: str, message: str, name: str, names: list[str]) -> str:
+    """One of pydantic's errors in our words; `names` are the fields that there are."""
     if kind == "extra_forbidden":
         return f"there is no such field{nearest(name, names) or _list_of(names)}"
     if kind == "missing" and name == "action":
@@ -145,44 +146,6 @@ def _at(value: Any, loc: Place) -> Any:
     for part in _resolve(value, loc)[0]:
         value = value[part]
     return value
-
-
-def _action_fields(action: Any) -> list[str]:
-    name = str(action.get("type", "")) if isinstance(action, dict) else ""
-    model = ACTIONS.get(ALIASES.get(name, name))
-    return ["type", *(name for name in model.model_fields if name != "type")] if model else []
-
-
-def _names_at(loc: Place, root: type[BaseModel]) -> list[str]:
-    """The fields that the models know at `loc`."""
-    models: list[type[BaseModel]] = [root]
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        if part in _TAGS and len(models) > 1:
-            models = [m for m in models if part in get_args(m.model_fields["type"].annotation)]
-            continue
-        models = [
-            inner
-            for model in models
-            for name, info in model.model_fields.items()
-            if part in _spellings(name, info)
-            for inner in _models(info.annotation)
-        ]
-    return [_spellings(name, info)[0] for model in models for name, info in model.model_fields.items()]
-
-
-def _spellings(name: str, info: Any) -> list[str]:
-    alias = info.validation_alias
-    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, Form):
-        return [annotation]
-    if get_origin(annotation) in (list, Annotated, Union, types.UnionType):
-        return [model for inner in get_args(annotation) for model in _models(inner)]
-    return []
 
 
 def _cross_check(source: Source, workflow: Workflow) -> Iterator[DefinitionError]:

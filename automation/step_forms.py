@@ -42,6 +42,20 @@ def _check_action(action: dict[str, Any]) -> dict[str, Any]:
     return action
 
 
+def with_names(value: Any, words: dict[str, str]) -> Any:
+    """The values of a definition, its steps named: one without a name by the word of its field, and its number."""
+    if not isinstance(value, dict):
+        return value
+    out = dict(value)
+    for field, word in words.items():
+        if isinstance(out.get(field), list):
+            out[field] = [
+                {"name": f"{word}{i}", **step} if isinstance(step, dict) else step
+                for i, step in enumerate(out[field], 1)
+            ]
+    return out
+
+
 def check_templates(values: dict[str, Any]) -> dict[str, Any]:
     """The values themselves; an error with its place when a template in them is wrong."""
     try:

@@ -117,3 +117,13 @@ def test_a_document_takes_events_of_the_mount_and_acts():
     moved = detector.feed(SemanticEvent("file.closed", "in/large", size=9))[-1]
     assert moved.actions == ({"type": "copy", "source": "in/large", "target": "out/large"},)
     assert detector.states("in/large") == ("b",)
+
+
+def test_what_a_document_says_of_its_machine_is_heeded():
+    """`own`, `failed` and `enabled` are as in YAML; they were read and forgotten."""
+    machine = load(
+        "m.scxml",
+        """<scxml xmlns="http://www.w3.org/2005/07/scxml" xmlns:v="urn:vexfs" v:own="true" v:failed="true"
+                  v:enabled="false"><state id="a"/></scxml>""",
+    )
+    assert machine.own and machine.failed and not machine.enabled

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from automation.inotify import Notice, notices
 from automation.workspace import TEMPORARY_PREFIX
 from vexfs_fuse.backing import CONTROL_NAME, Backing
 from vexfs_fuse.cache import KernelCache
@@ -36,21 +35,12 @@ _IGNORED: Final = 0x8000
 _ONLYDIR: Final = 0x0100_0000
 _EXCL_UNLINK: Final = 0x0400_0000
 _MASK: Final = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | _ONLYDIR | _EXCL_UNLINK
-_HEADER: Final = struct.Struct("=iIII")  # watch, mask, cookie, bytes of the name
 _NOTES: Final = 100_000  # paths of ours remembered between two looks; beyond, what is older is taken for others'
 _DATA: Final = MODIFY | ATTRIB | CLOSE_WRITE
 _OURS: Final = ("file.", "dir.created", "dir.deleted", "dir.renamed")
 _LOOKS: Final = frozenset({"file.opened", "file.read"})
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    watch: int
-    mask: int
-    cookie: int
-    name: bytes
 
 
 class Directories:
@@ -129,22 +119,14 @@ class Directories:
             self._older, self._notes = self._notes, {}
         self._notes[path] = None
 
-    def _read(self) -> Iterator[_Raw]:
-        last: _Raw | None = None
-        try:
-            while data := os.read(self.fd, 65_536):
-                at = 0
-                while at < len(data):
-                    watch, mask, cookie, length = _HEADER.unpack_from(data, at)
-                    at += _HEADER.size + length
-                    event = _Raw(watch, mask, cookie, data[at - length : at].rstrip(b"\0"))
-                    if event != last:
-                        yield event
-                    last = event
-        except BlockingIOError:
-            return
+    def _read(self) -> Iterator[Notice]:
+        last: Notice | None = None
+        for one in notices(self.fd):
+            if one != last:
+                yield one
+            last = one
 
-    def _change(self, event: _Raw, arrival: _Raw | None, ours: set[str]) -> Change | None:
+    def _change(self, event: Notice, arrival: Notice | None, ours: set[str]) -> Change | None:
         spot = self._spot(event)
         if spot is None or spot.path in ours or event.name.startswith(TEMPORARY_PREFIX.encode()):
             return None
@@ -158,7 +140,7 @@ class Directories:
             return None
         return Change(event.mask, 0, None, spot, inode, status)
 
-    def _spot(self, event: _Raw | None) -> Spot | None:
+    def _spot(self, event: Notice | None) -> Spot | None:
         inode = None if event is None else self._watched.get(event.watch)
         if event is None or inode is None or (inode is self._inodes.root and event.name == CONTROL_NAME):
             return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Any, Final
 
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from automation.actions.table import ACTIONS, ALIASES
+from automation import field_names
+from automation.actions.table import ACTIONS
 from automation.errors import DefinitionError
-from automation.expressions import nearest
-from automation.forms import Form
+from automation.loading import reason
 from automation.machines.chart import Chart, compile_chart
 from automation.machines.machine import Machine
 from automation.machines.model import Doing, MachineForm, action_name
@@ -85,6 +84,10 @@ def _machine(source: Source, form: MachineForm, value: dict[str, Any]) -> Machin
         chart = _inline(source.path, form.scxml, source.line(("scxml",)) or 1)
     else:
         chart = compile_chart(outline_of(form))
+    return _built(form, chart, value)
+
+
+def _built(form: MachineForm, chart: Chart, value: dict[str, Any]) -> Machine:
     return Machine(
         name=form.name,
         chart=chart,
@@ -113,7 +116,7 @@ def _inline(path: str, text: str, line: int) -> Chart:
 
 def load_scxml(path: str, text: str, fetch: Fetch | None = None) -> Machine:
     """The machine in an SCXML document. Attributes of the namespace `urn:vexfs` on its root stand for what YAML has
-    beside the chart: `key` (default: one instance in all), `path`, `where`, `limit`.
+    beside the chart: `key` (default: one instance in all), `path`, `where`, `limit`, `own`, `failed`, `enabled`.
     """
     root, outline = read_scxml(path, text, fetch)
     own = {name.partition("}")[2]: value for name, value in root.attrib.items() if name.startswith("{" + VEXFS)}
@@ -124,16 +127,7 @@ def load_scxml(path: str, text: str, fetch: Fetch | None = None) -> Machine:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise DefinitionError(path, 1, field, _reason(first["type"], first["msg"], field, [])) from None
-    chart = _compiled(path, lambda: compile_chart(outline))
-    return Machine(
-        name=form.name,
-        chart=chart,
-        key=form.key,
-        paths=tuple(form.path or ()),
-        where=form.where,
-        limit=form.limit,
-        source=value,
-    )
+    return _built(form, _compiled(path, lambda: compile_chart(outline)), value)
 
 
 def _compiled(path: str, compiled: Callable[[], Chart]) -> Chart:
@@ -159,7 +153,7 @@ def _problems(source: Source, item: Mapping[str, Any], root: type[BaseModel]) ->
     loc: Place = item["loc"]
     if item["type"] == "action":
         place, _, value = _walk(source.value, loc)
-        names = _action_fields(value.get("type", place[-1]) if isinstance(value, dict) and place else "")
+        names = field_names.of_action(value.get("type", place[-1]) if isinstance(value, dict) and place else "")
         for inner, kind, message in item["ctx"]["problems"]:
             yield _problem(source, (*loc, *inner), _reason(kind, message, str(inner[-1]) if inner else "", names))
         return
@@ -171,17 +165,7 @@ def _problems(source: Source, item: Mapping[str, Any], root: type[BaseModel]) ->
 
 
 def _reason(kind: str, message: str, name: str, names: list[str]) -> str:
-    if kind == "extra_forbidden":
-        known = f"; the fields are {', '.join(names)}" if names else ""
-        return f"there is no such field{nearest(name, names) or known}"
-    if kind == "missing":
-        return "this field is required"
-    if kind == "literal_error":
-        return message.replace("Input should be", "use")
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return "a mapping is expected"
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    return message if message[:1] in "'\"" else message[:1].lower() + message[1:]
+    return message.replace("Input should be", "use") if kind == "literal_error" else reason(kind, message, name, names)
 
 
 def _problem(source: Source, loc: Place, reason: str) -> DefinitionError:
@@ -210,37 +194,8 @@ def _walk(value: Any, loc: Place) -> tuple[Place, Place, Any]:
     return tuple(place), tuple(shown), value
 
 
-def _action_fields(name: Any) -> list[str]:
-    model = ACTIONS.get(ALIASES.get(str(name), str(name)))
-    return ["type", *(name for name in model.model_fields if name != "type")] if model else []
-
-
 def _names_at(loc: Place, root: type[BaseModel]) -> list[str]:
-    """The fields that the models know at `loc`; a part that no model has is a name that the user chose."""
-    models: list[type[BaseModel]] = [root]
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        inner = [
-            found
-            for model in models
-            for name, info in model.model_fields.items()
-            if part in _spellings(name, info)
-            for found in _models(info.annotation)
-        ]
-        models = inner or models
-    names = [_spellings(name, info)[0] for model in models for name, info in model.model_fields.items()]
-    return [name for name in names if name != "action"] + (list(ACTIONS) if Doing in models else [])
-
-
-def _spellings(name: str, info: Any) -> list[str]:
-    alias = info.validation_alias
-    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, Form):
-        return [annotation]
-    if get_origin(annotation) in (list, dict, Annotated, Union, types.UnionType):
-        return [model for inner in get_args(annotation) for model in _models(inner)]
-    return []
+    """The fields that may stand at `loc`; an action is written as one by its type."""
+    forms = field_names.forms_at(loc, root)
+    names = [name for name in field_names.of_forms(forms) if name != "action"]
+    return names + (list(ACTIONS) if Doing in forms else [])

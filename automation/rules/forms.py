@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from automation.forms import KEYS, Form, Name, Types, also, one_or_more
 from automation.quantities import Duration, SizeTest
 from automation.rules.windows import Window
-from automation.step_forms import Step
+from automation.step_forms import Step, with_names
 
 Texts = Annotated[list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
 Users = Annotated[list[int | str], BeforeValidator(one_or_more, json_schema_input_type=int | str | list[int | str])]
@@ -147,16 +147,7 @@ class RuleForm(Form):
     @classmethod
     def _named_steps(cls, value: Any) -> Any:
         """Actions without a name are called step1, step2 …"""
-        if not isinstance(value, dict):
-            return value
-        out = dict(value)
-        for field in ("actions", "otherwise"):
-            if isinstance(out.get(field), list):
-                out[field] = [
-                    {"name": f"step{i}", **step} if isinstance(step, dict) else step
-                    for i, step in enumerate(out[field], 1)
-                ]
-        return out
+        return with_names(value, {"actions": "step", "otherwise": "step"})
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> RuleForm:
