@@ -1,8 +1,10 @@
 """Guards without a mount: who is concerned, what fails how, how long delays are, what a form may say."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,6 +17,7 @@ from automation.guards.guard import Guard
 from automation.guards.guards import Guards
 from automation.rules.vocabulary import Vocabulary
 from tests.test_rules_index import PATHS, PATTERNS
+from vexfs_fuse import guarding
 
 
 def guard(number: int = 0, **form) -> Guard:
@@ -184,3 +187,22 @@ def test_writes_are_traced_only_where_one_may_be_judged():
 def test_the_default_is_no_guard():
     """System states do nothing until a file says what."""
     assert SystemForm().guards("x") == [] and not guards().active
+
+
+async def test_beyond_a_thousand_delayed_requests_the_next_passes_and_is_announced(monkeypatch, autojump_clock):
+    """Those who need not wait must find somebody to answer them; here two are a thousand."""
+    monkeypatch.setattr(guarding, "MOST_WAITING", 2)
+    bus = Bus()
+    heard = bus.subscribe("test", ("system.overload",))
+    judges = guarding.Guarding(guards(), SimpleNamespace(native=None, observer=SimpleNamespace(bus=bus)))
+    started, passed = trio.current_time(), []
+
+    async def delayed() -> None:
+        await judges._wait(5)
+        passed.append(trio.current_time() - started)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(delayed)
+    assert passed == [0, 0, 5, 5]
+    assert [event.attrs for event in heard.receive_nowait()] == [{"reason": "guards", "limit": 2}]

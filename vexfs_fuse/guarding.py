@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import trio
 from pyfuse3 import RequestContext
 
+from automation.announcements import Announcements
 from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.callers import Who
@@ -81,14 +82,13 @@ class Guards(Protocol):
 
 class Guarding:
     """Asks the guards. At most 1,000 requests wait at once for theirs to let them pass; further ones pass at once, so
-    that those who are not delayed always find somebody to answer them. `delayed` and `unwaited` count both.
+    that those who are not delayed always find somebody to answer them, and that is announced as `system.overload`.
     """
 
     def __init__(self, guards: Guards, backing: Backing) -> None:
         self.guards: Final = guards
-        self.delayed = 0
-        self.unwaited = 0
         self._backing: Final = backing
+        self._announcements: Final = Announcements(backing.observer.bus)
         self._waiting = 0
 
     @property
@@ -159,12 +159,11 @@ class Guarding:
     async def _wait(self, seconds: float) -> None:
         """Let others be answered meanwhile; what the native library noted of this request is put back afterwards."""
         if self._waiting >= MOST_WAITING:
-            self.unwaited += 1
+            self._announcements.overload("guards", "", {"reason": "guards", "limit": MOST_WAITING})
             return
         native = self._backing.native
         noted = None if native is None else bytes(native.request)  # setattr, write and others read it later on
         self._waiting += 1
-        self.delayed += 1
         try:
             await trio.sleep(seconds)
         finally:
