@@ -11,8 +11,9 @@ from automation.events import Cause, SemanticEvent
 from automation.expressions import compile_condition
 from automation.library import check, examined
 from automation.loading import examine_form
+from automation.provenance.announcing import events_of
 from automation.provenance.desk import QUESTIONS, living_row, read_living
-from automation.provenance.facts import Labelled, NewVersion
+from automation.provenance.facts import Again, Labelled, NewVersion, Read
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import FUNCTIONS, calls, needs, places
 from automation.provenance.pipes import NONE, Pipes
@@ -62,6 +63,31 @@ class World:
 
 def labels_of(graph, kind="version"):
     return {node["label"] for node in graph["nodes"] if node["kind"] == kind}
+
+
+def test_an_edge_that_is_gone_over_again_is_updated_once_a_second():
+    """A further read of the same version, a further rename; the count includes what was not told. None unheard."""
+    world = World()
+    world.write("a", 1)
+    for _ in range(3):
+        world.read("a", 2)
+    assert not [fact for fact in world.facts if isinstance(fact, Again)]
+    world.tracker.repeats = True
+    for pause in (0, 0, 0, 10**9, 0):
+        world.ts += pause
+        world.read("a", 2)
+    for path, dest in (("a", "b"), ("b", "a"), ("a", "c")):
+        world.event("file.renamed", path, 2, dest)
+    told = list(events_of(world.facts, lambda name: name.startswith("graph.edge.")))
+    again = [event.attrs for event in told if event.type == "graph.edge.updated"]
+    assert [(one["kind"], one["count"]) for one in again] == [("used", 4), ("used", 7), ("renamed", 2)]
+    created = [event.attrs for event in told if event.type == "graph.edge.created"]
+    for one in again:
+        assert len([edge for edge in created if edge.items() <= one.items()]) == 1
+        assert one["last"] > 10**18
+    world.write("a", 1)  # a new version: another edge
+    world.read("a", 2)
+    assert isinstance(world.facts[-1], Read)
 
 
 def test_lineage_goes_back_and_impact_forth():

@@ -219,3 +219,22 @@ def test_programs_leave_their_traces_on_a_real_mount():
             while "again" not in answer.read_text() and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert "again.txt" in labels_of(json.loads(answer.read_text()))
+
+
+def test_who_reads_the_same_again_is_told_of():
+    """A rule on the graph's own events: how often, and by which process."""
+    book = """
+rules:
+- name: again
+  on: graph.edge.updated
+  conditions: event.attrs.kind == 'used'
+  actions: [{write: {append: true, path: told/again, content: "{{ event.attrs.from }} {{ event.attrs.count }}\\n"}}]
+"""
+    program = "import time\nfor i in range(5):\n    open('secret/plan').read()\n    time.sleep(0.4)"
+    with scratch() as place, mount(place, b=book, p=PROVENANCE) as one:
+        sh(one.mountpoint, f'python3 -c "{program}"')
+        told = place / "source" / "told" / "again"
+        until(lambda: len(lines(told)) >= 2)
+        nodes, counts = zip(*(line.split() for line in lines(told)), strict=True)
+        assert len(set(nodes)) == 1 and nodes[0].startswith("process:")
+        assert counts[0] == "2" and 2 < int(counts[1]) <= 5

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from automation.events import SemanticEvent
-from automation.provenance.facts import Act, Fact, Labelled, Named, NewAgent, NewFile, NewVersion, Read
+from automation.provenance.facts import Act, Again, Fact, Labelled, Named, NewAgent, NewFile, NewVersion, Read
 from automation.provenance.graph import KINDS
 
 
-def events_of(facts: Iterable[Fact], heard: Callable[[str], bool], ts: int | None = None) -> Iterator[SemanticEvent]:
-    """In the order of the facts; their time is now unless given."""
+def events_of(
+    facts: Iterable[Fact], heard: Callable[[str], bool], ts: int | None = None, agents: dict[int, str] | None = None
+) -> Iterator[SemanticEvent]:
+    """In the order of the facts; their time is now unless given. `agents` are those of earlier facts that are runs."""
     nodes, updates, edges = (heard(f"graph.{name}") for name in ("node.created", "node.updated", "edge.created"))
     labels, losses = heard("graph.property.set"), heard("graph.property.deleted")
-    gone = heard("graph.node.deleted")
-    agents: dict[int, str] = {}
+    gone, repeats = heard("graph.node.deleted"), heard("graph.edge.updated")
+    agents = {} if agents is None else agents
     new = 0
     for fact in facts:
         match fact:
@@ -23,12 +25,14 @@ def events_of(facts: Iterable[Fact], heard: Callable[[str], bool], ts: int | Non
                 if losses if fact.lost else labels:
                     yield _label_event(fact, ts)
             case NewAgent():
-                agents[fact.id] = f"run:{fact.number}" if fact.kind == "run" else f"process:{fact.id}"
+                if fact.kind == "run":
+                    agents[fact.id] = f"run:{fact.number}"
+                agent = _key(fact.id, agents)
                 if updates if fact.again else nodes:
                     name = "graph.node.updated" if fact.again else "graph.node.created"
-                    yield _node(name, agents[fact.id], fact.kind, f"{fact.name} ({fact.number})", ts)
+                    yield _node(name, agent, fact.kind, f"{fact.name} ({fact.number})", ts)
                 if edges and fact.kind == "process" and not fact.again:
-                    yield _edge(agents[fact.id], "wasAssociatedWith", f"user:{fact.uid}", ts)
+                    yield _edge(agent, "wasAssociatedWith", f"user:{fact.uid}", ts)
             case NewFile():
                 new = fact.id
                 if nodes:
@@ -39,11 +43,15 @@ def events_of(facts: Iterable[Fact], heard: Callable[[str], bool], ts: int | Non
                 for kind, target in _origins(fact, agents) if edges else ():
                     yield _edge(f"version:{fact.id}", kind, target, ts)
             case Read() if edges:
-                yield _edge(agents.get(fact.agent, f"process:{fact.agent}"), "used", f"version:{fact.version}", ts)
+                yield _edge(_key(fact.agent, agents), "used", f"version:{fact.version}", ts)
+            case Again() if repeats:
+                agent = _key(fact.agent, agents)
+                target = f"version:{fact.target}" if fact.kind == "used" else f"file:{fact.target}"
+                yield _edge_again(agent, KINDS.get(fact.kind, fact.kind), target, fact, ts)
             case Named() if updates and not fact.gone and fact.file != new:
                 yield _node("graph.node.updated", f"file:{fact.file}", "file", fact.path, ts)
             case Act():
-                agent = agents.get(fact.agent, f"process:{fact.agent}")
+                agent = _key(fact.agent, agents)
                 kind = "version" if fact.kind == "started" else "file"
                 target = f"{kind}:{fact.target}"
                 if edges and fact.kind == "invalidated":
@@ -54,10 +62,14 @@ def events_of(facts: Iterable[Fact], heard: Callable[[str], bool], ts: int | Non
                     yield _node("graph.node.deleted", f"file:{fact.target}", "file", "", ts)
 
 
+def _key(agent: int, runs: dict[int, str]) -> str:
+    return runs.get(agent) or f"process:{agent}"
+
+
 def _origins(fact: NewVersion, agents: dict[int, str]) -> Iterator[tuple[str, str]]:
     yield "specializationOf", f"file:{fact.file}"
     if fact.maker:
-        yield "wasGeneratedBy", agents.get(fact.maker, f"process:{fact.maker}")
+        yield "wasGeneratedBy", _key(fact.maker, agents)
     if fact.before:
         yield "wasRevisionOf", f"version:{fact.before}"
     yield from (("wasDerivedFrom", f"version:{one}") for one in fact.sources)
@@ -69,6 +81,11 @@ def _node(type: str, key: str, kind: str, label: str, ts: int | None) -> Semanti
 
 def _edge(source: str, kind: str, target: str, ts: int | None) -> SemanticEvent:
     return SemanticEvent("graph.edge.created", attrs={"from": source, "kind": kind, "to": target}, ts=ts)
+
+
+def _edge_again(source: str, kind: str, target: str, fact: Again, ts: int | None) -> SemanticEvent:
+    attrs = {"from": source, "kind": kind, "to": target, "count": fact.times, "last": fact.ts}
+    return SemanticEvent("graph.edge.updated", attrs=attrs, ts=ts)
 
 
 def _label_event(fact: Labelled, ts: int | None) -> SemanticEvent:

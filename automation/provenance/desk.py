@@ -31,7 +31,7 @@ from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import Lineage
 from automation.provenance.pipes import NONE, Pipes, pipes_of
 from automation.provenance.store import Living, Store
-from automation.provenance.tracker import ASKED, HANDLERS, Tracker
+from automation.provenance.tracker import ASKED, HANDLERS, MOST_AGENTS, Tracker
 from automation.state_directory import StateDirectory
 
 log: Final = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class ProvenanceDesk:
         self._changed = trio.Event()
         self._pending: Final[deque[SemanticEvent | list[Fact]]] = deque()
         self._pruned = 0
+        self._runs: Final[dict[int, str]] = {}  # the keys of their nodes
         self.subscription: Final = bus.subscribe(
             "provenance",
             HANDLERS,
@@ -150,6 +151,7 @@ class ProvenanceDesk:
             return False
         item: SemanticEvent | list[Fact] = event
         if self._tracker is not None:
+            self._tracker.repeats = self._bus.heard("graph.edge.updated")
             try:
                 item = self._tracker.feed(event, _pipes(event, self._tracker))
             except Exception:  # the bus closes the subscription and says so; then nobody may rely on the labels
@@ -284,8 +286,10 @@ class ProvenanceDesk:
 
     def _tell(self, facts: Iterable[Fact]) -> None:
         """The events of the graph, where anybody listens to them."""
-        for event in events_of(facts, self._bus.heard):
+        for event in events_of(facts, self._bus.heard, agents=self._runs):
             self._bus.publish(event)
+        while len(self._runs) > MOST_AGENTS:
+            del self._runs[next(iter(self._runs))]
 
     # For people
 

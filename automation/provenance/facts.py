@@ -61,6 +61,16 @@ class Act(NamedTuple):
     ts: int
 
 
+class Again(NamedTuple):
+    """What an agent has done before, it has done again: so often now. `kind` is `used` or that of an `Act`."""
+
+    kind: str
+    agent: int
+    target: int
+    times: int
+    ts: int
+
+
 class Named(NamedTuple):
     """A file goes by a path from `ts` on, or no more."""
 
@@ -87,4 +97,4 @@ class Labelled(NamedTuple):
     lost: bool = False
 
 
-Fact = NewFile | NewVersion | NewAgent | Read | Act | Named | Moved | Labelled
+Fact = NewFile | NewVersion | NewAgent | Read | Act | Again | Named | Moved | Labelled

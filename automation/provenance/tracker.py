@@ -17,7 +17,7 @@ from typing import Any, Final
 from automation.events import SemanticEvent
 from automation.facts import target_of
 from automation.globs import compile_globs
-from automation.provenance.facts import Act, Fact, Labelled, Moved, Named, NewAgent, NewFile, NewVersion, Read
+from automation.provenance.facts import Act, Again, Fact, Labelled, Moved, Named, NewAgent, NewFile, NewVersion, Read
 from automation.provenance.files import Agent, File, Files
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.lineage import normal
@@ -28,6 +28,8 @@ MOST_AGENTS: Final = 20_000
 MOST_PIPES: Final = 10_000
 MOST_MOVED: Final = 10_000
 MOST_MOVES: Final = 8
+MOST_REPEATED: Final = 10_000
+REPEATED_NS: Final = 10**9  # an edge that is gone over again is told of once in so long
 MOST_TOLD: Final = 1000  # files of a renamed directory whose labels are told
 FORGOTTEN_NS: Final = 600 * 10**9  # a process of another name under the same number, so much later, is another
 ASKED: Final = "<- "  # begins the label of a place that a condition asks about, which nobody is shown
@@ -39,6 +41,7 @@ class Tracker:
     def __init__(self, form: ProvenanceForm, first: int = 1) -> None:
         self.files: Final = Files()
         self.next = first
+        self.repeats = False  # whether somebody wants to hear of edges that are gone over again
         self.places: Final[dict[str, str]] = {}  # by label, where files have it: a pattern, or several as JSON
         self._covers: Callable[[str], bool] | None = None
         self._bits: Final[dict[str, int]] = {}
@@ -49,6 +52,9 @@ class Tracker:
         self._moved: Final[OrderedDict[str, str]] = OrderedDict()  # directories: where they were before
         self._exchanged = ("", "")
         self._piped: Final[OrderedDict[int, list[Agent]]] = OrderedDict()  # who writes to a pipe
+        self._repeated: Final[OrderedDict[tuple[str, int, int], tuple[int, int]]] = (
+            OrderedDict()
+        )  # how often, when told
         self.use(form)
 
     # Labels
@@ -328,7 +334,7 @@ class Tracker:
         if agent is not None:
             file.touch(agent.name, event.uid)
             kind = "linked" if event.type == "file.linked" else "renamed"
-            facts.append(Act(kind, agent.id, file.id, event.ts))
+            self._act(kind, agent, file, event.ts, facts)
         if file.marks and (labels := self._labels(file.marks)):
             facts.append(Labelled(to, labels, file.version, event))
 
@@ -379,7 +385,25 @@ class Tracker:
         if any(one is not agent for one in file.writing):
             file.pending = file.pending or self._number()
             _note_read(agent, file.pending, marks, ts, facts)
+        if file.version in agent.reads:
+            self._again("used", agent, file.version, ts, facts, before=1)
         _note_read(agent, file.version, marks, ts, facts)
+
+    def _act(self, kind: str, agent: Agent, file: File, ts: int, facts: list[Fact]) -> None:
+        if (kind, agent.id, file.id) not in self._repeated:
+            facts.append(Act(kind, agent.id, file.id, ts))
+        self._again(kind, agent, file.id, ts, facts, before=0)
+
+    def _again(self, kind: str, agent: Agent, target: int, ts: int, facts: list[Fact], *, before: int) -> None:
+        """Count how often an agent does the same; `before` is how often it has where that was not counted yet."""
+        count, told = self._repeated.pop((kind, agent.id, target), (before, ts - REPEATED_NS))
+        count += 1
+        if count > 1 and self.repeats and ts - told >= REPEATED_NS:
+            told = ts
+            facts.append(Again(kind, agent.id, target, count, ts))
+        self._repeated[kind, agent.id, target] = count, told
+        if len(self._repeated) > MOST_REPEATED:
+            self._repeated.popitem(last=False)
 
     def _number(self) -> int:
         self.next += 1

@@ -142,6 +142,7 @@ def _lineage(ensemble: Ensemble) -> Tracker | None:
     if ensemble.provenance is None:
         return None
     tracker = Tracker(ensemble.provenance)
+    tracker.repeats = True
     for pattern in ensemble.asked:
         tracker.require(pattern)
     return tracker
