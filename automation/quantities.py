@@ -97,19 +97,6 @@ def compare(name: str, left: Any, right: Any) -> bool:
     return _OPERATORS[name](left, right)
 
 
-def describe_duration(seconds: float) -> str:
-    """A short text for a person: `250ms`, `4.2s`, `3m 5s`, `2h 10m`, `4d 3h`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
-    for unit, size, below, small in (("m", 60, "s", 1), ("h", 3600, "m", 60), ("d", 86400, "h", 3600)):
-        if unit == "d" or whole < size * (60 if unit == "m" else 24):
-            return f"{whole // size}{unit} {whole % size // small}{below}"
-    raise AssertionError
-
-
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
 SizeTest = Annotated[list[tuple[str, int]], BeforeValidator(parse_size_test, json_schema_input_type=int | str)]

@@ -18,7 +18,6 @@ from vexfs_fuse.interest import Interest
 COUNTS: Final = (0, 1_000, 50_000)
 QUESTIONS: Final = 5_000
 ROUNDS: Final = 9
-BAR_US: Final = 5.0
 CASES: Final = {
     "nobody": "music/a/song.flac",
     "near miss": "projects/p4/deep/report.txt",

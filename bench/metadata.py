@@ -16,20 +16,6 @@ from bench.systems import Running
 CLIENTS: Final = (1, 4)
 FILES: Final = 200  # of each client in a repetition, which is over before the kernel forgets names (1 s)
 LIMIT_SECONDS: Final = 120
-MEANINGS: Final = {
-    "create": "create a file and close it",
-    "open": "open a file and close it",
-    "stat": "attributes of a name that the kernel remembers",
-    "getattr": "attributes that must be fresh",
-    "lookup": "attributes of a name that the kernel has not seen",
-    "missing": "attributes of a name that is not there",
-    "rename": "rename a file",
-    "unlink": "remove a file",
-    "mkdir": "make a directory",
-    "rmdir": "remove a directory",
-    "list": "list 1,000 entries",
-    "list_stat": "list 1,000 entries with the attributes of each",
-}
 
 
 def build(scratch: str) -> str:

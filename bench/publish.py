@@ -18,7 +18,6 @@ from vexfs_fuse.callers import Callers
 from vexfs_fuse.observer import Observer
 
 EVENTS: Final = 20_000
-BAR_US: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import pytest
 
 from automation.bus import Bus
 from automation.errors import CallerError
-from automation.quantities import describe_duration, parse_duration, parse_size, parse_size_test
+from automation.quantities import parse_duration, parse_size, parse_size_test
 from automation.state import State
 from automation.templates import Template, TemplateError
 
@@ -78,15 +78,6 @@ def test_sizes_and_their_comparisons_are_read():
     for nonsense in ("> lots", "", None, "-1", True, ">"):
         with pytest.raises(ValueError, match="size"):
             parse_size_test(nonsense)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.25, "250ms"), (4.2, "4.2s"), (185, "3m 5s"), (7800, "2h 10m"), (86400 * 4 + 3 * 3600, "4d 3h")],
-)
-def test_a_duration_is_told(seconds, text):
-    """Two units at most."""
-    assert describe_duration(seconds) == text
 
 
 @pytest.fixture

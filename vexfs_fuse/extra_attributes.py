@@ -23,7 +23,6 @@ from vexfs_fuse.guarding import Asked, Guarding
 from vexfs_fuse.handles import DIRECTORIES, Opener
 from vexfs_fuse.native import Native
 
-FS_IOC_GETFLAGS: Final = 0x80086601
 FS_IOC_SETFLAGS: Final = 0x40086602
 FS_IOC_FSSETXATTR: Final = 0x401C5820
 _SETTING: Final = (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)

@@ -39,11 +39,6 @@ class Place:
     mountpoint: str
     root_fd: int
 
-    @property
-    def in_place(self) -> bool:
-        """Whether the directory is mounted over itself."""
-        return self.source == self.mountpoint
-
 
 def prepare(source: str, mountpoint: str, options: MountOptions, *, keep_out: dict[str, str] | None = None) -> Place:
     """Check everything, clear away a dead mount of our own, open the source.

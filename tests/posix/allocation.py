@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.posix.calls import attempt, fallocate, make, mode, opened
 from tests.posix.children import ALICE, as_user
 
-KEEP_SIZE, PUNCH_HOLE, COLLAPSE, ZERO, INSERT, UNSHARE = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
+KEEP_SIZE, PUNCH_HOLE, COLLAPSE, ZERO, INSERT = 0x01, 0x02, 0x08, 0x10, 0x20
 PAGE = 4096
 
 
