@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.demonstration.stage import REPOSITORY
+from bench.live import live
 
 WRITERS: Final = 2
 LOW: Final = """
@@ -65,23 +65,14 @@ def analytics() -> str:
 @contextlib.contextmanager
 def mount(root: Path, definitions: dict[str, str]) -> Iterator[tuple[Path, int]]:
     """A mount of its own, and its process."""
-    import subprocess
-
     source, point, flows = root / "source", root / "mount", root / "workflows"
     for path in (source, point, flows):
         path.mkdir(parents=True)
     for name, text in definitions.items():
         (flows / name).write_text(text)
-    command = [sys.executable, str(REPOSITORY / "mount.py"), "--foreground", str(source), str(point)]
-    command += ["--workflows", str(flows), "--state-dir", str(root / "state"), "--log-level", "error"]
-    process = subprocess.Popen(command)
-    try:
-        while not (point / ".vexfs").exists():
-            time.sleep(0.05)
-        yield point, process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    options = ("--workflows", str(flows), "--state-dir", str(root / "state"))
+    with live(str(source), str(point), *options) as process:
+        yield point, process
 
 
 def write(folder: Path, until: float, count: Any) -> None:

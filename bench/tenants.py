@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -35,7 +34,7 @@ from automation.tenants.forwarding import Forwarding
 from automation.tenants.owners import Owners
 from automation.tenants.share import CURRENT, Metering, Share
 from automation.tenants.tenant import Tenant
-from bench.demonstration.stage import REPOSITORY
+from bench.live import live
 
 COUNTS: Final = (1, 10, 100, 1000)
 EVENTS: Final = 5_000
@@ -212,27 +211,9 @@ def mount(root: Path, port: int) -> Iterator[Path]:
         (own / f"{file}.yaml").write_text(text)
     (state / "tenants/ben/workflows/answer.yaml").write_text(ANSWER)
     (root / "vexfs.toml").write_text(CONFIGURATION)
-    command = [sys.executable, str(REPOSITORY / "mount.py"), "--foreground", str(source), str(point)]
-    command += [
-        "-o",
-        "allow_other",
-        "--config",
-        str(root / "vexfs.toml"),
-        "--workflows",
-        str(flows),
-        "--state-dir",
-        str(state),
-    ]
-    process = subprocess.Popen([*command, "--log-level", "error"])
-    try:
-        while not (point / ".vexfs").exists():
-            if process.poll() is not None:
-                raise SystemExit("the mount ended")
-            time.sleep(0.05)
+    options = ("--config", f"{root}/vexfs.toml", "--workflows", str(flows), "--state-dir", str(state))
+    with live(str(source), str(point), "-o", "allow_other", *options):
         yield point
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def become(uid: int) -> None:
