@@ -16,9 +16,9 @@ from typing import IO, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automation.errors import CallerError, DefinitionError, VexError
-from automation.library import EXPECTATIONS
-from automation.patterns.loading import SUFFIXES
-from automation.replay import load, replay
+from automation.library import EXPECTATIONS, SUFFIXES
+from automation.rehearsal import load_ensemble
+from automation.replay import replay
 from automation.sources import read_source
 
 _USUAL: Final = frozenset({"match", "run", "firing", "move"})
@@ -98,14 +98,14 @@ def _brief(record: Mapping[str, Any]) -> str:
 
 
 def _replayed(files: Sequence[str], case: Case, folder: str) -> list[dict[str, Any]]:
-    definitions, ensemble = load(*files)
+    ensemble = load_ensemble(*files)
     lines: list[Any] = list(case.events)
     if case.file is not None:
         try:
             lines = Path(folder, case.file).read_text(encoding="utf-8").splitlines() + lines
         except (OSError, UnicodeDecodeError) as error:
             raise CallerError(f"{case.file} cannot be read: {error}") from None
-    return [record for record in replay(definitions, lines, ensemble) if record["kind"] != "end"]
+    return [record for record in replay(ensemble.patterns.values(), lines, ensemble) if record["kind"] != "end"]
 
 
 def _read(path: str) -> Expectations:

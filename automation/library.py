@@ -539,7 +539,7 @@ async def _check(paths: list[str]) -> list[DefinitionError]:
     names: dict[tuple[str, str], str] = {}
     books: list[Book] = []
     loaded: dict[str, Definition] = {}
-    for file, workflow, found in await _examine([file for path in paths for file in _files(path)]):
+    for file, workflow, found in await _examine([file for path in paths for file in files_of(path)]):
         errors += found
         if isinstance(workflow, Book):
             books.append(workflow)
@@ -564,7 +564,8 @@ async def _examine(files: list[str]) -> list[tuple[str, Definition | None, list[
         return [(file, *await _check_file(file, lambda p, t: declare(pool, p, t))) for file in files]
 
 
-def _files(path: str) -> list[str]:
+def files_of(path: str) -> list[str]:
+    """The definition that a path is, or those directly in a directory; CallerError for what is neither."""
     try:
         if os.path.isdir(path):
             return [os.path.join(path, name) for name in sorted(os.listdir(path)) if is_definition(name)]

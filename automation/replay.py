@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import copy_context
 from typing import IO, Any, Final
 
 from automation.errors import CallerError, DefinitionError, VexError
 from automation.event_lines import EventLineError, is_whole, read_event, read_time
-from automation.library import DECLARING
-from automation.patterns.loading import Definition, detect, load_definitions
+from automation.patterns.loading import Definition, detect
 from automation.patterns.routing import PatternSet
 from automation.provenance.lineage import LINEAGE
 from automation.rehearsal import Ensemble, Rehearsal, load_ensemble
@@ -127,8 +126,8 @@ def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: 
     arguments = parser.parse_args(argv)
     out, wrong = stdout or sys.stdout, False
     try:
-        definitions, ensemble = load(arguments.definitions, wrong=_left_out)
-        for record in replay(definitions, _lines(arguments.events, stdin), ensemble):
+        ensemble = load_ensemble(arguments.definitions, wrong=_left_out)
+        for record in replay(ensemble.patterns.values(), _lines(arguments.events, stdin), ensemble):
             wrong = wrong or record["kind"] == "invalid"
             out.write(json.dumps(record, default=str, separators=(",", ":")) + "\n")
         out.flush()
@@ -138,17 +137,6 @@ def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: 
         print(f"vexfs replay: {error}", file=sys.stderr)
         return 2
     return 1 if wrong else 0
-
-
-def load(*paths: str, wrong: Callable[[DefinitionError], None] | None = None) -> tuple[list[Definition], Ensemble]:
-    """The patterns, and what would act, of files or directories. DefinitionError for the first pattern that is wrong,
-    and for the first definition of another kind, unless `wrong` is told of those.
-    """
-    holding = [path for path in paths if not path.endswith((*DECLARING, ".scxml"))]
-    definitions = [one for path in holding for one in load_definitions(path)]
-    ensemble = load_ensemble(*paths, wrong=wrong) if wrong is not None else load_ensemble(*paths)
-    known = {definition.name for definition in definitions}
-    return [*definitions, *(one for name, one in ensemble.patterns.items() if name not in known)], ensemble
 
 
 def _left_out(error: DefinitionError) -> None:

@@ -158,6 +158,7 @@ def test_one_clock_for_all():
 
 def test_a_skip_that_must_not_miss_is_told_in_a_line(caplog):
     """`or fail` disables the pattern with its reason, and no traceback: nothing of ours went wrong."""
+    caplog.set_level("WARNING")  # whatever the root's is
     set_ = PatternSet([Detector(parse_pattern("p", "a(user.a) -> b(user.b)? skip to first b or fail"))])
     (failed,) = set_.feed(SemanticEvent("user.a", ts=1), 1)
     assert (failed.pattern, failed.reason) == ("p", "cannot skip to 'b': the match has no such event")

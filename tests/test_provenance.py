@@ -20,7 +20,8 @@ from automation.provenance.pipes import NONE, Pipes
 from automation.provenance.rendering import as_dot, as_prov, as_prov_json
 from automation.provenance.store import Store
 from automation.provenance.tracker import Tracker
-from automation.replay import load, replay
+from automation.rehearsal import load_ensemble
+from automation.replay import replay
 from automation.rules.book import examine_book
 from automation.sources import read_source
 from tests.automation_rig import rig
@@ -331,12 +332,12 @@ def test_a_replay_answers_as_a_mount_does(tmp_path):
         {"type": "file.closed", "path": "free", "inode": 3, "pid": 8, "attrs": {"written": True, "mode": "w"}},
     ]
     with pytest.raises(DefinitionError, match=r"rule.yaml:5: rules.0.conditions: derived_from\(\) asks the graph"):
-        load(str(tmp_path))
+        load_ensemble(str(tmp_path))
     assert [error.line for error in check([str(tmp_path)])] == [5]
     (tmp_path / "p.yaml").write_text("kind: provenance\nlabels: {secret: 'secret/**'}\n")
     assert check([str(tmp_path)]) == []
-    definitions, ensemble = load(str(tmp_path))
-    found = [(one["rule"], one["at"]) for one in replay(definitions, lines, ensemble) if one["kind"] == "firing"]
+    ensemble = load_ensemble(str(tmp_path))
+    found = [(one["rule"], one["at"]) for one in replay([], lines, ensemble) if one["kind"] == "firing"]
     assert found == [("leak", 1), ("labelled", 1)]
 
 

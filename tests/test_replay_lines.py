@@ -9,7 +9,8 @@ import pytest
 
 from automation.errors import DefinitionError
 from automation.event_lines import read_event
-from automation.patterns.loading import load_definitions, read_definition
+from automation.patterns.loading import read_definition
+from automation.rehearsal import load_ensemble
 from automation.replay import main, replay
 
 PAIR = "a(user.a) -> b(user.b) within 5s timeouts"
@@ -119,7 +120,7 @@ def test_wrong_definitions_name_file_and_line(tmp_path, text, line, reason):
     file = tmp_path / "x.yaml"
     file.write_text(text)
     with pytest.raises(DefinitionError) as error:
-        load_definitions(str(tmp_path))
+        load_ensemble(str(tmp_path))
     assert (error.value.path, error.value.line) == (str(file), line)
     assert reason in error.value.reason
 

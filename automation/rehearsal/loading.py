@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
 
 from automation.definitions import Workflow
-from automation.errors import CallerError, DefinitionError
-from automation.library import DECLARING, examine_files, is_definition
+from automation.errors import DefinitionError
+from automation.library import examine_files, files_of
 from automation.loading import most_telling
 from automation.machines.machine import Machine
 from automation.machines.thresholds import Threshold, ThresholdsForm
-from automation.patterns.collection import patterns_of
+from automation.patterns.collection import check_names, patterns_of
 from automation.patterns.loading import Definition
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.needs import patterns, unmet
-from automation.rules.book import Book, check_books, is_book
-from automation.sources import read_source
-
-_WHOLE: Final = (*DECLARING, ".scxml")
+from automation.rules.book import Book, check_books
 
 
 @dataclass(slots=True)
 class Ensemble:
-    """Everything but patterns that definitions hold, and by name the patterns inside of them."""
+    """Everything that definitions hold; patterns by name."""
 
     workflows: list[Workflow] = field(default_factory=list)
     books: list[Book] = field(default_factory=list)
@@ -43,20 +38,30 @@ def _refuse(error: DefinitionError) -> None:
 
 def load_ensemble(*paths: str, wrong: Callable[[DefinitionError], None] = _refuse) -> Ensemble:
     """The definitions in files, or in the files directly in directories. What is wrong is told to `wrong` and left out;
-    CallerError for what cannot be read. Files that hold patterns alone are passed over.
+    DefinitionError for the first pattern that is, or has the name of another, CallerError for what cannot be read.
     """
     out = Ensemble()
-    files = [file for path in paths for file in _files(path)]
-    for _, definition, errors in examine_files([file for file in files if _acts(file)]):
+    files = [file for path in paths for file in files_of(path)]
+    found: dict[str, object] = {}
+    for file, definition, errors in examine_files(files):
         if errors:
-            wrong(most_telling(errors))
+            _tell(most_telling(errors), wrong)
         elif definition is not None and getattr(definition, "enabled", True):
+            found[file] = definition
             _add(out, definition)
+    for error in check_names(found, ()):
+        raise error
     for error in check_books(out.books):
         wrong(error)
         out.books = [book for book in out.books if book.file != error.path]
     _ask(out, files)
     return out
+
+
+def _tell(error: DefinitionError, wrong: Callable[[DefinitionError], None]) -> None:
+    if error.field.startswith("pattern"):
+        raise error
+    wrong(error)
 
 
 def _ask(out: Ensemble, files: list[str]) -> None:
@@ -82,21 +87,3 @@ def _add(out: Ensemble, definition: object) -> None:
             out.provenance = definition
         case ThresholdsForm():
             out.thresholds = definition.thresholds
-
-
-def _acts(file: str) -> bool:
-    """Whether a file holds more than patterns."""
-    if file.endswith(_WHOLE):
-        return True
-    try:
-        source = read_source(file, Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallerError(f"{file} cannot be read: {error}") from None
-    value: Any = source.value
-    return is_book(source) or (isinstance(value, Mapping) and bool(value.keys() & {"steps", "kind"}))
-
-
-def _files(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return [path] if is_definition(os.path.basename(path)) else []
-    return [os.path.join(path, name) for name in sorted(os.listdir(path)) if is_definition(name)]
