@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -48,19 +47,15 @@ def examine_source(source: Source) -> tuple[Workflow | None, list[DefinitionErro
         reason = "a workflow is a mapping with 'name', 'triggers' and 'steps'"
         return None, [DefinitionError(source.path, source.line(()), "", reason)]
     source = _canonical(source)
-    try:
-        workflow = Workflow.model_validate(source.value)
-    except ValidationError as error:
-        found = [problem for item in error.errors() for problem in problems(source, item)]
-        return None, sorted(found, key=lambda e: e.line or 0)
-    errors = list(_cross_check(source, workflow))
+    workflow, errors = examine_form(source, Workflow)
+    if workflow is not None:
+        errors = list(_cross_check(source, workflow))
     return (None, errors) if errors else (workflow, [])
 
 
 def _canonical(source: Source) -> Source:
-    """The file's name where none is given; steps in their long form: `copy: {…}` → `action: {type: copy, …}`."""
+    """Steps in their long form: `copy: {…}` → `action: {type: copy, …}`."""
     value = dict(source.value)
-    value.setdefault("name", os.path.splitext(os.path.basename(source.path))[0])
     lines = dict(source.lines)
     for field in ("steps", "compensation_steps"):
         if isinstance(value.get(field), list):
@@ -73,15 +68,14 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 def examine_form(source: Source, form: type[Kind]) -> tuple[Kind | None, list[DefinitionError]]:
     """The values of a file as `form`, named after the file unless named; or None and every error by line."""
-    stem = os.path.splitext(os.path.basename(source.path))[0]
     try:
-        return form.model_validate({"name": stem, **source.value}), []
+        return form.model_validate({"name": source.stem, **source.value}), []
     except ValidationError as error:
-        found = [one for item in error.errors() for one in problems(source, item, form)]
+        found = [one for item in error.errors() for one in _problems(source, item, form)]
         return None, sorted(found, key=lambda one: one.line or 0)
 
 
-def problems(source: Source, item: Mapping[str, Any], root: type[BaseModel] = Workflow) -> Iterator[DefinitionError]:
+def _problems(source: Source, item: Mapping[str, Any], root: type[BaseModel]) -> Iterator[DefinitionError]:
     """One of pydantic's errors as ours; an action's own errors are unfolded."""
     loc: Place = item["loc"]
     context = item.get("ctx") or {}

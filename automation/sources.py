@@ -7,6 +7,7 @@ YAML without its surprises: no dates (they stay text), no duplicate keys, no cus
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Source:
     path: str
     value: Any
     lines: Mapping[Place, int]
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending, which names a definition that has no name."""
+        return os.path.splitext(os.path.basename(self.path))[0]
 
     def line(self, place: Place) -> int | None:
         """The line of `place`, or of the nearest thing around it."""

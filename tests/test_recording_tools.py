@@ -114,3 +114,16 @@ def test_a_path_without_expectations_is_an_error(folder, capsys):
     assert tried(folder / "ingest.yaml")[0] == 2 and "ingest.test.yaml" in capsys.readouterr().err
     (folder / "lone.test.yaml").write_text("expect: []")
     assert tried(folder)[0] == 2 and "lone.yaml" in capsys.readouterr().err
+
+
+def test_expectations_stand_beside_a_definition_in_lua_too(tmp_path):
+    """It is declared and tried like one in YAML."""
+    (tmp_path / "ingest.lua").write_text(
+        'workflow{name = "ingest", triggers = {{path = "in/*"}}, steps = {{log = {message = "hello"}}}}'
+    )
+    (tmp_path / "ingest.test.yaml").write_text(
+        "events: [{ts_ms: 0, type: file.closed, path: in/a}]\nexpect: [{kind: run, workflow: ingest}]\n"
+    )
+    assert expectations.main([str(tmp_path)]) == 0
+    (tmp_path / "ingest.test.yaml").write_text("events: []\nexpect: [{kind: run, workflow: ingest}]\n")
+    assert expectations.main([str(tmp_path)]) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -38,7 +37,7 @@ def is_system(value: Any) -> bool:
 def examine_system(source: Source) -> tuple[ThresholdsForm | None, list[DefinitionError]]:
     """The thresholds of the system state in a file, or None and everything that is wrong with them, by line."""
     try:
-        return ThresholdsForm.model_validate({"name": _stem(source.path), **source.value}), []
+        return ThresholdsForm.model_validate({"name": source.stem, **source.value}), []
     except ValidationError as error:
         return None, _errors(source, error, ThresholdsForm)
 
@@ -66,7 +65,7 @@ def examine_source(source: Source) -> tuple[Machine | None, list[DefinitionError
     if not isinstance(source.value, dict):
         reason = "a machine is a mapping with 'kind: machine', 'name' and 'states'"
         return None, [DefinitionError(source.path, source.line(()), "", reason)]
-    value = {"name": _stem(source.path), **source.value}
+    value = {"name": source.stem, **source.value}
     try:
         form = MachineForm.model_validate(value)
     except ValidationError as error:
@@ -120,7 +119,7 @@ def load_scxml(path: str, text: str, fetch: Fetch | None = None) -> Machine:
     """
     root, outline = read_scxml(path, text, fetch)
     own = {name.partition("}")[2]: value for name, value in root.attrib.items() if name.startswith("{" + VEXFS)}
-    value = {"name": root.get("name") or _stem(path), "key": "none", "scxml": text, **own}
+    value = {"name": root.get("name") or Source(path, None, {}).stem, "key": "none", "scxml": text, **own}
     try:
         form = MachineForm.model_validate(value)
     except ValidationError as error:
@@ -135,10 +134,6 @@ def _compiled(path: str, compiled: Callable[[], Chart]) -> Chart:
         return compiled()
     except ChartError as error:
         raise wrong(path, error) from None
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 # Pydantic's errors as ours

@@ -7,13 +7,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from automation.definitions import Workflow
 from automation.errors import DefinitionError
 from automation.expressions import nearest
 from automation.forms import Form, Name
-from automation.loading import problems
+from automation.loading import examine_form
 from automation.patterns.loading import Definition
 from automation.patterns.table import PatternTable
 from automation.sources import Source
@@ -79,16 +77,10 @@ def examine_collection(source: Source) -> tuple[Collection | None, list[Definiti
     """The patterns of a file, or everything that is wrong with it, by line."""
     value = dict(source.value)
     lines = dict(source.lines)
-    value.setdefault("name", os.path.splitext(os.path.basename(source.path))[0])
     if "pattern" in value:
-        name = str(value["name"])
+        name = str(value.get("name", source.stem))
         if isinstance(value.get("patterns", {}), dict):
             value["patterns"] = {name: value.pop("pattern"), **value.get("patterns", {})}
         for place in [p for p in lines if p[:1] == ("pattern",)]:
             lines["patterns", name, *place[1:]] = lines[place]
-    shown = Source(source.path, value, lines)
-    try:
-        return Collection.model_validate(value), []
-    except ValidationError as error:
-        found = [one for item in error.errors() for one in problems(shown, item, Collection)]
-        return None, sorted(found, key=lambda one: one.line or 0)
+    return examine_form(Source(source.path, value, lines), Collection)

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 
 from automation.errors import DefinitionError
 from automation.forms import Form, Name
 from automation.guards.forms import GuardForm, SystemForm
 from automation.guards.guard import Guard
-from automation.loading import problem, problems
+from automation.loading import examine_form, problem
 from automation.patterns.loading import Definition as PatternDefinition
 from automation.patterns.table import PatternTable
 from automation.rules.checks import compile_key, compile_tree, silences
@@ -107,11 +107,9 @@ def is_book(source: Source) -> bool:
 def examine_book(source: Source, text: str) -> tuple[Book | None, list[DefinitionError]]:
     """The book, or everything that is wrong with its fields, by line. Conditions are for `check_book`."""
     source = canonical(source)
-    try:
-        form = BookForm.model_validate(source.value)
-    except ValidationError as error:
-        found = [one for item in error.errors() for one in problems(source, item, BookForm)]
-        return None, sorted(found, key=lambda one: one.line or 0)
+    form, errors = examine_form(source, BookForm)
+    if form is None:
+        return None, errors
     errors = list(_repeated(source, form))
     return (None, errors) if errors else (Book(source, text, form), [])
 
@@ -212,7 +210,7 @@ def canonical(source: Source) -> Source:
     """The file's name where none is given, lists of rules where names stand before them, actions in their long form."""
     value = dict(source.value)
     lines = dict(source.lines)
-    value.setdefault("name", os.path.splitext(os.path.basename(source.path))[0])
+    value.setdefault("name", source.stem)
     for field in ("rules", "guards"):
         if isinstance(value.get(field), dict):
             value[field] = [_named(name, raw, (field,), i, lines) for i, (name, raw) in enumerate(value[field].items())]
