@@ -144,6 +144,7 @@ class Identity:
         """Let a process of it come after others': the mount's own, and those of whoever is not a tenant."""
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, pid, NICE)
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
         with suppress(OSError), open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
             file.write(str(NICE))  # where each session is weighed as one
 

@@ -233,3 +233,14 @@ async def test_a_step_is_charged_what_it_computes_not_what_it_waits_for_the_proc
     finally:
         trio.lowlevel.remove_instrument(instrument)
     assert 0 < share.used < 0.1
+
+
+async def test_what_another_thread_computed_for_it_counts_too():
+    """What the journal's thread charges makes its tasks rest as their own computing does."""
+    now = 0.0
+    share = Share(0.1, lambda: now)
+    await trio.to_thread.run_sync(share.charge, 0.05)
+    assert share.wait == pytest.approx(0.3)  # 0.05 s, less the burst of 0.02 s, at a tenth
+    assert share.used == pytest.approx(0.05)
+    now = 0.31
+    assert share.wait == 0

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -29,6 +30,7 @@ from automation.errors import InternalError, WorldError
 from automation.journal.database import Database, damaged, used_bytes
 from automation.journal.rows import write_rows
 from automation.journal.schema import Row
+from automation.tenants.share import CURRENT, Share
 
 log: Final = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ class _Unit:
 
 class Writer:
     """Used from one trio thread. `after` is called in the writer's thread with the rows of each commit, if any;
-    `on_stall` in trio's with the reason when the disk refuses, and with "" when it takes again.
+    `on_stall` in trio's with the reason when the disk refuses, and with "" when it takes again. What the thread
+    computes is of the tenant's share under which it is started.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Writer:
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
+        self._share: Share | None = None
         self._thread: Final = threading.Thread(target=self._serve, name="journal", daemon=True)
 
     def __len__(self) -> int:
@@ -90,6 +94,7 @@ class Writer:
     def start(self) -> None:
         """Begin; to be called in trio."""
         self._token = trio.lowlevel.current_trio_token()
+        self._share = CURRENT.get()
         self._thread.start()
 
     def hand_over(self, rows: Sequence[Row]) -> None:
@@ -164,6 +169,7 @@ class Writer:
         while True:
             self._wake.wait()
             self._wake.clear()
+            began = time.thread_time()
             while self._units:
                 units = [self._units.popleft() for _ in range(min(MOST, len(self._units)))]
                 try:
@@ -173,6 +179,9 @@ class Writer:
                     for unit in units:
                         unit.error = unit.error or InternalError(f"the journal met a bug: {error!r}")
                     self._tell(units)
+                if self._share is not None:
+                    began, before = time.thread_time(), began
+                    self._share.charge(began - before)
             if self.closed and not self._units:
                 return
 

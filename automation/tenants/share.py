@@ -6,6 +6,7 @@ each step of a task (trio instrument) ─► spend          desks, between batch
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
@@ -25,6 +26,7 @@ class Share:
         self.used = 0.0  # seconds in all
         self._clock: Final = clock
         self._level = BURST
+        self._charged: Final[deque[float]] = deque()
         self._at = clock()
         self._turn: Final = trio.Lock()
         self._since = self._at, 0.0  # when `recent` began, and what had been used by then
@@ -35,8 +37,13 @@ class Share:
         self.used += seconds
         self._level -= seconds
 
+    def charge(self, seconds: float) -> None:
+        """So much was computed in another thread, which calls this."""
+        self._charged.append(seconds)
+
     def forgive(self) -> None:
         """Begin anew: what was used so far is no debt."""
+        self._charged.clear()
         self._level, self._at = BURST, self._clock()
 
     def recent(self) -> float:
@@ -50,6 +57,8 @@ class Share:
     @property
     def wait(self) -> float:
         """Seconds until it may compute again; 0 when it may now."""
+        while self._charged:
+            self.spend(self._charged.popleft())
         now = self._clock()
         self._level = min(BURST, self._level + (now - self._at) * self.share)
         self._at = now
