@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,42 +16,39 @@ def target_of(event: SemanticEvent) -> str:
     return event.path if event.dest is None else event.dest
 
 
-def _cause(event: SemanticEvent) -> dict[str, Any] | None:
+def cause_of(event: SemanticEvent) -> dict[str, Any] | None:
+    """What brought the event about, None for nothing of ours."""
     cause = event.cause
     return None if cause is None else {"run": cause.run, "workflow": cause.workflow, "depth": cause.depth}
 
 
+def _name(event: SemanticEvent) -> str:
+    target = target_of(event)
+    return target[target.rfind("/") + 1 :]
+
+
+_PLAIN: Final = (
+    *("seq", "ts", "type", "code", "path", "inode", "size", "offset", "length", "pid", "uid", "gid", "comm", "tenant"),
+)
+
 # Text that does not apply is empty, a number that does not apply is null; dir, name, stem and suffix are of the target.
-_FACTS: Final[Mapping[str, Callable[[SemanticEvent], Any]]] = MappingProxyType(
+FACTS: Final[Mapping[str, Callable[[SemanticEvent], Any]]] = MappingProxyType(
     {
-        "seq": lambda event: event.seq,
-        "ts": lambda event: event.ts,
-        "type": lambda event: event.type,
-        "path": lambda event: event.path,
+        **{name: operator.attrgetter(name) for name in _PLAIN},
         "dest": lambda event: event.dest or "",
         "target": target_of,
         "dir": lambda event: split_path(target_of(event))[0],
-        "name": lambda event: split_path(target_of(event))[1],
+        "name": _name,
         "stem": lambda event: split_path(target_of(event))[2],
         "suffix": lambda event: split_path(target_of(event))[3],
-        "inode": lambda event: event.inode,
-        "size": lambda event: event.size,
-        "offset": lambda event: event.offset,
-        "length": lambda event: event.length,
-        "pid": lambda event: event.pid,
-        "uid": lambda event: event.uid,
-        "gid": lambda event: event.gid,
-        "comm": lambda event: event.comm,
-        "tenant": lambda event: event.tenant,
-        "cause": _cause,
+        "cause": cause_of,
         "errno": lambda event: event.errno or "",
         "attrs": lambda event: dict(event.attrs),
-        "code": lambda event: event.code,
         "category": lambda event: event.category.value,
     }
 )
 
 
-def event_facts(event: SemanticEvent, fields: Collection[str] = _FACTS.keys()) -> dict[str, Any]:
+def event_facts(event: SemanticEvent, fields: Collection[str] = FACTS.keys()) -> dict[str, Any]:
     """The event as a dict of plain values, whole or only some of its fields."""
-    return {name: _FACTS[name](event) for name in fields if name in _FACTS}
+    return {name: FACTS[name](event) for name in fields if name in FACTS}

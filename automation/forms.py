@@ -20,9 +20,9 @@ KEYS: Final = {
 }
 
 
-def also(name: str, other: str, **more: Any) -> Any:
-    """A field that has two names in a definition."""
-    return Field(validation_alias=AliasChoices(name, other), **more)
+def also(name: str, *others: str, **more: Any) -> Any:
+    """A field that has other names in a definition too."""
+    return Field(validation_alias=AliasChoices(name, *others), **more)
 
 
 def one_or_more(value: object) -> object:

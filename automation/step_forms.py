@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from automation import seals
@@ -155,9 +155,7 @@ class Decision(Form):
 
     condition: Condition | None = also("if", "condition", default=None)
     then: Steps | None = None
-    otherwise: Steps | None = Field(
-        default=None, validation_alias=AliasChoices("else", "otherwise", "default", "fallback")
-    )
+    otherwise: Steps | None = also("else", "otherwise", "default", "fallback", default=None)
     switch: Expression | None = None
     model: Action | None = None
     label: Expression | None = None
@@ -344,7 +342,7 @@ class Step(Form):
     ) = None
     set: Templates | None = None
     compensation: Names | None = None
-    when: Condition | None = Field(default=None, validation_alias=AliasChoices("when", "condition", "guard"))
+    when: Condition | None = also("when", "condition", "guard", default=None)
     pre: Condition | None = also("pre", "precondition", default=None)
     post: Condition | None = also("post", "postcondition", default=None)
     timeout: Duration | None = None

@@ -8,13 +8,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight, seen
-from automation.actions.form import STRICT, TreePath, also
+from automation.actions.form import STRICT, TreePath
 from automation.errors import WorldError
+from automation.forms import also, one_or_more
 from automation.workspace import archives, packing
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class Archive(BaseModel):
@@ -22,7 +19,7 @@ class Archive(BaseModel):
 
     model_config = STRICT
     type: Literal["archive"] = "archive"
-    sources: Annotated[list[TreePath], BeforeValidator(_listed), Field(min_length=1)] = also(
+    sources: Annotated[list[TreePath], BeforeValidator(one_or_more), Field(min_length=1)] = also(
         "sources", "source", "from"
     )
     target: TreePath = also("target", "to")

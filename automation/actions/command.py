@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field, model_validator
 from automation.actions.commands import KEPT_OUTPUT
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, also
+from automation.actions.form import STRICT
 from automation.actions.write import as_bytes
 from automation.errors import WorldError
+from automation.forms import also
 from automation.quantities import Duration, Size
 
 _TAIL = 2000  # characters of stderr in the error

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BaseModel
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, also
+from automation.actions.form import STRICT
 from automation.events import EVENT_TYPES, SemanticEvent
+from automation.forms import also
 
 _OPEN = ("user.", "graph.", "vector.", "agent.")
 _ALONE = ("user", "anomaly.detected", "prediction.made")

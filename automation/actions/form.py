@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Protocol
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
@@ -30,11 +30,6 @@ class Action(Protocol):
     async def foresee(self, view: Foresight) -> Foreseen:
         """What `perform` would result in, found by looking only, and what it would meet."""
         ...
-
-
-def also(name: str, *others: str, **more: Any) -> Any:
-    """A field that has other names in a definition too."""
-    return Field(validation_alias=AliasChoices(name, *others), **more)
 
 
 class Breaker(BaseModel):

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight, seen
-from automation.actions.form import STRICT, TreePath, also
+from automation.actions.form import STRICT, TreePath
 from automation.errors import WorldError
+from automation.forms import also
 
 
 class Link(BaseModel):

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from automation.actions.foresight import Foreseen, Foresight, Scripting
-from automation.actions.form import STRICT, also
+from automation.actions.form import STRICT
 from automation.actions.script import Script, Seconds
+from automation.forms import also
 from automation.scripts.files import MOST_BYTES
 
 

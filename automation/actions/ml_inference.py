@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, Breaker, also
+from automation.actions.form import STRICT, Breaker
+from automation.forms import also
 from automation.quantities import Duration, Size
 
 

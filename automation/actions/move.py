@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight, transferred
-from automation.actions.form import STRICT, TreePath, also
+from automation.actions.form import STRICT, TreePath
+from automation.forms import also
 
 
 class Move(BaseModel):

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from automation.actions.foresight import Foreseen, Foresight, Scripting
-from automation.actions.form import STRICT, also
+from automation.actions.form import STRICT
 from automation.errors import WorldError
+from automation.forms import also
 from automation.quantities import Duration
 from automation.scripts.files import MOST_BYTES
 from automation.scripts.languages import of_file, spelled

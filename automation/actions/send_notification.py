@@ -9,18 +9,15 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from automation.actions import mail
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, Breaker, also
+from automation.actions.form import STRICT, Breaker
 from automation.actions.http import Http
 from automation.errors import WorldError
+from automation.forms import also, one_or_more
 from automation.quantities import Duration
 
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _DISCORD: Final = 2000  # characters that it takes
 _PLAIN: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class Email(BaseModel):
@@ -33,7 +30,7 @@ class Email(BaseModel):
     user: str | None = None
     password: str | None = None
     sender: str = also("sender", "from", min_length=3)
-    to: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1, max_length=100)]
+    to: Annotated[list[str], BeforeValidator(one_or_more), Field(min_length=1, max_length=100)]
     ca_file: str | None = None
 
 

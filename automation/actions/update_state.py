@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight
-from automation.actions.form import STRICT, also
+from automation.actions.form import STRICT
 from automation.errors import CallerError, WorldError
+from automation.forms import also
 
 
 class UpdateState(BaseModel):

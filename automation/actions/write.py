@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from automation.actions.context import ActionContext
 from automation.actions.foresight import Foreseen, Foresight, seen
-from automation.actions.form import STRICT, Mode, TreePath, also
+from automation.actions.form import STRICT, Mode, TreePath
 from automation.errors import WorldError
+from automation.forms import also
 
 
 class Write(BaseModel):

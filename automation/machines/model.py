@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from automation.actions.table import ACTIONS, ALIASES
 from automation.events import EVENT_TYPES, known
 from automation.expressions import nearest
-from automation.forms import Condition, Form, Globs, Name
+from automation.forms import Condition, Form, Globs, Name, also
 from automation.machines.expressions import compile_template, compile_when
 from automation.machines.machine import MOST_INSTANCES, key_of
 from automation.quantities import Duration, parse_duration
 from automation.step_forms import Action
 
 _GROUPS = frozenset(name.partition(".")[0] for name in EVENT_TYPES) - {"user"}
-
-
-def _also(name: str, *others: str, **more: Any) -> Any:
-    return Field(validation_alias=AliasChoices(name, *others), **more)
 
 
 def _listed(value: object) -> object:
@@ -101,7 +97,7 @@ class Send(Form):
     """An event that the machine sends to itself, after a while; `cancel` with its `id` takes it back."""
 
     event: OwnEvent
-    after: Duration = _also("after", "delay", default=0.0)
+    after: Duration = also("after", "delay", default=0.0)
     data: Templates = Field(default_factory=dict)
     id: str = ""
 
@@ -111,12 +107,12 @@ class Doing(Form):
 
     action: Action | None = None
     assign: Templates | None = None
-    raise_: Send | None = _also("raise", default=None)
+    raise_: Send | None = also("raise", default=None)
     send: Send | None = None
     cancel: str | None = None
-    if_: When | None = _also("if", default=None)
+    if_: When | None = also("if", default=None)
     then: Doings = Field(default_factory=list)
-    else_: Doings = _also("else", default=[])
+    else_: Doings = also("else", default=[])
 
     @model_validator(mode="before")
     @classmethod
@@ -164,9 +160,9 @@ Doings = Annotated[list[Doing], BeforeValidator(_listed, json_schema_input_type=
 class Transition(Form):
     """Where to go, on which condition, and what to do on the way; without `target` the states stay."""
 
-    target: Targets = _also("target", "to", default=[])
-    when: When | None = _also("when", "condition", "guard", "cond", default=None)
-    do: Doings = _also("do", "actions", default=[])
+    target: Targets = also("target", "to", default=[])
+    when: When | None = also("when", "condition", "guard", "cond", default=None)
+    do: Doings = also("do", "actions", default=[])
     internal: bool = False
     description: str = ""
 
@@ -194,7 +190,7 @@ class State(Form):
     history: Literal["shallow", "deep"] | None = None
     target: Targets = Field(default_factory=list)
     after: dict[Annotated[str, AfterValidator(_delay)], Transitions] = Field(default_factory=dict)
-    done: Transitions = _also("done", "on_done", default=[])
+    done: Transitions = also("done", "on_done", default=[])
     data: Templates | None = None
 
     @model_validator(mode="before")

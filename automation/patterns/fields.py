@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from automation.events import SemanticEvent
 from automation.expressions import split_path
+from automation.facts import cause_of
 
 Getter = Callable[[SemanticEvent], Any]
 
@@ -20,11 +21,6 @@ def _category(event: SemanticEvent) -> str:
     return event.category.value
 
 
-def _cause(event: SemanticEvent) -> Any:
-    cause = event.cause
-    return None if cause is None else {"run": cause.run, "workflow": cause.workflow, "depth": cause.depth}
-
-
 COMPUTED: Final[Mapping[str, Getter]] = {  # an attribute of the same name comes first
     "dir": lambda event: split_path(event.path)[0],
     "name": lambda event: split_path(event.path)[1],
@@ -32,7 +28,7 @@ COMPUTED: Final[Mapping[str, Getter]] = {  # an attribute of the same name comes
     "suffix": lambda event: split_path(event.path)[3],
     "code": lambda event: event.code,
     "category": _category,
-    "cause": _cause,
+    "cause": cause_of,
 }
 
 

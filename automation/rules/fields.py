@@ -8,38 +8,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from automation.events import SemanticEvent
-from automation.expressions import EVENT_FIELDS, nearest, split_path
+from automation.expressions import EVENT_FIELDS, nearest
+from automation.facts import FACTS
 
 Getter = Callable[[SemanticEvent], Any]
 
 
-def _target(event: SemanticEvent) -> str:
-    return event.path if event.dest is None else event.dest
-
-
-def _name(event: SemanticEvent) -> str:
-    target = event.path if event.dest is None else event.dest
-    return target[target.rfind("/") + 1 :]
-
-
-def _cause(event: SemanticEvent) -> Any:
-    cause = event.cause
-    return None if cause is None else {"run": cause.run, "workflow": cause.workflow, "depth": cause.depth}
-
-
-_GETTERS: Final[Mapping[str, Getter]] = {
-    **{name: operator.attrgetter(name) for name in ("seq", "ts", "type", "path", "inode", "size", "offset", "length")},
-    **{name: operator.attrgetter(name) for name in ("pid", "uid", "gid", "comm", "tenant", "attrs", "code")},
-    "dest": lambda event: event.dest or "",
-    "errno": lambda event: event.errno or "",
-    "target": _target,
-    "dir": lambda event: split_path(_target(event))[0],
-    "name": _name,
-    "stem": lambda event: split_path(_target(event))[2],
-    "suffix": lambda event: split_path(_target(event))[3],
-    "category": lambda event: event.category.value,
-    "cause": _cause,
-}
+_GETTERS: Final[Mapping[str, Getter]] = {**FACTS, "attrs": operator.attrgetter("attrs")}  # read here, not kept
 
 
 @lru_cache(maxsize=4096)

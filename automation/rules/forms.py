@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from automation.forms import KEYS, Form, Name, Types, also, one_or_more
 from automation.quantities import Duration, SizeTest
@@ -24,12 +24,10 @@ Comparison = Literal["=", "==", "!=", "<", "<=", ">", ">=", "in", "startswith", 
 class StateTest(Form):
     """A comparison with a variable of the shared state; all that are given must hold. A missing variable is null."""
 
-    name: str = Field(min_length=1, validation_alias=AliasChoices("name", "path"))
-    equals: Any = Field(default=None, validation_alias=AliasChoices("equals", "is"))
-    differs: Any = Field(default=None, validation_alias=AliasChoices("differs", "is_not", "not"))
-    among: Annotated[list[Any], BeforeValidator(one_or_more)] | None = Field(
-        default=None, validation_alias=AliasChoices("among", "in")
-    )
+    name: str = also("name", "path", min_length=1)
+    equals: Any = also("equals", "is", default=None)
+    differs: Any = also("differs", "is_not", "not", default=None)
+    among: Annotated[list[Any], BeforeValidator(one_or_more)] | None = also("among", "in", default=None)
     above: float | None = None
     below: float | None = None
     at_least: float | None = None
@@ -45,10 +43,10 @@ class StateTest(Form):
 class MachineTest(Form):
     """Whether a machine's instance for the event stands in one of some states. Where there is none, it does not."""
 
-    name: str = Field(min_length=1, validation_alias=AliasChoices("name", "machine"))
+    name: str = also("name", "machine", min_length=1)
     states: Annotated[
         list[str], BeforeValidator(one_or_more, json_schema_input_type=str | list[str]), Field(min_length=1)
-    ] = Field(validation_alias=AliasChoices("in", "state", "states"))
+    ] = also("in", "state", "states")
 
 
 def as_tree(value: Any) -> Any:
@@ -115,7 +113,7 @@ class RuleForm(Form):
     description: str = ""
     type: Literal["reactive", "proactive", "conditional", "workflow", "feedback_loop"] = "reactive"
     priority: Priority = "normal"
-    on: Types = Field(default_factory=lambda: ["file.closed"], validation_alias=AliasChoices("on", "types", "triggers"))
+    on: Types = also("on", "types", "triggers", default_factory=lambda: ["file.closed"])
     every: Annotated[Duration, Field(ge=1)] | None = None
     paths: Texts = also("paths", "path", default=[])
     exclude: Texts = []
@@ -125,8 +123,8 @@ class RuleForm(Form):
     gid: Users = []
     comm: Texts = []
     tenant: Texts = []
-    conditions: Annotated[Tree | None, BeforeValidator(as_tree, json_schema_input_type=str | list[Any] | Tree)] = Field(
-        default=None, validation_alias=AliasChoices("conditions", "condition", "when", "where")
+    conditions: Annotated[Tree | None, BeforeValidator(as_tree, json_schema_input_type=str | list[Any] | Tree)] = also(
+        "conditions", "condition", "when", "where", default=None
     )
     exceptions: list[RuleException] = []
     key: str | None = None
