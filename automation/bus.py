@@ -175,6 +175,9 @@ class Upstream(Protocol):
     def begin(self, seq: int) -> None:
         """Let the numbers there go on after `seq` at least."""
 
+    def demand(self, details: frozenset[str]) -> None:
+        """Let events there tell this."""
+
 
 class Pace(Protocol):
     """How fast the readers of a bus may go on."""
@@ -206,7 +209,8 @@ class Bus:
     """Gives each event its sequence number and hands it to the subscriptions that want its type.
 
     Owns no queue: the bounds are those of the subscriptions. A subscription that raises is closed and logged.
-    `recorder` is told of each event that remembered subscriptions have accepted, with their bits. A muted bus drops
+    `recorder` is told of each event that remembered subscriptions have accepted, with their bits. `details` are what
+    definitions demand beside what events tell anyway: `failed` operations, how long each `took`. A muted bus drops
     everything. The bus of a tenant has an `upstream`, which numbers its events; `downstream` are those buses.
     """
 
@@ -217,6 +221,9 @@ class Bus:
         self.recorder: Callable[[SemanticEvent, int], None] | None = None
         self.downstream: Downstream | None = None
         self.pace: Pace | None = None
+        self.details: frozenset[str] = frozenset()
+        self.clocked = False  # whether `took` is among them
+        self._demands: Final[dict[str, frozenset[str]]] = {}
         self._upstream: Final = upstream
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
@@ -357,6 +364,19 @@ class Bus:
             self.seq += count
         else:
             self._upstream.skip(type, count)
+
+    def demand(self, who: str, details: frozenset[str]) -> None:
+        """From now on a definition, or a tenant, needs this beside what events tell anyway."""
+        self._demands[who] = details
+        if not details:
+            del self._demands[who]
+        found = frozenset[str]().union(*self._demands.values())
+        if found != self.details:
+            self.details, self.clocked = found, "took" in found
+            if self._upstream is None:
+                self.reroute()
+            else:
+                self._upstream.demand(found)
 
     def reroute(self) -> None:
         """Who hears what has changed: a subscription came or went, or its `hears` answers otherwise now."""

@@ -25,6 +25,7 @@ from automation.breakers import Breakers, Thresholds
 from automation.bus import Bus
 from automation.control_commands import COMMANDS
 from automation.definitions import Workflow
+from automation.demands import demands
 from automation.dispatcher import Dispatcher
 from automation.endpoint import Endpoint
 from automation.errors import CallerError
@@ -423,9 +424,11 @@ class Service:
         now = new.definition if new is not None and new.active else None
         if old is not None:
             self.view.keep(old.name, "")
+            self.bus.demand(old.name, frozenset())
             self.provenance.require(old.name, ())
         if new is not None and now is not None:
             self.view.keep(new.name, new.text)
+            self.bus.demand(new.name, demands(new.text, now))
             self.provenance.require(new.name, patterns(new.file, new.text, now))
         if was is not None and (now is None or now.name != was.name or type(now) is not type(was)):
             self.patterns.remove(was.name)

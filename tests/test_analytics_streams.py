@@ -235,7 +235,7 @@ def test_the_documentation_is_complete_and_its_examples_are_right():
                 assert re.search(rf"`[^`\n]*\b{spelling}\b[^`\n]*`", PAGE), f"{model.__name__}.{spelling}"
     assert all(re.search(rf"`[^`\n]*\b{kind}\b", PAGE) for kind in (*NUMBERS, *SKETCHES))
     examples = [text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "kind: analytics" in text]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for text in examples:
         assert examine_form(read_source("example.yaml", text), Analytics)[1] == []
     assert parse_aggregate("median").kind == "quantile"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pyfuse3 import FUSEError
 
+from automation.bus import Bus
 from vexfs_fuse.control.numbers import CONTROL_BASE
 from vexfs_fuse.directories import Directories
 from vexfs_fuse.files import Files
@@ -20,6 +22,7 @@ from vexfs_fuse.guarding import Guarding
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.namespace import Namespace
 from vexfs_fuse.native import ASIDE, Native
+from vexfs_fuse.observer import BEGAN
 
 _U64, _U32, _INT, _NAME = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int, ctypes.c_char_p
 Failed = Callable[[str, Exception, tuple[Any, ...]], FUSEError]
@@ -28,7 +31,10 @@ Failed = Callable[[str, Exception, tuple[Any, ...]], FUSEError]
 class Direct:
     """Registers itself with the library. `failed` says what the kernel gets for an exception."""
 
-    def __init__(self, families: Sequence[object], native: Native, guarding: Guarding | None, failed: Failed) -> None:
+    def __init__(
+        self, families: Sequence[object], native: Native, guarding: Guarding | None, failed: Failed, bus: Bus
+    ) -> None:
+        self._bus: Final = bus
         self._native: Final = native
         self._guarding: Final = guarding
         self._failed: Final = failed
@@ -51,15 +57,19 @@ class Direct:
 
     def _register(self, name: str, types: Sequence[Any], function: Callable[..., int | None]) -> None:
         """`function` takes what the request says, and who asks."""
-        guarding, failed, who = self._guarding, self._failed, self._native.request
+        guarding, failed, who, bus = self._guarding, self._failed, self._native.request, self._bus
 
         def carry_out(key: int, *args: Any) -> int:
             if key >= CONTROL_BASE or (guarding is not None and guarding.active):
                 return ASIDE
+            token = BEGAN.set(time.perf_counter()) if bus.clocked else None
             try:
                 return function(key, *args, who) or 0
             except Exception as error:
                 return -failed(name, error, (key, *args, who)).errno
+            finally:
+                if token is not None:
+                    BEGAN.reset(token)
 
         self._native.carry_out(name, types, carry_out)
 

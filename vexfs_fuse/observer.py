@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
@@ -13,6 +14,7 @@ from vexfs_fuse.inodes import Inode
 
 CLOSING: Final = ("file.closed", "file.written")
 MARK: Final[ContextVar[str]] = ContextVar("mark", default="")  # what a guard says of the request in hand
+BEGAN: Final[ContextVar[float]] = ContextVar("began", default=0.0)  # when it came, where somebody asks; 0 if nobody
 
 
 class Observer:
@@ -21,10 +23,15 @@ class Observer:
     def __init__(self, bus: Bus, callers: Callers, *, failures: bool = False) -> None:
         self.bus: Final = bus
         self.callers: Final = callers
-        self.failures: Final = failures
+        self._failures: Final = failures
         self.noted: Callable[[str, Inode | str, bytes | None, str | None], None] | None = None  # told of each operation
         self.before: Callable[[], None] | None = None  # does what was put off and must be published first
         self.marking = False  # whether a guard has marked any request yet
+
+    @property
+    def failures(self) -> bool:
+        """Whether failed operations are events: by an option of the mount, or since a definition asks for them."""
+        return self._failures or "failed" in self.bus.details
 
     def opener(self, who: Who, path: str) -> Caller | None:
         """Who opens a file of this path, if what its close tells will be heard."""
@@ -65,15 +72,19 @@ class Observer:
             self.bus.skip(type)
             return
         mark = MARK.get() if self.marking else ""
+        began = BEGAN.get() if self.bus.clocked else 0.0
         if self.before is not None:
-            if mark:  # what was put off is of other requests
-                token = MARK.set("")
+            if mark or began:  # what was put off is of other requests
+                tokens = MARK.set(""), BEGAN.set(0.0)
                 self.before()
-                MARK.reset(token)
+                MARK.reset(tokens[0])
+                BEGAN.reset(tokens[1])
             else:
                 self.before()
         if mark:
             attrs = {**attrs, "mark": mark}
+        if began:
+            attrs = {**attrs, "took": time.perf_counter() - began}
         path = place if isinstance(place, str) else place.path(name)
         downstream = self.bus.downstream
         tenant = "" if downstream is None else downstream.owner(path, who.uid, who.gid)

@@ -6,6 +6,7 @@ One place turns every exception into an errno, for one that escaped into pyfuse3
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,7 @@ from vexfs_fuse.files import Files
 from vexfs_fuse.guarding import REQUESTS, Guarding
 from vexfs_fuse.inodes import ROOT_INO, Inode
 from vexfs_fuse.namespace import Namespace
+from vexfs_fuse.observer import BEGAN
 
 
 class Tree(Protocol):
@@ -48,7 +50,7 @@ _AWAITED: Final = {
     Files: ("read", "write", "flush", "release", "fsync", "poll"),
     Directories: ("readdir", "releasedir", "fsyncdir"),
 }
-# What a failed operation would have been, with --failed-events.
+# What a failed operation would have been, where such are events.
 _MEANT: Final = {
     "lookup": "meta.lookup",
     "getattr": "meta.getattr",
@@ -130,11 +132,13 @@ class Operations(pyfuse3.Operations):
 
     def _handler(self, name: str, data: Callable[..., Any], awaited: bool) -> Callable[..., Awaitable[Any]]:
         control = getattr(self._tree, name, None)
-        failed = self.failed
+        failed, bus = self.failed, self._backing.observer.bus
         if self._guarding is not None and name in REQUESTS:
             return self._guarded_handler(name, data, awaited, self._guarding)
 
         async def inline(key: int, *args: Any) -> Any:
+            if bus.clocked and not BEGAN.get():
+                return await _clocked(inline, key, args)
             try:
                 if key >= CONTROL_BASE:
                     return await self._control(control, key, args)
@@ -143,6 +147,8 @@ class Operations(pyfuse3.Operations):
                 raise failed(name, error, (key, *args)) from None
 
         async def waiting(key: int, *args: Any) -> Any:
+            if bus.clocked and not BEGAN.get():
+                return await _clocked(waiting, key, args)
             try:
                 if key >= CONTROL_BASE:
                     return await self._control(control, key, args)
@@ -158,8 +164,11 @@ class Operations(pyfuse3.Operations):
         """As the others, but the guards are asked first, where there are any (0.04 µs to see that there are none)."""
         control = getattr(self._tree, name, None)
         failed, guards, guarded = self.failed, guarding.guards, guarding.guarded(name, data)
+        bus = self._backing.observer.bus
 
         async def handler(key: int, *args: Any) -> Any:
+            if bus.clocked and not BEGAN.get():
+                return await _clocked(handler, key, args)
             try:
                 if key >= CONTROL_BASE:
                     return await self._control(control, key, args)
@@ -197,6 +206,15 @@ class Operations(pyfuse3.Operations):
             backing.observer.emit(_MEANT[operation], path, who, inode=inode.ino, errno=name_of(code))
         except OSError:
             return  # an inode or handle that we do not know has no path to tell
+
+
+async def _clocked(handler: Callable[..., Awaitable[Any]], key: int, args: tuple[Any, ...]) -> Any:
+    """Let the events of a request tell how long it took."""
+    token = BEGAN.set(time.perf_counter())
+    try:
+        return await handler(key, *args)
+    finally:
+        BEGAN.reset(token)
 
 
 async def _maybe(result: Any) -> Any:

@@ -273,7 +273,7 @@ class Session:
             log.warning("locks hold among the users of the mount only: sharing them takes the native library")
         operations = Operations(self.backing, families, self._tree, guarding)
         if NATIVE is not None:
-            Direct(families, NATIVE, guarding, operations.failed)
+            Direct(families, NATIVE, guarding, operations.failed, self._bus)
         return operations
 
     def _idle(self) -> None:
@@ -325,11 +325,12 @@ class Session:
             return
         self._count_unheard(NATIVE)
         if self.backing.observer.noted is not None:  # each lookup and listing is of interest
-            NATIVE.answer((), absent=not self.options.failed_events)
+            NATIVE.answer((), absent=not self.backing.observer.failures)
             return
         forced = self.interest.forced
         unheard = [name for name in ANSWERED if not self._bus.heard(name) and name not in forced]
-        NATIVE.answer(unheard, absent=not self.options.failed_events)
+        absent = not self.options.failed_events and ("failed" not in self._bus.details or "meta.lookup" in unheard)
+        NATIVE.answer(unheard, absent=absent)
 
     def _fuse_options(self) -> frozenset[str]:
         given = self.options.fuse

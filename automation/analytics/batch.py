@@ -21,7 +21,7 @@ class Batch:
 
     def __init__(self, events: Sequence[SemanticEvent]) -> None:
         self.events: Final = events
-        self._types: Final[dict[tuple[str, ...], Booleans | None]] = {}
+        self._types: Final[dict[tuple[tuple[str, ...], bool], Booleans | None]] = {}
         self._numbers: Final[dict[str, Numbers]] = {}
         self._keys: Final[dict[tuple[str, ...], tuple[list[str], npt.NDArray[np.intp]]]] = {}
         self._times: Integers | None = None
@@ -45,14 +45,17 @@ class Batch:
             self._kinds = dict.fromkeys(event.type for event in self.events)
         return self._kinds
 
-    def succeeded(self, types: tuple[str, ...]) -> Booleans | None:
-        """Which events are of these types (each standing for all below it) and did not fail; None when none is."""
-        if types not in self._types:
+    def of(self, types: tuple[str, ...], *, failed: bool) -> Booleans | None:
+        """Which events are of these types (each standing for all below it); None when none is. Those of operations that
+        failed are among them where they are asked for.
+        """
+        key = (types, failed)
+        if key not in self._types:
             wanted = {kind for kind in self.kinds if any(covers(one, kind) for one in types)}
-            of_type = (event.type in wanted and event.errno is None for event in self.events)
+            of_type = (event.type in wanted and (failed or event.errno is None) for event in self.events)
             found = np.fromiter(of_type, np.bool_, len(self.events)) if wanted else None
-            self._types[types] = found if found is not None and found.any() else None
-        return self._types[types]
+            self._types[key] = found if found is not None and found.any() else None
+        return self._types[key]
 
     def numbers(self, source: str) -> Numbers:
         """The values of an expression; NaN where there is no number."""

@@ -108,6 +108,7 @@ class StreamForm(Form):
     where: Condition | None = None
     key: Annotated[list[str], BeforeValidator(_expressions, json_schema_input_type=str | list[str])] = []
     value: Annotated[str, AfterValidator(checked_key)] | None = None
+    failed: bool = False
     window: Window = Window(tumbling=10.0)
     time: Literal["event", "processing"] = "event"
     lateness: Duration = 0.0

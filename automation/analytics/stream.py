@@ -122,7 +122,7 @@ class Stream:
 
     def _ours(self, batch: Batch) -> Slots | None:
         """The positions of the events that are ours; None when there are none."""
-        good = batch.succeeded(self._types)
+        good = batch.of(self._types, failed=self.form.failed)
         if good is None:
             return None
         ours = np.flatnonzero(good)

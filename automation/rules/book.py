@@ -72,6 +72,7 @@ class Book:
         self.macros: Final[Mapping[str, MacroForm]] = form.macros
         self.every_pattern: Final[Mapping[str, PatternDefinition]] = form.patterns
         self.rule_names: Final = tuple(rule.name for rule in form.rules)
+        self.failed: Final = any(rule.failed for rule in form.rules)
         self.guard_names: Final = tuple(guard.name for guard in form.guards)
         self.words_used: Final = frozenset(names_in([source.value.get("rules", ()), source.value.get("guards", ())]))
         self._text: Final = text

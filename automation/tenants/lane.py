@@ -124,6 +124,10 @@ class Lane:
         """Whether anybody else hears it."""
         return self._main.hears(type)
 
+    def demand(self, details: frozenset[str]) -> None:
+        """Failed operations and durations, where the tenant's definitions ask for them."""
+        self._main.demand(f"tenant {self.name}", details)
+
     def begin(self, seq: int) -> None:
         """Numbers that an earlier mount gave are not given again."""
         if self._main.published == 0 and self._main.seq < seq:
