@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.mounting import MOUNT_PREFIX, SCRATCH_PREFIX, mount_table
+from tests.mounting import MOUNT_PREFIX, SCRATCH_PREFIX, Mount, mount_table, mounted, scratch
 from tests.patient_clock import autojump_clock  # noqa: F401 - a fixture
 
 pytest.register_assert_rewrite("tests.posix", "tests.programs")
@@ -37,6 +37,17 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="module")
+def mount() -> Iterator[Mount]:
+    """One mount of an empty directory, without automations, for all tests of a file."""
+    with (
+        scratch() as source,
+        scratch() as workflows,
+        mounted(source, arguments=("--workflows", str(workflows))) as live,
+    ):
+        yield live
 
 
 @pytest.fixture(scope="session", autouse=True)

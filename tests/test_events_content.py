@@ -16,17 +16,6 @@ pytestmark = pytest.mark.mount
 
 
 @pytest.fixture(scope="module")
-def mount() -> Iterator[Mount]:
-    """One mount of an empty directory, without automations."""
-    with (
-        scratch() as source,
-        scratch() as workflows,
-        mounted(source, arguments=("--workflows", str(workflows))) as live,
-    ):
-        yield live
-
-
-@pytest.fixture(scope="module")
 def failing() -> Iterator[Mount]:
     """A mount that reports failed operations."""
     with scratch() as source, scratch() as workflows:

@@ -2,29 +2,18 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.listening import Event, Listener, brief, typed
-from tests.mounting import Mount, mounted, scratch
+from tests.mounting import Mount
 from tests.posix.calls import fallocate, make, opened
 from tests.posix.children import Steps, together
 from tests.tracing import trace
 
 pytestmark = pytest.mark.mount
-
-
-@pytest.fixture(scope="module")
-def mount() -> Iterator[Mount]:
-    """One mount of an empty directory, without automations."""
-    with (
-        scratch() as source,
-        scratch() as workflows,
-        mounted(source, arguments=("--workflows", str(workflows))) as live,
-    ):
-        yield live
 
 
 @pytest.fixture

@@ -2,29 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.listening import Event, Listener, typed
-from tests.mounting import Mount, mounted, scratch
+from tests.mounting import Mount
 from vexfs_fuse.control.events import QUEUE
 
 pytestmark = pytest.mark.mount
 
 LAST = "the-last"
-
-
-@pytest.fixture(scope="module")
-def mount() -> Iterator[Mount]:
-    """One mount of an empty directory, without automations."""
-    with (
-        scratch() as source,
-        scratch() as workflows,
-        mounted(source, arguments=("--workflows", str(workflows))) as live,
-    ):
-        yield live
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,28 +4,22 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.listening import Event, Listener, typed
-from tests.mounting import Mount, mounted, scratch
+from tests.mounting import Mount, scratch
 from tests.posix.children import ALICE, BOB, Child, as_user, in_child, together
 
 pytestmark = pytest.mark.mount
 
 
 @pytest.fixture(scope="module")
-def mount() -> Iterator[Mount]:
-    """One mount that everybody may write, without automations."""
-    with (
-        scratch() as source,
-        scratch() as workflows,
-        mounted(source, arguments=("--workflows", str(workflows))) as live,
-    ):
-        source.chmod(0o777)
-        yield live
+def mount(mount: Mount) -> Mount:
+    """One that everybody may write."""
+    mount.source.chmod(0o777)
+    return mount
 
 
 def who(event: Event) -> tuple[int, int, int]:
