@@ -10,6 +10,8 @@ from automation.forms import Form
 
 PRIORITIES: Final = ("critical", "high", "normal", "low")
 """Strict: whoever waits in an earlier class goes first."""
+IMPORTANT: Final = PRIORITIES[:2]
+"""What is never given up."""
 
 EVERY: Final = "*"
 Full = Literal["reject", "drop_newest", "drop_oldest"]

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import trio
 
 from automation.events import SemanticEvent, covers
+from automation.rounds import Pace, Rounds
 
 log: Final = logging.getLogger(__name__)
 
@@ -108,14 +109,18 @@ class Subscription:
             if self.overflow is Overflow.DROP_OLDEST:
                 lost = self._queue.popleft()
                 self._queue.append(event)
-            self.dropped += 1
-            count, first, _ = self._gap or (0, lost.seq, 0)
-            self._gap = (count + 1, first, lost.seq)
+            self.lose(lost)
         else:
             self._queue.append(event)
         if self._waits:
             self._wake()
         return True
+
+    def lose(self, event: SemanticEvent) -> None:
+        """Do without an event of those that are wanted, as if there were no room."""
+        self.dropped += 1
+        count, first, _ = self._gap or (0, event.seq, 0)
+        self._gap = (count + 1, first, event.seq)
 
     def receive_nowait(self, limit: int = 256) -> list[SemanticEvent]:
         """At most `limit` events in order, a gap record where some were lost; empty when there are none."""
@@ -178,12 +183,9 @@ class Upstream(Protocol):
     def demand(self, details: frozenset[str]) -> None:
         """Let events there tell this."""
 
-
-class Pace(Protocol):
-    """How fast the readers of a bus may go on."""
-
-    async def rest(self) -> None:
-        """Return when there is time for another batch."""
+    @property
+    def rounds(self) -> Rounds:
+        """In what order all compute."""
 
 
 class Downstream(Protocol):
@@ -224,6 +226,7 @@ class Bus:
         self.details: frozenset[str] = frozenset()
         self.clocked = False  # whether `took` is among them
         self._demands: Final[dict[str, frozenset[str]]] = {}
+        self.rounds: Final = Rounds() if upstream is None else upstream.rounds
         self._upstream: Final = upstream
         self.counts: Final[Counter[str]] = Counter()
         self.failed: Final[list[str]] = []
@@ -296,9 +299,9 @@ class Bus:
 
     def batch(self, most: int) -> int:
         """How many events those who detect take at a time, of at most so many: a tenant's one, since in between others
-        have their turn.
+        have their turn; few while requests come.
         """
-        return most if self.pace is None else 1
+        return self.rounds.batch(most) if self.pace is None else 1
 
     async def rest(self) -> None:
         """What each reader does between two batches: requests of the filesystem come first, and a tenant has a share
@@ -308,6 +311,7 @@ class Bus:
             await trio.lowlevel.checkpoint()
         else:
             await self.pace.rest()
+        await self.rounds.take(detects=True)
 
     def subscribe(
         self,

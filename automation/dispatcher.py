@@ -4,7 +4,8 @@
                                       deadlines, schedules ─►┘
 
 The queue holds 65,536 events of those that some trigger could want; a full one drops the oldest, which the bus counts
-and announces. A trigger that raises is switched off with its reason; the others never notice.
+and announces. Its last quarter is kept for what workflows of high and critical priority want: other events are dropped
+before, counted and announced alike. A trigger that raises is switched off with its reason; the others never notice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import trio
 
 from automation.announcements import Announcements
 from automation.backfill import existing
-from automation.bulkheads import Bulkheads
+from automation.bulkheads import IMPORTANT, Bulkheads
 from automation.bus import Bus
 from automation.definitions import Workflow
 from automation.errors import CallerError, WorldError
@@ -52,6 +53,7 @@ from automation.workspace import Workspace
 log: Final = logging.getLogger(__name__)
 
 QUEUE: Final = 65_536
+ORDINARY: Final = QUEUE * 3 // 4
 BATCH: Final = 64
 RECENT: Final = 1024  # events that `explain` can look back on
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
@@ -294,7 +296,12 @@ class Dispatcher:
         """Called in `publish`: whether any trigger could want the event."""
         if self.writers.needs(event.type):
             self.writers.note(event)
-        return self._asked_for(event.type, event.path, event.dest)
+        if not self._asked_for(event.type, event.path, event.dest) or self._is_given_up(event):
+            return False
+        if len(self.subscription) >= ORDINARY and not self._is_important(event):
+            self.subscription.lose(event)
+            return False
+        return True
 
     def _asked_for(self, type_name: str, path: str, dest: str | None) -> bool:
         if self.paused or not self._index.wants(type_name):
@@ -302,6 +309,34 @@ class Dispatcher:
         if dest is not None and self._index.find(type_name, dest):
             return True
         return bool(self._index.find(type_name, path))
+
+    def _is_important(self, event: SemanticEvent) -> bool:
+        """Whether it may start what is of high or critical priority."""
+        paths = (event.path,) if event.dest is None else (event.path, event.dest)
+        found = (trigger for path in paths for trigger in self._index.find(event.type, path))
+        return any(self.launcher.priority(trigger.workflow) in IMPORTANT for trigger in found)
+
+    def _is_given_up(self, event: SemanticEvent) -> bool:
+        """Whether all that it could start is given up for the load. Then that is counted here, for a fifth of what the
+        queue would cost.
+        """
+        given_up = self.launcher.given_up()
+        if not given_up or event.dest is not None or event.cause is not None:
+            return False
+        triggers = self._index.find(event.type, event.path)
+        for trigger in triggers:
+            if not isinstance(trigger, OnEvent) or self.launcher.priority(trigger.workflow) not in given_up:
+                return False
+        if not all(trigger.at_once for trigger in triggers if isinstance(trigger, OnEvent)):
+            return False
+        try:
+            firings = [firing for trigger in triggers for firing in trigger.feed(event, 0.0)]
+        except Exception:  # it will raise again, where that is dealt with
+            return False
+        self.recent.append(event)
+        for firing in firings:
+            self.launcher.admit(firing)
+        return True
 
     def _route(self, event: SemanticEvent, now: float, without: Collection[str] = ()) -> None:
         if event.type == "system.gap" and event.attrs.get("subscription") == "dispatcher":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import trio
@@ -49,7 +49,8 @@ class Launcher:
 
     `on_fired` is told of a firing that is to have its run, `on_ended` of a run that has ended, `on_settled` of a firing
     that shall have none, `on_removed(workflow, key)` that those which wait (all, or those of a key) shall have none.
-    Muted it starts nothing; `refuses(priority)` says that a new firing is given up for the load.
+    Muted it starts nothing; `refuses(priority)` says that a new firing is given up for the load, `given_up()` which
+    priorities are.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Launcher:
         self.on_ended: Callable[[str], None] = lambda run: None
         self.on_removed: Callable[[str, str | None], None] = lambda workflow, key: None
         self.refuses: Callable[[str], bool] = lambda priority: False
+        self.given_up: Callable[[], Collection[str]] = tuple
         self.muted = False
         self._runner: Final = runner
         self._announcements: Final = announcements
@@ -104,6 +106,11 @@ class Launcher:
         """`install` for what is no workflow; its firings may bring their own actions."""
         self._plans[plan.name] = plan
         self._admissions.setdefault(plan.name, Admission(concurrency)).form = concurrency
+
+    def priority(self, name: str) -> str:
+        """That of a workflow; empty where none is installed."""
+        plan = self._plans.get(name)
+        return "" if plan is None else plan.priority
 
     def knows(self, name: str) -> bool:
         """Whether a workflow of that name is installed."""

@@ -51,6 +51,7 @@ from automation.machines.system_state import SystemState
 from automation.machines.thresholds import ThresholdsForm
 from automation.memory.memory import Memory
 from automation.memory.sealing import Keyhole
+from automation.metering import CURRENT, metered
 from automation.metrics import Measurements
 from automation.models.desk import ModelDesk
 from automation.models.forms import AdaptiveForm, ModelForm
@@ -75,7 +76,7 @@ from automation.scripts.instances import Scale
 from automation.scripts.pool import ScriptPool
 from automation.scripts.quota import WorkerQuota
 from automation.secrets import Secrets
-from automation.shedding import Shedding
+from automation.shedding import Part, Shedding
 from automation.state import State
 from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
@@ -288,7 +289,8 @@ class Service:
             self.provenance.hides = self.paths.covers
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
-        self.shedding: Final = Shedding(bus, {"analytics": self.analytics, "provenance": self.provenance})
+        parts: dict[str, Part] = {"analytics": self.analytics, "provenance": self.provenance}
+        self.shedding: Final = Shedding(bus, parts, lambda: self.runner.cost)
         self._homes: Final[dict[type, Any]] = {  # who keeps which kind of definition: install(form), remove(name)
             Workflow: self.dispatcher,
             Machine: self.machines,
@@ -298,7 +300,8 @@ class Service:
             AdaptiveForm: self.tuning,
         }
         self.dispatcher.launcher.refuses = self.shedding.refuses
-        self.system.on_change = self.shedding.settle
+        self.dispatcher.launcher.given_up = lambda: self.shedding.given_up
+        self.system.on_change = self._settle
         self.explainer: Final = Explainer(self)
         self.dispatcher.on_fault = self.library.fail
         self.machines.on_fault = self.library.fail
@@ -313,8 +316,10 @@ class Service:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `shutdown`; started once every definition is loaded and reacts."""
         LINEAGE.set(self.provenance)
+        if self.tenant is None:
+            CURRENT.set(self.bus.rounds)
         try:
-            async with self.scripts, trio.open_nursery() as nursery:
+            async with metered(on=self.tenant is None), self.scripts, trio.open_nursery() as nursery:
                 if self.tenant is None:
                     await nursery.start(self.heartbeat.run)
                 nursery.start_soon(self._empty_trash)
@@ -363,8 +368,14 @@ class Service:
             await recover(self.ledger, self.runner)
         await self.memory.recover()
         self.system.restore(self.system.snapshot(), time.time_ns())  # shows it anew
-        self.shedding.settle(str(self.system.current))
+        self._settle(str(self.system.current))
         self.system.keep = partial(self.memory.keep, "system")
+
+    def _settle(self, state: str) -> None:
+        """The system's state is another."""
+        self.shedding.settle(state)
+        if self.tenant is None:  # the loop is one for all
+            self.bus.rounds.settle(state)
 
     async def shutdown(self, grace: float = 10.0) -> None:
         """Start nothing more, give runs `grace` seconds, end; returns when everything is closed."""
@@ -413,6 +424,7 @@ class Service:
             waiting=self.dispatcher.launcher.waiting,
             lag=lambda: self.heartbeat.p99,
             runs=lambda: self.runner.counts,
+            demand=self.shedding.demand,
             usage=lambda: {**self.usage.sample(), "scripts": self.scripts.instances.busy},
             root_fd=self.workspace.root_fd,
         )

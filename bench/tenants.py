@@ -31,11 +31,12 @@ import trio
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.identity import Identity
+from automation.metering import CURRENT, Metering
 from automation.permissions import PUBLIC
 from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.owners import Owners
-from automation.tenants.share import CURRENT, Metering, Share
+from automation.tenants.share import Share
 from automation.tenants.tenant import Tenant
 from bench.live import live
 

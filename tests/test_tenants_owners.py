@@ -8,12 +8,13 @@ import trio
 from automation.bus import Bus
 from automation.events import SemanticEvent
 from automation.identity import Identity
+from automation.metering import CURRENT, Metering
 from automation.permissions import PUBLIC
 from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.lane import Lane
 from automation.tenants.owners import Owners, territory
-from automation.tenants.share import CURRENT, Metering, Share
+from automation.tenants.share import Share
 from automation.tenants.tenant import Tenant
 
 ANN, BEN, CAT = 1001, 1002, 1003

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pyfuse3
 import pytest
 
-from automation.tenants.share import CURRENT, Share
+from automation.metering import CURRENT
+from automation.tenants.share import Share
 from tests.control_rig import OWNER, FakeService, FakeTenant, Kernel, refused
 from tests.posix.children import Steps
 from vexfs_fuse.control.realms import MOST_OPEN, Denials

@@ -66,8 +66,9 @@ class _Lock:
 
 
 class _Lowlevel:
-    def __init__(self, idle: Callable[[], None]) -> None:
+    def __init__(self, idle: Callable[[], None], came: Callable[[], None]) -> None:
         self._idle: Final = idle
+        self._came: Final = came
         self._burst = 0
         self._poll: Final = select.poll()
         self._polled: Final[set[int]] = set()
@@ -78,6 +79,7 @@ class _Lowlevel:
     def wait_readable(self, fd: int) -> Awaitable[None]:
         """trio.lowlevel.wait_readable, which see; done at once in mid-burst."""
         self._burst += 1
+        self._came()
         found = self._look(fd) if self._burst < BURST else _NOBODY
         if found == _OURS:
             return _DONE
@@ -104,14 +106,16 @@ class _Lowlevel:
 class _Trio:
     """`trio` with the two names above replaced."""
 
-    def __init__(self, idle: Callable[[], None]) -> None:
-        self.lowlevel: Final = _Lowlevel(idle)
+    def __init__(self, idle: Callable[[], None], came: Callable[[], None]) -> None:
+        self.lowlevel: Final = _Lowlevel(idle, came)
         self.Lock: Final = _Lock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 
-def install(idle: Callable[[], None]) -> None:
-    """Let pyfuse3 wait by this module's means; `idle` is called when no request waits, and must be quick."""
-    pyfuse3.trio = _Trio(idle)  # type: ignore[attr-defined]
+def install(idle: Callable[[], None], came: Callable[[], None]) -> None:
+    """Let pyfuse3 wait by this module's means; `idle` is called when no request waits, and `came` when some came. Both
+    must be quick.
+    """
+    pyfuse3.trio = _Trio(idle, came)  # type: ignore[attr-defined]

@@ -164,7 +164,7 @@ class Session:
             wanted = HANDLE_KILLPRIV_V2 | DIRECT_IO_ALLOW_MMAP | (PASSTHROUGH if os.geteuid() == 0 else 0)
             NATIVE.want(wanted)
             NATIVE.on_interrupt(CONTROL_BASE, self._interrupted)
-        loop.install(self._idle)
+        loop.install(self._idle, self._bus.rounds.came)
         self._bus.on_reroute(self._answer)
         self._start_watch()
         self._answer()

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from automation.analytics.extraction import Getter, getter, number_getter
 from automation.events import SemanticEvent, covers
+from automation.facts import target_of
+from automation.globs import compile_globs
 
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
@@ -22,6 +24,7 @@ class Batch:
     def __init__(self, events: Sequence[SemanticEvent]) -> None:
         self.events: Final = events
         self._types: Final[dict[tuple[tuple[str, ...], bool], Booleans | None]] = {}
+        self._places: Final[dict[tuple[str, ...], Booleans]] = {}
         self._numbers: Final[dict[str, Numbers]] = {}
         self._keys: Final[dict[tuple[str, ...], tuple[list[str], npt.NDArray[np.intp]]]] = {}
         self._times: Integers | None = None
@@ -56,6 +59,15 @@ class Batch:
             found = np.fromiter(of_type, np.bool_, len(self.events)) if wanted else None
             self._types[key] = found if found is not None and found.any() else None
         return self._types[key]
+
+    def covered(self, globs: tuple[str, ...]) -> Booleans:
+        """Which events lie where these patterns say."""
+        found = self._places.get(globs)
+        if found is None:
+            covers = compile_globs(globs)
+            found = np.fromiter((covers(target_of(event)) for event in self.events), np.bool_, len(self.events))
+            self._places[globs] = found
+        return found
 
     def numbers(self, source: str) -> Numbers:
         """The values of an expression; NaN where there is no number."""

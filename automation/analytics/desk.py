@@ -1,7 +1,7 @@
 """From the bus to findings: keeps the streams of all definitions, feeds them, owns their time, tells what they find.
 
-    bus ─► accept (by type) ─► queue ─► engines ─► anomaly.detected, prediction.made, analytics.window
-                        deadlines ─►┘
+    bus ─► accept (by type and place) ─► queue ─► engines ─► anomaly.detected, prediction.made, analytics.window
+                                 deadlines ─►┘
 
 The queue holds 65,536 events; a full one drops the oldest, which the bus counts and announces. An engine that raises is
 disabled with its reason; the others never notice.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -20,16 +21,19 @@ from automation.analytics.anomalies import AnomalyWatch
 from automation.analytics.engine import Engine, Node, Output, row_event
 from automation.analytics.findings import Finding, Trended
 from automation.analytics.forms import Analytics
+from automation.analytics.sources import Source, sources
 from automation.bus import Bus
 from automation.errors import CallerError
 from automation.events import SemanticEvent
-from automation.globs import compile_globs
+from automation.index import Index
 
 log: Final = logging.getLogger(__name__)
 
 QUEUE: Final = 65_536
 BATCH: Final = 1024
-SLICE_SECONDS: Final = 0.002
+FEW: Final = 128  # events at a time while requests come
+GATHER_SECONDS: Final = 0.05  # for which they are gathered then: twenty streams take 1 ms for a batch of one event
+WINDOW: Final = "analytics.window"
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set
 
 
@@ -39,6 +43,7 @@ class _Kept:
     def __init__(self, form: Analytics) -> None:
         self.form: Final = form
         self.engine: Engine | None = Engine(form)
+        self.sources: Final = sources(form)
         self.fault = ""
 
 
@@ -47,12 +52,15 @@ class AnalyticsDesk:
 
     def __init__(self, bus: Bus, *, wall: Callable[[], float]) -> None:
         self.paused = False
-        self.ignored = 0
+        self._ignored = 0
         self._shed = False
+        self._passed_before = 0
+        self._taken, self._seconds = 0, 0.0
         self._bus: Final = bus
         self._wall: Final = wall
         self._kept: Final[dict[str, _Kept]] = {}
-        self._types: Final[dict[str, bool]] = {}
+        self._index: Final[Index[Source]] = Index()
+        self._index.reshape = bus.reshape
         self._imported: Final[set[str]] = set()
         self._tuned: Final[dict[tuple[str, str], float]] = {}
         self._signal = trio.Event()
@@ -61,18 +69,40 @@ class AnalyticsDesk:
             accept=self._accepts,
             wants=self._wants,
             hears=self._hears,
-            takes=lambda type_name, path, dest: not self.paused,
+            takes=self._takes,
+            places=self._index,
             capacity=QUEUE,
         )
 
     def shed(self, on: bool) -> None:
-        """Take no events for the load, or take them again."""
-        self._shed = on
+        """Take no events for the load, or take them again. Meanwhile nothing is heard, so that what only analytics
+        hears costs nothing, and events are counted by their types.
+        """
+        if on != self._shed:
+            self._recount()
+            self._shed = on
+            self._bus.reroute()
 
-    def _accepts(self, event: SemanticEvent) -> bool:
+    @property
+    def ignored(self) -> int:
+        """Events of the types that streams ask for, which were given up."""
+        return self._ignored + (self._passed() - self._passed_before if self._shed else 0)
+
+    @property
+    def cost(self) -> float:
+        """Seconds of the loop that an event has taken so far, on average."""
+        return self._seconds / self._taken if self._taken else 0.0
+
+    def _recount(self) -> None:
+        """What is shed is about to begin, to end, or to be of other types."""
+        self._bus.reroute()  # what was answered without a look at us is counted by now
+        passed = self._passed()
         if self._shed:
-            self.ignored += 1
-        return not (self.paused or self._shed)
+            self._ignored += passed - self._passed_before
+        self._passed_before = passed
+
+    def _passed(self) -> int:
+        return sum(count for name, count in self._bus.counts.items() if self._index.wants(name) and name != WINDOW)
 
     # What is kept
 
@@ -80,21 +110,23 @@ class AnalyticsDesk:
         """Keep the streams of a definition; those of an unchanged one keep what they hold."""
         kept = self._kept.get(form.name)
         if kept is None or kept.form != form:
+            self.remove(form.name)
             self._kept[form.name] = _Kept(form)
             self._retune(form.name)
-            self._changed()
+            self._listen(self._kept[form.name], on=True)
 
     def remove(self, name: str) -> None:
         """Forget the streams of a definition."""
-        if self._kept.pop(name, None) is not None:
-            self._changed()
+        kept = self._kept.pop(name, None)
+        if kept is not None:
+            self._listen(kept, on=False)
 
     def enable(self, name: str, on: bool) -> None:
         """Let the definition of a stream work (again), with nothing seen so far, or no more; CallerError for none."""
         kept = self._find(name)[0]
         kept.engine, kept.fault = (Engine(kept.form) if on else None), ""
         self._retune(kept.form.name)
-        self._changed()
+        self._listen(kept, on=on)
 
     def tune(self, stream: str, measure: str, sensitivity: float | None) -> None:
         """Judge a measure of a stream by another sensitivity, or by its own again; also of one that comes later."""
@@ -162,8 +194,15 @@ class AnalyticsDesk:
             raise CallerError(f"there is no stream called {name!r}")
         return kept, node
 
-    def _changed(self) -> None:
-        self._types.clear()
+    def _listen(self, kept: _Kept, *, on: bool) -> None:
+        """Ask the bus for what the streams of a definition take, or for nothing more on its behalf."""
+        self._recount()
+        for source in kept.sources:
+            self._index.remove(source, source.types, source.anchors)
+        if on:
+            for source in kept.sources:
+                self._index.add(source, source.types, source.anchors)
+        self._passed_before = self._passed()
         self._bus.reroute()
         self._signal.set()
 
@@ -174,12 +213,17 @@ class AnalyticsDesk:
         task_status.started()
         while True:
             await self._wait()
+            if self._bus.rounds.busy and len(self.subscription) < FEW:
+                await trio.sleep(GATHER_SECONDS)
             await self._import()
-            since = trio.current_time()
+            since = time.perf_counter()
             for _ in self.steps():
-                if trio.current_time() - since > SLICE_SECONDS:
+                passed = time.perf_counter() - since
+                if passed > self._bus.rounds.slice:
+                    self._seconds += passed
                     await self._bus.rest()
-                    since = trio.current_time()
+                    since = time.perf_counter()
+            self._seconds += time.perf_counter() - since
             await self._bus.rest()
 
     async def _import(self) -> None:
@@ -194,13 +238,13 @@ class AnalyticsDesk:
         for _ in self.steps():
             pass
 
+    def _batch(self) -> int:
+        return self._bus.rounds.batch(BATCH, FEW) if self._bus.pace is None else 1
+
     def steps(self) -> Iterator[None]:
         """The same bit by bit."""
-        events = [
-            event
-            for event in self.subscription.receive_nowait(self._bus.batch(BATCH))
-            if event.type != "analytics.window"
-        ]
+        events = [event for event in self.subscription.receive_nowait(self._batch()) if event.type != WINDOW]
+        self._taken += len(events)
         now = round(self._wall() * 1e9)
         for kept in list(self._kept.values()):
             try:
@@ -211,6 +255,7 @@ class AnalyticsDesk:
             except Exception as error:
                 log.exception("the analytics %s met a bug", kept.form.name)
                 kept.engine, kept.fault = None, f"it raised {error!r}"
+                self._listen(kept, on=False)
                 attrs = {"name": kept.form.name, "kind": "analytics", "status": "failed", "reason": kept.fault}
                 self._bus.publish(SemanticEvent("system.definition", attrs=attrs))
 
@@ -220,7 +265,7 @@ class AnalyticsDesk:
             yield
 
     def _tell(self, definition: str, output: Output) -> None:
-        if output.rows and self._bus.heard("analytics.window"):
+        if output.rows and self._bus.heard(WINDOW):
             for row in output.rows:
                 event = row_event(row)
                 attrs = {**event.attrs, "definition": definition}
@@ -244,20 +289,16 @@ class AnalyticsDesk:
     # What is asked of the bus
 
     def _hears(self, type_name: str) -> bool:
-        known = self._types.get(type_name)
-        if known is None:
-            engines = [kept.engine for kept in self._kept.values() if kept.engine is not None]
-            known = self._types[type_name] = any(engine.wants(type_name) for engine in engines)
-        return known
+        return not self._shed and self._index.wants(type_name)
+
+    def _takes(self, type_name: str, path: str, dest: str | None) -> bool:
+        return not self.paused and bool(self._index.find(type_name, path if dest is None else dest))
+
+    def _accepts(self, event: SemanticEvent) -> bool:
+        return self._takes(event.type, event.path, event.dest)
 
     def _wants(self, type_name: str, path: str) -> bool:
-        if not self._hears(type_name):
-            return False
-        for kept in self._kept.values():
-            for form in kept.form.streams.values() if kept.engine is not None else ():
-                if form.events is not None and (not form.path or compile_globs(tuple(form.path))(path)):
-                    return True
-        return False
+        return not self._shed and any(source.covers(path) for source in self._index.find(type_name, path))
 
 
 def finding_event(definition: str, finding: Finding) -> SemanticEvent:

@@ -20,8 +20,6 @@ from automation.analytics.extraction import getter
 from automation.analytics.forms import StreamForm
 from automation.analytics.panes import Pane, Slots
 from automation.events import SemanticEvent, covers
-from automation.facts import target_of
-from automation.globs import compile_globs
 
 IDLE: Final = 100  # windows in which nothing came, after which a key is forgotten
 MOST_FILLED: Final = 1000  # windows without any event that are made up for at once
@@ -52,7 +50,7 @@ class Stream:
         self.dropped = 0
         self.rows: Final[deque[Row]] = deque(maxlen=form.history)
         self._types: Final = tuple(form.events or ("analytics.window",))
-        self._path: Final = compile_globs(tuple(form.path)) if form.path else None
+        self._path: Final = tuple(form.path or ())
         self._where: Final = getter(form.where) if form.where else None
         self._key: Final = tuple(form.key)
         self._aggregates: Final[dict[str, Aggregate]] = form.aggregates
@@ -125,15 +123,13 @@ class Stream:
         good = batch.of(self._types, failed=self.form.failed)
         if good is None:
             return None
-        ours = np.flatnonzero(good)
-        if self._path is not None or self._where is not None or self.form.stream is not None:
+        ours = np.flatnonzero(good & batch.covered(self._path) if self._path else good)
+        if self._where is not None or self.form.stream is not None:
             ours = ours[[self._takes(batch.events[i]) for i in ours.tolist()]]
         return ours if len(ours) else None
 
     def _takes(self, event: SemanticEvent) -> bool:
         if self.form.stream is not None and event.attrs.get("stream") != self.form.stream:
-            return False
-        if self._path is not None and not self._path(target_of(event)):
             return False
         return self._where is None or self._where(event) is True
 

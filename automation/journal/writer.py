@@ -30,7 +30,7 @@ from automation.errors import InternalError, WorldError
 from automation.journal.database import Database, damaged, used_bytes
 from automation.journal.rows import write_rows
 from automation.journal.schema import Row
-from automation.tenants.share import CURRENT, Share
+from automation.metering import CURRENT, Payer
 
 log: Final = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Writer:
         self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._share: Share | None = None
+        self._payer: Payer | None = None
         self._thread: Final = threading.Thread(target=self._serve, name="journal", daemon=True)
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Writer:
     def start(self) -> None:
         """Begin; to be called in trio."""
         self._token = trio.lowlevel.current_trio_token()
-        self._share = CURRENT.get()
+        self._payer = CURRENT.get()
         self._thread.start()
 
     def hand_over(self, rows: Sequence[Row]) -> None:
@@ -179,9 +179,9 @@ class Writer:
                     for unit in units:
                         unit.error = unit.error or InternalError(f"the journal met a bug: {error!r}")
                     self._tell(units)
-                if self._share is not None:
+                if self._payer is not None:
                     began, before = time.thread_time(), began
-                    self._share.charge(began - before)
+                    self._payer.charge(began - before)
             if self.closed and not self._units:
                 return
 

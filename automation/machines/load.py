@@ -37,8 +37,8 @@ class Queue(Protocol):
 
 class Load:
     """Takes samples. `queues` are those of the automations, `waiting` counts firings, `lag` is in seconds, `runs`
-    counts finished runs by workflow and status, `usage` measures the process, `root_fd` lies in the filesystem below
-    (-1: none is measured).
+    counts finished runs by workflow and status, `demand` is that of `Shedding`, `usage` measures the process,
+    `root_fd` lies in the filesystem below (-1: none is measured).
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Load:
         waiting: Callable[[], int],
         lag: Callable[[], float],
         runs: Callable[[], Mapping[tuple[str, str], int]],
+        demand: Callable[[], float] = lambda: 0.0,
         usage: Callable[[], Mapping[str, float]] = dict,
         root_fd: int = -1,
         pressure: str = PRESSURE,
@@ -56,6 +57,7 @@ class Load:
         self._waiting: Final = waiting
         self._lag: Final = lag
         self._runs: Final = runs
+        self._demand: Final = demand
         self._usage: Final = usage
         self._root_fd: Final = root_fd
         self._pressure: Final = pressure
@@ -67,6 +69,7 @@ class Load:
             "queues": max((len(queue) / queue.capacity for queue in self._queues() if queue.capacity), default=0.0),
             "waiting": float(self._waiting()),
             "lag": self._lag(),
+            "demand": self._demand(),
             "errors": self._errors(trio.current_time()),
             **self._usage(),
         }

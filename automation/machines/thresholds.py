@@ -24,6 +24,8 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
         "queues": "share of the fullest queue of the automations that is in use, 0 to 1",
         "waiting": "firings that wait for their run",
         "lag": "how late the event loop is, in seconds (99 of 100 in the last minute are better)",
+        "demand": "share of the last second in which automations waited for their turn, since requests of the "
+        "filesystem came first, and that which what is given up would have taken",
         "errors": "share of the runs of the last minute that failed, 0 to 1; 0 while there were fewer than ten",
         "disk": "share of the filesystem below that is in use, 0 to 1",
         "memory": "share of the last ten seconds in which some task waited for memory, 0 to 1",
@@ -46,7 +48,17 @@ class Threshold(Form):
     """
 
     measure: Literal[
-        "queues", "waiting", "lag", "errors", "disk", "memory", "memory_stalled", "resident", "processor", "scripts"
+        "queues",
+        "waiting",
+        "lag",
+        "demand",
+        "errors",
+        "disk",
+        "memory",
+        "memory_stalled",
+        "resident",
+        "processor",
+        "scripts",
     ]
     state: Literal["Scaling", "HighLoad", "Degraded", "Emergency"]
     enter: float = Field(gt=0)
@@ -95,6 +107,8 @@ DEFAULTS: Final = (
     _threshold("waiting", "HighLoad", 1000, 100, 5),
     _threshold("lag", "HighLoad", 0.25, 0.1, 5, 1),
     _threshold("lag", "Degraded", 2, 0.5, 5, 1),
+    _threshold("demand", "HighLoad", 0.6, 0.2, 3, 1),
+    _threshold("demand", "Degraded", 0.9, 0.4, 5, 1),
     _threshold("errors", "Degraded", 0.5, 0.2, 10),
     _threshold("disk", "Degraded", 0.97, 0.95, 2),
     _threshold("disk", "Emergency", 0.995, 0.99, 2),

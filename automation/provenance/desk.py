@@ -72,6 +72,11 @@ class ProvenanceDesk:
             capacity=CAPACITY,
         )
 
+    @property
+    def cost(self) -> float:
+        """Not known: what is given up is mostly a thread's."""
+        return 0.0
+
     def shed(self, on: bool) -> None:
         """Write down nothing for the load, or do so again; labels are kept all the same."""
         self._shed = on

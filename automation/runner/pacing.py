@@ -1,4 +1,4 @@
-"""When runs go on: timers by the wall clock, and turns, so that thousands that wake at once delay no request."""
+"""When runs go on: timers by the wall clock, a few at a time, so that thousands that wake at once delay no request."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import gc
 import heapq
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from automation.bus import Pace
+from automation.rounds import CROWD
 
 log: Final = logging.getLogger(__name__)
 
-SLICE: Final = 0.002  # seconds of the loop that runs may take before others are looked at
 SHELF: Final = 100
-CROWD: Final = 8  # runs that are woken together
 RECHECK_SECONDS: Final = 300.0  # the wall clock may be set, and stands still for us while the machine sleeps
 
 
@@ -110,33 +107,3 @@ class Waiting:
     def fewer(self) -> None:
         """One waits no more."""
         self.count -= 1
-
-
-class Turns:
-    """Whoever has something to compute takes a turn first: at once while this round of the loop is young, else in one
-    of the next, in order. A `pace` says when it may at all.
-    """
-
-    def __init__(self, pace: Pace | None = None) -> None:
-        self._pace: Final = pace
-        self._since: float | None = None
-        self._lot: Final = trio.lowlevel.ParkingLot()
-
-    async def take(self) -> None:
-        """Return when it is one's turn. Who is woken has it: to wait once more would cost as much as most turns."""
-        if self._pace is not None:
-            await self._pace.rest()
-        if self._since is not None and time.perf_counter() - self._since > SLICE:
-            await self._lot.park()
-        if self._since is None:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._since = time.perf_counter()
-        trio.lowlevel.current_trio_token().run_sync_soon(self._next_round)
-
-    def _next_round(self) -> None:
-        self._since = None
-        if self._lot:
-            self._begin()
-            self._lot.unpark(count=CROWD)

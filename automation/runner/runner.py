@@ -17,13 +17,15 @@ from automation.actions import Equipment, Executor, Performer, Recorder
 from automation.bus import Bus
 from automation.errors import CallerError, WorldError
 from automation.journal.keeping import DEFAULTS as KEEPING
+from automation.metering import CURRENT, Account
+from automation.rounds import Paced
 from automation.runner.awaited import Mailroom
 from automation.runner.bodies import perform
 from automation.runner.course import Stop, carry_out
 from automation.runner.gate import Gate, Ticket
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.ledger import Ledger, MemoryLedger, NewRun, StoredRun
-from automation.runner.pacing import Timers, Turns, Waiting
+from automation.runner.pacing import Timers, Waiting
 from automation.runner.plan import Plan
 from automation.runner.record import Run, StepRecord
 from automation.runner.subworkflow import Calls
@@ -84,7 +86,8 @@ class Runner:
         self._executor: Final = executor or Performer()
         self._dry: Final = Recorder()
         self._dice: Final = dice or random.Random()
-        self._turns: Final = Turns(bus.pace)
+        self._turns: Final = bus.rounds if bus.pace is None else Paced(bus.rounds, bus.pace)
+        self._account = Account(None)
         self.waiting: Final = Waiting()
         self._gate = Gate(UNLIMITED)
         self._means = self._make_means()
@@ -145,6 +148,7 @@ class Runner:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
+        self._account = Account(CURRENT.get())
         async with trio.open_nursery() as nursery:
             await nursery.start(self._timers.run)
             await nursery.start(self._mailroom.run)
@@ -155,6 +159,12 @@ class Runner:
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
+
+    @property
+    def cost(self) -> float:
+        """Seconds of the loop that a run has taken so far, on average; 0 before the first has ended."""
+        ended = self.counts.total()
+        return self._account.used / ended if ended else 0.0
 
     # Starting
 
@@ -358,6 +368,7 @@ class Runner:
 
     async def _whole_run(self, walk: Walk) -> None:
         run = walk.run
+        CURRENT.set(self._account)
         await self._turns.take()
         if not run.started_ns:
             run.started_ns = self._clock()

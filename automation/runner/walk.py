@@ -33,8 +33,9 @@ from automation.targets import Automation
 
 if TYPE_CHECKING:
     from automation.expressions import Expression
+    from automation.rounds import Paced, Rounds
     from automation.runner.gate import Gate, Ticket
-    from automation.runner.pacing import Timers, Turns, Waiting
+    from automation.runner.pacing import Timers, Waiting
     from automation.runner.subworkflow import Calls
     from automation.templates import Template
 
@@ -52,7 +53,7 @@ class Means:
     dry: Executor
     publish: Callable[[SemanticEvent], None]
     timers: Timers
-    turns: Turns
+    turns: Rounds | Paced
     waiting: Waiting
     mailroom: Mailroom
     gate: Gate

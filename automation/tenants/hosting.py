@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import trio
 
@@ -20,6 +20,7 @@ from automation.actions import Commands
 from automation.allowance import Allowance
 from automation.configuration import Settings
 from automation.errors import VexError, WorldError
+from automation.metering import CURRENT
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.targets import Automation
@@ -27,7 +28,7 @@ from automation.tenants.children import Children
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.guarding import TenantGuards
 from automation.tenants.owners import Owners, territory
-from automation.tenants.share import CURRENT, Metering, Share
+from automation.tenants.share import Share
 from automation.tenants.tenant import Tenant
 from automation.workspace import KernelCache, Trash, Workspace
 
@@ -79,7 +80,6 @@ class Hosting:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve all, until `shutdown`; started once each is loaded and reacts, or is off."""
-        trio.lowlevel.add_instrument(cast(trio.abc.Instrument, Metering()))
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as starting:
                 for name in list(self._services):
@@ -152,7 +152,8 @@ class Hosting:
     def _build(self, tenant: Tenant) -> Service:
         kept, workflows = self._place(tenant.name)
         limits = tenant.limits
-        lane = self.forwarding.join(tenant.name, limits.events_per_second, Share(limits.loop_share))
+        share = Share(limits.loop_share, whole=self.operator.bus.rounds)
+        lane = self.forwarding.join(tenant.name, limits.events_per_second, share)
         ground, settings, identity = self._ground, self._ground.settings, tenant.identity
         if not identity.possible:
             raise WorldError(identity.advice)

@@ -9,6 +9,7 @@ from typing import Final
 from automation.announcements import Announcements
 from automation.bus import Bus, Subscription
 from automation.events import SemanticEvent
+from automation.rounds import Rounds
 from automation.tenants.share import BURST, Share
 
 UNMETERED: Final = frozenset(
@@ -35,12 +36,12 @@ class Lane:
         self.share: Final = share
         self._routing = 0.0  # seconds of routing that are not its yet
         self._metered: Final[dict[str, bool]] = {}
+        self._main: Final = main
         self.bus: Final = Bus(self)
         self.bus.pace = share
         self.knows: Callable[[object], bool] = lambda run: False  # whether a run is the tenant's
         self.own: SemanticEvent | None = None  # what it is publishing at this moment
         self._skip: Subscription | None = None
-        self._main: Final = main
         self._clock: Final = clock
         self._burst: Final = max(rate, 10.0)
         self._tokens = self._burst
@@ -115,6 +116,11 @@ class Lane:
             self._main.publish(event)
         finally:
             self.own, self._skip = before
+
+    @property
+    def rounds(self) -> Rounds:
+        """Those of the mount."""
+        return self._main.rounds
 
     def skip(self, type: str, count: int) -> None:
         """Count what nobody hears."""

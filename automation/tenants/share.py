@@ -1,6 +1,6 @@
 """A tenant's share of the one thread that serves the mount: what its tasks compute there is measured and bounded.
 
-each step of a task (trio instrument) ─► spend          desks, between batches; runs, before a step ─► rest
+each step of a task (`metering`) ─► spend          desks, between batches; runs, before a step ─► rest
 """
 
 from __future__ import annotations
@@ -8,23 +8,27 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Final
 
 import trio
+
+from automation.metering import Payer
 
 BURST: Final = 0.02  # seconds that may be used at once after a pause
 
 
 class Share:
     """`share` of the thread's time, over what is longer than `BURST`. Who has used more rests, one after the other, so
-    that those who have waited do not all come at once.
+    that those who have waited do not all come at once. What it uses is charged to `whole` too.
     """
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, share: float, clock: Callable[[], float] = time.perf_counter, whole: Payer | None = None
+    ) -> None:
         self.share: Final = share
         self.used = 0.0  # seconds in all
         self._clock: Final = clock
+        self._whole: Final = whole
         self._level = BURST
         self._charged: Final[deque[float]] = deque()
         self._at = clock()
@@ -36,6 +40,8 @@ class Share:
         """So much was computed."""
         self.used += seconds
         self._level -= seconds
+        if self._whole is not None:
+            self._whole.spend(seconds)
 
     def charge(self, seconds: float) -> None:
         """So much was computed in another thread, which calls this."""
@@ -72,28 +78,3 @@ class Share:
         async with self._turn:
             while wait := self.wait:  # noqa: ASYNC110 - time is all that is waited for
                 await trio.sleep(wait)
-
-
-CURRENT: Final[ContextVar[Share | None]] = ContextVar("share", default=None)
-"""Whose the computing of a task and of its children is."""
-
-
-class Metering:
-    """A trio instrument that charges each task's steps to the share it runs under, by the processor time of the thread:
-    that the machine was busy elsewhere is no tenant's fault.
-    """
-
-    def __init__(self) -> None:
-        self._share: Share | None = None
-        self._began = 0.0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """A task goes on."""
-        self._share = task.context.get(CURRENT)
-        if self._share is not None:
-            self._began = time.thread_time()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """It waits again, or has ended."""
-        if self._share is not None:
-            self._share.spend(time.thread_time() - self._began)

@@ -87,6 +87,11 @@ class OnEvent:
         """Where the events to be fed lie."""
         return compile_globs(tuple(self.form.path)).anchors if self.form.path else ANYWHERE
 
+    @property
+    def at_once(self) -> bool:
+        """Whether each event that matches is a firing, without regard to others."""
+        return not self._waits and self.form.cooldown is None and self.learnt(self.workflow) is None
+
     def asks(self, type_name: str) -> bool:
         """Whether events of this type may fire, not merely tell of settling files."""
         return self.matcher.has_type(type_name)

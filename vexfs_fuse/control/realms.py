@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from automation.tenants.share import CURRENT, Share
+from automation.metering import CURRENT
+from automation.tenants.share import Share
 from vexfs_fuse.callers import Who, command_name, groups_of
 from vexfs_fuse.control.acl import access_acl
 from vexfs_fuse.control.error import Refusals
