@@ -219,6 +219,7 @@ class Bus:
     def __init__(self, upstream: Upstream | None = None) -> None:
         self.seq = 0
         self.first = 0
+        self.shapes = 0  # counts what may change who hears what
         self.muted = False
         self.recorder: Callable[[SemanticEvent, int], None] | None = None
         self.downstream: Downstream | None = None
@@ -385,12 +386,13 @@ class Bus:
     def reroute(self) -> None:
         """Who hears what has changed: a subscription came or went, or its `hears` answers otherwise now."""
         self._routes.clear()
-        self._on_reshape()
+        self.reshape()
         if self._on_reroute is not None:
             self._on_reroute()
 
     def reshape(self) -> None:
         """The answers of some subscription's `places` have changed."""
+        self.shapes += 1
         self._on_reshape()
 
     def on_reshape(self, callback: Callable[[], None]) -> None:

@@ -160,7 +160,7 @@ int vex_move(const struct fuse_in_header *in, uint64_t to, const char *name, uin
 	const char *new_name = name + strlen(name) + 1;
 	struct vex_inode *from, *into, *inode, *over = NULL;
 	struct stat moved, covered;
-	int directory, covers, kind;
+	int directory, covers = 0, kind;
 
 	vex_ask_about(to);
 	from = vex_directory(in->nodeid, name);
@@ -172,14 +172,18 @@ int vex_move(const struct fuse_in_header *in, uint64_t to, const char *name, uin
 	kind = directory ? VEX_DIR_RENAMED : VEX_RENAMED;
 	if (!vex_unheard_in(kind, from, name) || !vex_unheard_in(kind, into, new_name))
 		return 0;
-	covers = fstatat(into->fd, new_name, &covered, AT_SYMLINK_NOFOLLOW) == 0;
-	if ((!covers && errno != ENOENT) ||
-	    (covers && (!plain(&covered, into->ino, new_name, &over) ||
-			(covered.st_ino == moved.st_ino && covered.st_dev == moved.st_dev) ||
-			!vex_unheard_in(VEX_REPLACED, into, new_name))))
-		return 0;
-	if (renameat(from->fd, name, into->fd, new_name))
-		return answer(in, -1);
+	if (renameat2(from->fd, name, into->fd, new_name, RENAME_NOREPLACE)) {
+		if (errno != EEXIST && errno != EINVAL) /* EINVAL: a filesystem without this flag, among other things */
+			return answer(in, -1);
+		covers = fstatat(into->fd, new_name, &covered, AT_SYMLINK_NOFOLLOW) == 0;
+		if ((!covers && errno != ENOENT) ||
+		    (covers && (!plain(&covered, into->ino, new_name, &over) ||
+				(covered.st_ino == moved.st_ino && covered.st_dev == moved.st_dev) ||
+				!vex_unheard_in(VEX_REPLACED, into, new_name))))
+			return 0;
+		if (renameat(from->fd, name, into->fd, new_name))
+			return answer(in, -1);
+	}
 	vex_skip(kind);
 	if (covers && !directory)
 		vex_skip(VEX_REPLACED);

@@ -340,6 +340,16 @@ static void record(struct vex_adopted *out, const struct vex_inode *inode)
 	strncpy(out->name, inode->name, sizeof(out->name) - 1);
 }
 
+/* Whether any of the inodes that were made here lies in this directory. */
+EXPORT int vex_holds_fresh(uint64_t ino)
+{
+	const struct vex_inode *inode = oldest;
+
+	while (inode && inode->parent != ino)
+		inode = inode->newer;
+	return inode != NULL;
+}
+
 /* At most `room` of the inodes that were made here, oldest first, for Python to take over: the number of them. */
 EXPORT int vex_adopt(struct vex_adopted *out, int room)
 {

@@ -43,6 +43,7 @@ class Files:
         self._inodes: Final = backing.inodes
         self._handles: Final = backing.handles
         self._emit: Final = backing.observer.emit
+        self._data: Final = backing.observer.data
         self._interest: Final = interest
         self._pace: Final = pace.Pace()
         if backing.native is not None:
@@ -131,7 +132,7 @@ class Files:
         who = self._backing.caller(file.who)
         data = await self._pace.read(file.inode.dev, file.fd, size, offset)
         file.bytes_read += len(data)
-        self._emit("file.read", file.inode, who, inode=file.inode.ino, offset=offset, length=len(data))
+        self._data("file.read", file, who, offset, len(data))
         return data
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
@@ -148,7 +149,7 @@ class Files:
         file.bytes_written += count
         if who.pid != file.who.pid:
             file.who = who
-        self._emit("file.written", file.inode, who, inode=file.inode.ino, offset=offset, length=count)
+        self._data("file.written", file, who, offset, count)
         return count
 
     def told(self, fh: int, written: int, pid: int, uid: int, gid: int, offset: int, length: int) -> None:
@@ -161,8 +162,7 @@ class Files:
                 file.who = who
             else:
                 file.bytes_read += length
-            name = "file.written" if written else "file.read"
-            self._emit(name, file.inode, who, inode=file.inode.ino, offset=offset, length=length)
+            self._data("file.written" if written else "file.read", file, who, offset, length)
         except Exception as error:  # what was done is done
             code_of(error)
 

@@ -13,6 +13,7 @@ from vexfs_fuse.errors import EBADF
 from vexfs_fuse.inodes import Inode
 
 DIRECTORIES: Final = 1 << 32
+DATA: Final = ("file.read", "file.written")
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class OpenFile:
     bytes_written: int = 0
     changed: bool = False  # a write that nobody saw was noticed before the close
     truncated: bool = False  # its size was set, by the open or later
+    heard: tuple[int, str, tuple[str, ...]] = (-1, "", ())  # as of `Bus.shapes`, at this path: which of DATA are taken
     align: int = 1  # what offset and length of a read or write must be a multiple of (O_DIRECT)
 
     @property

@@ -20,6 +20,7 @@ from vexfs_fuse.pace import close_last
 from vexfs_fuse.table import Adopted, Table
 
 ROOT_INO: Final = 1
+_SLICE: Final = 64  # inodes that are taken over at a time, some 0.5 ms
 _FOREIGN: Final = 1 << 61  # numbers from here on are ours, for objects whose own number is taken
 
 
@@ -191,11 +192,11 @@ class Inodes:
             inode = None if made is None else self._adopted(made)
         return inode
 
-    def adopt(self) -> None:
-        """Take over what the mirror has made since."""
+    def adopt(self, most: int | None = None) -> None:
+        """Take over what the mirror has made since, oldest first; not many more than `most`."""
         if self._mirror is None or not self._mirror.fresh:
             return
-        news = self._mirror.adopt()
+        news = self._mirror.adopt(most)
         entered = [(made, self._entered(made)) for made in news]
         for made, inode in entered:  # a directory may be younger than what was moved into it
             self._follow(inode, made)
@@ -218,7 +219,7 @@ class Inodes:
         if self._mirror is None:
             return
         if self._mirror.crowded:
-            self.adopt()
+            self.adopt(_SLICE)
         for told in self._mirror.follow():
             inode = self._by_ino.get(told.ino)
             if inode is not None:
@@ -412,8 +413,8 @@ class Inodes:
         if inode.lookups > 0 or inode.opens or inode is self.root:
             return
         if self._mirror is not None:
-            if inode.is_dir:
-                self.adopt()  # what lies in it may be new, and must find it
+            if inode.is_dir and self._mirror.holds_fresh(inode.ino):
+                self.adopt()  # what lies in it must find it
             inode.lookups += self._mirror.taken(inode.ino)
         if inode.lookups <= 0:
             self._drop(inode)

@@ -7,13 +7,10 @@ from typing import Final, Literal, Protocol
 
 from automation.bus import Bus
 from automation.globs import PathMatcher, compile_globs
-from vexfs_fuse.handles import Handles
+from vexfs_fuse.handles import DATA, Handles
 
 Policy = Literal["auto", "native", "traced"]
 Policies = Policy | Mapping[str, Policy]  # one for all paths, or by glob: the first that matches decides, else auto
-
-
-DATA: Final = ("file.read", "file.written")
 
 
 class Guards(Protocol):

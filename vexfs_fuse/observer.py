@@ -10,6 +10,7 @@ from typing import Any, Final
 from automation.bus import Bus
 from automation.events import NO_ATTRS, SemanticEvent
 from vexfs_fuse.callers import Caller, Callers, Who
+from vexfs_fuse.handles import DATA, OpenFile
 from vexfs_fuse.inodes import Inode
 
 CLOSING: Final = ("file.closed", "file.written")
@@ -44,6 +45,35 @@ class Observer:
         """Whose an operation on this path by this caller is; empty when it is nobody's."""
         downstream = self.bus.downstream
         return "" if downstream is None else downstream.owner(path, who.uid, who.gid)
+
+    def data(self, type: str, file: OpenFile, who: Who, offset: int, length: int) -> None:
+        """Publish a read or write, as `emit` does: there are many in a row, and who takes them is remembered."""
+        inode, bus = file.inode, self.bus
+        path = inode.path()
+        shapes, at, taken = file.heard
+        if shapes != bus.shapes or at != path:
+            taken = tuple(name for name in DATA if bus.taken(name, path, None))
+            file.heard = bus.shapes, path, taken
+        if type not in taken or self.marking or self.noted is not None or bus.downstream is not None:
+            self.emit(type, path, who, inode=inode.ino, offset=offset, length=length)
+            return
+        if self.before is not None:
+            self.before()
+        caller = self.callers.at(who.pid)
+        bus.publish(
+            SemanticEvent(
+                type,
+                path,
+                inode=inode.ino,
+                offset=offset,
+                length=length,
+                pid=caller.pid,
+                uid=who.uid,
+                gid=who.gid,
+                comm=caller.comm(),
+                cause=caller.cause,
+            )
+        )
 
     def emit(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-_RECORDS: Final = 256
+_RECORDS: Final = 64
 _MOST_FRESH: Final = 4096
 _MOST_WRITERS: Final = 8192
 _U64, _INT, _BYTES = ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p
@@ -77,6 +77,8 @@ class Table:
         self._adopt: Final = library.vex_adopt
         self._adopt_one: Final = library.vex_adopt_one
         self._adopt_one.argtypes = (_U64, _U64, _U64, ctypes.POINTER(_Record))
+        self._holds_fresh: Final = library.vex_holds_fresh
+        self._holds_fresh.argtypes = (_U64,)
         self._follow: Final = library.vex_follow
         self.enter: Final = library.vex_enter
         self.enter.argtypes = (_U64, _U64, _U64, _U64, ctypes.c_uint32, _INT, _U64, _BYTES)
@@ -127,9 +129,13 @@ class Table:
         """Whether there is hardly room for more of them, or of new names."""
         return bool(self._crowded())
 
-    def adopt(self) -> list[Adopted]:
-        """Take the inodes that the library has made, oldest first."""
-        return self._take(self._adopt, self._fresh)
+    def adopt(self, most: int | None = None) -> list[Adopted]:
+        """Take the inodes that the library has made, oldest first; not many more than `most`."""
+        return self._take(self._adopt, self._fresh, most)
+
+    def holds_fresh(self, ino: int) -> bool:
+        """Whether any of them lies in this directory."""
+        return bool(self._fresh.value and self._holds_fresh(ino))
 
     def adopt_one(self, ino: int, dev: int = 0, backing_ino: int = 0) -> Adopted | None:
         """Take one of them: by its number or, if that is 0, by the object that it is."""
@@ -141,11 +147,10 @@ class Table:
         """Take those of the others which it has given another name, or taken their last from."""
         return self._take(self._follow, self._renamed)
 
-    def _take(self, function: Callable[..., int], waiting: ctypes.c_int) -> list[Adopted]:
-        taken = []
-        while waiting.value:
-            for one in self._records[: function(self._records, _RECORDS)]:
-                taken.append(_adopted(one))
+    def _take(self, function: Callable[..., int], waiting: ctypes.c_int, most: int | None = None) -> list[Adopted]:
+        taken = list[Adopted]()
+        while waiting.value and (most is None or len(taken) < most):
+            taken.extend(map(_adopted, self._records[: function(self._records, _RECORDS)]))
         return taken
 
 
