@@ -1,4 +1,5 @@
 """What provenance costs, an event, in memory and on disk, and how long whole answers take; all of processor time.
+Answers are to "what was it made from", "what was made from it" and "which runs made it".
 
 python -m bench.provenance [EVENTS]      1,000,000 unless said otherwise
 """
@@ -12,10 +13,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from automation.events import SemanticEvent
+from automation.events import Cause, SemanticEvent
 from automation.provenance.forms import ProvenanceForm
 from automation.provenance.store import Store
 from automation.provenance.tracker import Tracker
@@ -23,6 +24,7 @@ from automation.provenance.tracker import Tracker
 BATCH: Final = 2048
 FILES: Final = 100_000
 EACH: Final = 20  # events of a process
+RUNS: Final = 10  # one of so many is a run
 
 
 def work(count: int) -> Iterator[SemanticEvent]:
@@ -42,7 +44,9 @@ def work(count: int) -> Iterator[SemanticEvent]:
 
 def _event(kind: str, file: int, pid: int, ts: int, attrs: dict[str, object]) -> SemanticEvent:
     path = f"d{file % 100}/f{file}"
-    return SemanticEvent(kind, path, inode=file + 1, pid=pid + 1, uid=pid % 7, comm=f"p{pid % 9}", ts=ts, attrs=attrs)
+    cause = None if pid % RUNS else Cause(f"{pid:016x}", f"flow{pid % 70}", 1)
+    who: dict[str, Any] = {"pid": pid + 1, "uid": pid % 7, "comm": f"p{pid % 9}", "cause": cause}
+    return SemanticEvent(kind, path, inode=file + 1, ts=ts, attrs=attrs, **who)
 
 
 def main(count: int) -> None:
@@ -64,20 +68,24 @@ def main(count: int) -> None:
                 batch.clear()
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         some = [(f"d{i % 100}/f{i}") for i in range(0, FILES, FILES // 50)]
-        times = {back: [_query(store, path, back) for path in some] for back in (True, False)}
+        questions: dict[str, Callable[[str], Any]] = {
+            "lineage": lambda path: store.related(path, back=True),
+            "impact": lambda path: store.related(path, back=False),
+            "runs": store.runs,
+        }
+        times = {name: [_query(ask, path) for path in some] for name, ask in questions.items()}
         size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)) / 1e6
         each = f"{tracking / count * 1e6:.1f} µs to track and {writing / count * 1e6:.1f} µs to write"
         print(f"{count:,} events, each {each}")
         print(f"memory grew by {grown:.0f} MB, {size:.0f} MB on disk; {store.counts()}")
-        for back, found in times.items():
-            name = "lineage" if back else "impact"
+        for name, found in times.items():
             print(f"{name}: median {statistics.median(found):.1f} ms, worst {max(found):.1f} ms of {len(found)}")
         store.close()
 
 
-def _query(store: Store, path: str, back: bool) -> float:
+def _query(ask: Callable[[str], Any], path: str) -> float:
     began = time.process_time()
-    store.related(path, back=back)
+    ask(path)
     return (time.process_time() - began) * 1000
 
 

@@ -159,8 +159,12 @@ class Store:
     def runs(self, path: str) -> dict[str, Any]:
         """The runs that made the file at `path` or what it was made from, and which versions those are."""
         found = self._reached(self._versions(path), back=True)
-        query = "SELECT v.id FROM versions v JOIN agents a ON a.id = v.maker WHERE v.id = ? AND a.kind = 'run'"
-        return Graph(self._db).of(versions={row[0] for row in self._many(query, found)}, makers=True)
+        made = self._db.execute(
+            """SELECT v.id FROM versions v JOIN agents a ON a.id = v.maker
+            WHERE v.id IN (SELECT value FROM json_each(?)) AND a.kind = 'run'""",
+            (json.dumps(list(found)),),
+        )
+        return Graph(self._db).of(versions={row[0] for row in made}, makers=True)
 
     def around(self, kind: str, number: str) -> dict[str, Any]:
         """A process, user or run with everything that it has to do with: the last hundred of that number."""
