@@ -87,7 +87,7 @@ def _event(trigger: dict[str, Any]) -> str:
     where = f" {'directly ' if directly else ''}in {quoted(place)}" if place else ""
     said = f"when {subject} {happening}{where}"
     if target is not None and target != "**":
-        said += f" to {quoted(_place(target)[0])}"
+        said = f"when {subject} is moved from {quoted(place)} to {quoted(_place(target)[0])}"
     if "comm" in trigger:
         said += f" by {quoted(trigger.pop('comm'))}"
     for other in others:
