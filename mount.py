@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except VexError as error:
-        print(f"vexfs: {error}", file=sys.stderr)
+        logs.complain(str(error))
         return 2 if isinstance(error, CallerError | DefinitionError) else 1
     except BrokenPipeError:  # `vexfs status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -122,7 +122,11 @@ def mount(arguments: Arguments) -> int:
         raise CallerError("say what to mount: SOURCE MOUNTPOINT, or one DIRECTORY to mount over itself (see --help)")
     from vexfs_fuse import background, mounting
 
-    log_file = _log_file(settings, mounting.resolve(settings.mountpoint))
+    mountpoint = mounting.resolve(settings.mountpoint)
+    if not mounting.answers(mountpoint):
+        # While a dead mount lies there nobody can write past VexFS: what takes long to load is loaded before it goes.
+        importlib.import_module("vexfs_fuse.server")
+    log_file = _log_file(settings, mountpoint)
     state_dir = _state_dir(settings)
     own: dict[str | None, str] = {log_file: "the log file", state_dir: "the state directory"}
     own |= {_socket_path(settings): "the endpoint's socket"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 from typing import Any, Final, TextIO, cast
 
 from automation.errors import CallerError
 
 TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+JOURNAL_TEXT: Final = "%(name)s: %(message)s"  # the journal keeps time and level itself
+PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # as syslog(3) counts
 
 
 class JsonLines:
@@ -30,6 +33,32 @@ class JsonLines:
         return json.dumps(out, ensure_ascii=True)
 
 
+class JournalLines:
+    """What `form` makes of a record, each line with its level in front as systemd's journal reads it: `<4>` warns."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        self._form: Final = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines for `record`, without the last newline."""
+        mark = f"<{PRIORITIES.get(record.levelname, 6)}>"
+        return "\n".join(mark + line for line in self._form.format(record).splitlines() or [""])
+
+
+def in_journal() -> bool:
+    """Whether stderr is a line to systemd's journal."""
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
+
+
+def complain(sentence: str) -> None:
+    """Tell whoever started this command why it failed, on stderr."""
+    print(f"{'<3>' if in_journal() else ''}vexfs: {sentence}", file=sys.stderr)
+
+
 def configure(level: str, form: str, file: str | None = None, *, warn: bool = False) -> None:
     """Send every log line of at least `level` to `file`, or to stderr; `form` is "text" or "json".
 
@@ -43,14 +72,20 @@ def configure(level: str, form: str, file: str | None = None, *, warn: bool = Fa
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-    formatter = cast(logging.Formatter, JsonLines()) if form == "json" else logging.Formatter(TEXT)
     for handler in handlers:
-        handler.setFormatter(formatter)
+        journal = handler.stream is sys.stderr and in_journal()
+        handler.setFormatter(_formatter(form, journal))
         root.addHandler(handler)
     root.setLevel(level.upper())
     quiet = logging.WARNING if level != "debug" else logging.INFO
     for name in ("httpx", "httpcore"):  # libraries that report each of their own steps
         logging.getLogger(name).setLevel(quiet)
+
+
+def _formatter(form: str, journal: bool) -> logging.Formatter:
+    plain = logging.Formatter(JOURNAL_TEXT if journal else TEXT)
+    chosen = cast(logging.Formatter, JsonLines()) if form == "json" else plain
+    return cast(logging.Formatter, JournalLines(chosen)) if journal else chosen
 
 
 def reopen() -> None:

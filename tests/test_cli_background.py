@@ -95,8 +95,8 @@ def test_systemd_is_told(tmp_path, monkeypatch):
             ]
             notify.ready("a\nMAINPID=1 \udcff")
             assert supervisor.recv(1000).decode().splitlines()[1] == "STATUS=a MAINPID=1 ?"
-            notify.stopping("going")
-            assert supervisor.recv(1000) == b"STOPPING=1\nSTATUS=going"
+            notify.stopping("going", 40.5)
+            assert supervisor.recv(1000) == b"STOPPING=1\nSTATUS=going\nEXTEND_TIMEOUT_USEC=40500000"
             notify.reloading()
             assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", supervisor.recv(1000))
 

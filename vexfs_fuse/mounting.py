@@ -47,6 +47,7 @@ def prepare(source: str, mountpoint: str, options: MountOptions, *, keep_out: di
     since the process would wait for itself.
     """
     check_device()
+    check_namespace()
     place = resolve(mountpoint)
     clear_dead(place)
     check_directory(source, "the source")
@@ -82,6 +83,22 @@ def check_device() -> None:
         raise CallerError(f"{DEVICE} cannot be opened ({error.strerror}): FUSE is not permitted here") from error
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise CallerError("mounting without being root needs fusermount3: install the package fuse3")
+
+
+def check_namespace() -> None:
+    """Refuse to be a service of systemd whose mounts nobody else sees: it would look well, and do nothing."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    try:
+        alone = os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:  # not root: the unit is the user's own
+        return
+    if alone:
+        raise CallerError(
+            "the unit gives VexFS a mount namespace of its own, and nobody else would see the mount: take away"
+            " PrivateTmp=, PrivateDevices=, PrivateMounts=, ReadOnlyPaths=, and what else needs one (all of Protect...="
+            " but ProtectClock= and ProtectHostname=)"
+        )
 
 
 def clear_dead(mountpoint: str) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 log: Final = logging.getLogger(__name__)
+PATIENCE: Final = 2.0  # seconds that a busy supervisor's full queue is waited for: without READY=1 it ends the mount
 
 
 def ready(status: str) -> None:
@@ -16,9 +17,9 @@ def ready(status: str) -> None:
     send(f"READY=1\nSTATUS={_line(status)}\nMAINPID={os.getpid()}")
 
 
-def stopping(status: str) -> None:
-    """The stop has begun."""
-    send(f"STOPPING=1\nSTATUS={_line(status)}")
+def stopping(status: str, seconds: float) -> None:
+    """The stop has begun and may take that long, even where the unit's TimeoutStopSec is shorter."""
+    send(f"STOPPING=1\nSTATUS={_line(status)}\nEXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
 
 def reloading() -> None:
@@ -34,7 +35,8 @@ def send(message: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as link:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+            link.settimeout(PATIENCE)
             link.connect(address)
             link.send(message.encode())
     except OSError as error:

@@ -18,6 +18,7 @@ from vexfs_fuse.session import Session
 
 log: Final = logging.getLogger(__name__)
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SETTLING: Final = 30.0  # seconds after the grace time, in which what was cancelled is compensated and all is written
 
 
 class LateCache:
@@ -85,7 +86,7 @@ class Server:
 
     async def _end(self) -> None:
         """The engine first, since its last effects still want the mount; then the mount."""
-        notify.stopping(f"running workflows have {self._grace:g} s")
+        notify.stopping(f"running workflows have {self._grace:g} s", self._grace + SETTLING)
         if self._started:
             with self._shutdown:
                 if self._service.hosting is not None:
