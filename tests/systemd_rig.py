@@ -21,8 +21,9 @@ BOOT_SECONDS = 60.0
 BOOTING = "now systemd"  # on the console: what the script below prepares is prepared
 
 # What a container has no use for, and what would look at this machine's devices and network.
-MASKED = """systemd-timesyncd.service systemd-udevd.service systemd-networkd.service systemd-resolved.service getty.target
-systemd-logind.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer"""
+MASKED = """systemd-timesyncd.service systemd-udevd.service systemd-networkd.service systemd-resolved.service
+systemd-logind.service getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
+fstrim.timer"""
 
 PREPARE = r"""
 set -eu
@@ -45,7 +46,8 @@ for device in null zero full random urandom tty fuse; do
 done
 mkdir "$root/dev/shm" "$root/dev/pts"
 ln -s /proc/self/fd "$root/dev/fd"
-rm -rf "$root"/etc/systemd/system/*.wants "$root/etc/fstab" "$root/var/lib/vexfs" "$root/var/log/journal" "$root/etc/vexfs"
+rm -rf "$root"/etc/systemd/system/*.wants "$root/var/log/journal"
+rm -rf "$root/etc/fstab" "$root/etc/vexfs" "$root/var/lib/vexfs"
 : > "$root/etc/machine-id"
 for unit in $MASKED; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 mkdir "$root/old"
@@ -108,12 +110,12 @@ def booted(scratch: Path) -> Iterator[Systemd]:
     place = scratch / "place"
     place.mkdir()
     spaces = ["--mount", "--pid", "--cgroup", "--uts", "--ipc", "--net", "--propagation", "private"]
+    joined = ["sh", "-c", 'echo $$ > "$GROUP/cgroup.procs"; exec "$@"', "sh"]
     known = {"SCRATCH": str(place), "REPOSITORY": str(REPOSITORY), "MASKED": MASKED, "BOOTING": BOOTING}
     try:
         with console.open("wb") as out:
             process = subprocess.Popen(
-                ["sh", "-c", 'echo $$ > "$GROUP/cgroup.procs"; exec "$@"', "sh", "unshare", "--fork", "--kill-child"]
-                + [*spaces, "sh", "-c", PREPARE],
+                [*joined, "unshare", "--fork", "--kill-child", *spaces, "sh", "-c", PREPARE],
                 env={**os.environ, **known, "GROUP": str(group)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

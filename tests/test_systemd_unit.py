@@ -1,4 +1,4 @@
-"""The unit of docs/systemd.md under a real systemd: start, reload, stop, kill, mistakes, hardening, and fstab's unit."""
+"""The unit of docs/systemd.md under a real systemd: start, reload, stop, kill, mistakes, hardening, fstab."""
 
 import re
 import time
