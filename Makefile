@@ -14,6 +14,7 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+SUITE ?= sid
 SOURCE ?=
 MOUNT ?=
 OPTIONS ?=
@@ -58,6 +59,11 @@ test: install test-packages ## run every test (TESTS=tests/test_cli_options.py r
 .PHONY: soak
 soak: install test-packages ## an hour of random operations, traced I/O and kills (SOAK="fsx --seeds 8" chooses)
 	@PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.soak $(or $(SOAK),all)
+
+.PHONY: libfuse
+libfuse: install test-packages ## run the mount's tests with the libfuse of another Debian release (SUITE=trixie; TESTS=… some)
+	@PYTHON=$(PYTHON) .ci/packages dpkg-source=dpkg-dev patch=patch
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.libfuse $(SUITE) $(filter-out tests,$(TESTS)) $(PYTEST)
 
 .PHONY: check
 check: install ## ruff, formatting and types

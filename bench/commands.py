@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -101,22 +102,33 @@ def passthrough_hp(place: Place) -> list[str]:
 
 
 def _source_package(name: str, scratch: str) -> str:
-    """Where the sources of a Debian package are unpacked; fetched by apt, whose own lists stay as they are."""
-    if not os.path.exists(SOURCES):
-        raise UnavailableError(f"{SOURCES} is missing: sources are taken from Debian's package of libfuse")
-    lists = os.path.join(scratch, "lists")
-    os.makedirs(os.path.join(lists, "partial"))
-    with open(SOURCES, encoding="utf-8") as file, open(os.path.join(scratch, "own.sources"), "w") as own:
-        own.write(file.read().replace("Types: deb\n", "Types: deb-src\n"))
-    apt = ["apt-get", "-q", "-o", f"Dir::Etc::sourcelist={scratch}/own.sources", "-o", "Dir::Etc::sourceparts=-"]
-    apt += ["-o", f"Dir::State::lists={lists}"]
-    output([*apt, "update"], scratch)
-    output([*apt, "source", "--download-only", name], scratch)
+    """Where the upstream sources of a Debian package of this release are unpacked."""
+    fetch_source(name, scratch)
     archives = [entry for entry in os.listdir(scratch) if ".orig.tar." in entry and not entry.endswith(".asc")]
     if not archives:
         raise UnavailableError(f"the source package {name} has no archive")
     output(["tar", "-xf", archives[0]], scratch)
     return next(entry.path for entry in os.scandir(scratch) if entry.is_dir() and entry.name.startswith(f"{name[:4]}-"))
+
+
+def fetch_source(name: str, scratch: str, suite: str | None = None) -> None:
+    """Put the files of a Debian source package, of this release or of another `suite`, into `scratch`; fetched by apt,
+    whose own lists stay as they are.
+    """
+    if not os.path.exists(SOURCES):
+        raise UnavailableError(f"{SOURCES} is missing: sources are taken from Debian's packages")
+    lists = os.path.join(scratch, "lists")
+    os.makedirs(os.path.join(lists, "partial"))
+    with open(SOURCES, encoding="utf-8") as file:
+        sources = file.read().replace("Types: deb\n", "Types: deb-src\n")
+    if suite is not None:
+        sources = re.sub("(?m)^Suites:.*", f"Suites: {suite}", sources.strip().split("\n\n")[0]) + "\n"
+    with open(os.path.join(scratch, "own.sources"), "w", encoding="utf-8") as own:
+        own.write(sources)
+    apt = ["apt-get", "-q", "-o", f"Dir::Etc::sourcelist={scratch}/own.sources", "-o", "Dir::Etc::sourceparts=-"]
+    apt += ["-o", f"Dir::State::lists={lists}"]
+    output([*apt, "update"], scratch)
+    output([*apt, "source", "--download-only", name], scratch)
 
 
 def compile_c(source: str, binary: str, flags: list[str], compiler: str = "cc") -> str:

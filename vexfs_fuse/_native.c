@@ -1,11 +1,13 @@
 /* What libfuse can do and pyfuse3 does not expose.
  *
- * Loaded with RTLD_GLOBAL before `import pyfuse3`, this library stands in front of four public functions of libfuse that
- * pyfuse3 calls, and passes each call on:
+ * Loaded with RTLD_GLOBAL before `import pyfuse3`, this library stands in front of five public functions of libfuse that
+ * pyfuse3 calls:
  *
- *   fuse_session_new    adds operations that pyfuse3 does not register, and notes who calls where pyfuse3 does not say
- *   fuse_session_mount  sees the INIT exchange, to negotiate what libfuse 3.14 cannot (passthrough, KILLPRIV_V2, …)
- *   fuse_reply_open     add open flags and the backing id to the reply of the handler that is just returning
+ *   fuse_session_new          adds operations that pyfuse3 does not register, and notes who calls where it does not say
+ *   fuse_session_mount        has the INIT exchange done at once and amends its reply, to negotiate what libfuse 3.14
+ *                             cannot (passthrough, KILLPRIV_V2, …)
+ *   fuse_session_receive_buf  reads requests, and answers what it can by itself
+ *   fuse_reply_open           add open flags and the backing id to the reply of the handler that is just returning
  *   fuse_reply_create
  *
  * Everything runs in the one thread that reads the session (vex_wait without the GIL), so plain globals are enough. No private
@@ -24,7 +26,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +33,8 @@
 #define VEX_INIT_EXT (1ULL << 30)
 #define VEX_HANDLE_KILLPRIV_V2 (1ULL << 28)
 #define VEX_DIRECT_IO_ALLOW_MMAP (1ULL << 36)
+
+#define HEADER_ROOM 4096 /* before the data of a write, as libfuse has it */
 
 struct vex_backing_map {
 	int32_t fd;
@@ -82,6 +85,9 @@ static void our_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	if (vex_extra.readdir)
 		conn->want |= conn->capable & FUSE_CAP_READDIRPLUS_AUTO;
+#ifdef FUSE_CAP_OVER_IO_URING /* libfuse 3.18; requests by threads of its own would pass us by */
+	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+#endif
 }
 
 static void our_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -218,7 +224,8 @@ EXPORT struct fuse_session *fuse_session_new_versioned(struct fuse_args *args, c
 	return real(args, &ours, sizeof(ours), version, userdata);
 }
 
-/* A request that was read before libfuse asked for it, since the library may answer it by itself. */
+/* A request that was read before pyfuse3 asked for it, since the library may answer it by itself; `size` is the room that
+ * any request needs. */
 static struct {
 	size_t size, length;
 	char *data;
@@ -239,31 +246,37 @@ static void look_at(struct fuse_in_header *in, size_t length)
 	}
 }
 
-/* libfuse wants a request. EINTR sends it back to waiting: the one that was there is answered. */
-static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
+/* pyfuse3 wants a request, in a buffer that it frees. -EINTR sends it back to waiting: whoever asked is gone, or is
+ * answered. */
+EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 {
 	ssize_t got = (ssize_t)waiting.length;
-	(void)userdata;
 
-	waiting.size = len;
+	if (!buf->mem && !(buf->mem = malloc(waiting.size)))
+		return -ENOMEM;
 	if (got) {
-		memcpy(buf, waiting.data, waiting.length);
+		memcpy(buf->mem, waiting.data, waiting.length);
 		waiting.length = 0;
 	} else {
-		got = read(fd, buf, len);
-		if (got < 0 && errno == EAGAIN)
-			errno = EINTR; /* whoever asked is gone */
-		if (got >= (ssize_t)sizeof(struct fuse_in_header) && (vex_answer(buf) || vex_carry_out(buf))) {
+		got = read(vex_session_fd, buf->mem, waiting.size);
+		if (got < 0 && errno == ENODEV) { /* unmounted */
+			fuse_session_exit(se);
+			return 0;
+		}
+		if (got < 0)
+			return errno == EAGAIN || errno == ENOENT ? -EINTR : -errno;
+		if (got < (ssize_t)sizeof(struct fuse_in_header))
+			return -EIO;
+		if (vex_answer(buf->mem) || vex_carry_out(buf->mem)) {
 			last_opcode = 0; /* the next one of its kind can be read ahead */
-			errno = EINTR;
-			return -1;
+			return -EINTR;
 		}
 	}
-	if (got >= (ssize_t)sizeof(struct fuse_in_header)) {
-		vex_settle(((const struct fuse_in_header *)buf)->nodeid);
-		look_at(buf, (size_t)got);
-	}
-	return got;
+	vex_settle(((const struct fuse_in_header *)buf->mem)->nodeid);
+	look_at(buf->mem, (size_t)got);
+	buf->flags = 0;
+	buf->size = (size_t)got;
+	return (int)got;
 }
 
 static void amend(struct vex_init_out *init)
@@ -284,32 +297,67 @@ static void amend(struct vex_init_out *init)
 	vex_agreed = (uint64_t)init->flags2 << 32 | init->flags;
 }
 
-static int awaiting_init;
-
-static ssize_t session_writev(int fd, struct iovec *iov, int count, void *userdata)
+/* Have libfuse answer a request into a pipe that stands in the device's place. The length of the answer, or -1. */
+static ssize_t answer_of_libfuse(struct fuse_session *se, const struct fuse_buf *request, void *answer, size_t size)
 {
-	(void)userdata;
-	if (awaiting_init && count == 2 && iov[0].iov_len == sizeof(struct fuse_out_header) &&
-	    iov[1].iov_len == sizeof(struct vex_init_out)) {
-		awaiting_init = 0;
-		amend(iov[1].iov_base);
+	int fd = fuse_session_fd(se), device = fcntl(fd, F_DUPFD_CLOEXEC, 0), ends[2];
+	ssize_t got = -1;
+
+	if (device < 0)
+		return -1;
+	if (pipe2(ends, O_CLOEXEC) == 0) {
+		if (dup3(ends[1], fd, O_CLOEXEC) >= 0) {
+			fuse_session_process_buf(se, request);
+			dup3(device, fd, O_CLOEXEC);
+		}
+		close(ends[1]);
+		got = read(ends[0], answer, size);
+		close(ends[0]);
 	}
-	return writev(fd, iov, count);
+	close(device);
+	return got;
+}
+
+/* The kernel asks for INIT within the mount, so it is there. Its answer is libfuse's, amended. */
+static int exchange_init(struct fuse_session *se)
+{
+	int (*receive)(struct fuse_session *, struct fuse_buf *) = original("fuse_session_receive_buf");
+	struct {
+		struct fuse_out_header head;
+		struct vex_init_out init;
+	} answer;
+	struct fuse_buf request = {0};
+	int result = -EPROTO;
+
+	if (receive(se, &request) > 0) {
+		look_at(request.mem, request.size);
+		if (answer_of_libfuse(se, &request, &answer, sizeof(answer)) == sizeof(answer) && !answer.head.error) {
+			amend(&answer.init);
+			waiting.length = 0;
+			waiting.size = answer.init.max_write + HEADER_ROOM;
+			waiting.data = realloc(waiting.data, waiting.size);
+			if (waiting.data && write(vex_session_fd, &answer, sizeof(answer)) == sizeof(answer))
+				result = 0;
+		}
+	}
+	if (result)
+		fuse_log(FUSE_LOG_ERR, "vexfs: the INIT request of the kernel could not be answered\n");
+	free(request.mem);
+	return result;
 }
 
 EXPORT int fuse_session_mount(struct fuse_session *se, const char *mountpoint)
 {
-	static const struct fuse_custom_io io = {.read = session_read, .writev = session_writev};
 	int (*real)(struct fuse_session *, const char *) = original("fuse_session_mount");
 	int result = real(se, mountpoint);
 
 	if (result == 0) {
-		awaiting_init = 1;
 		vex_offered = vex_agreed = 0;
 		vex_session_fd = fuse_session_fd(se);
+		result = exchange_init(se);
 		fcntl(vex_session_fd, F_SETFL, fcntl(vex_session_fd, F_GETFL) | O_NONBLOCK); /* serve() reads without a poll */
-		if (fuse_session_custom_io(se, &io, vex_session_fd) != 0)
-			awaiting_init = 0; /* the session works as it would without us */
+		if (result)
+			fuse_session_unmount(se);
 	}
 	return result;
 }
@@ -403,15 +451,14 @@ int64_t vex_now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Read a request ahead of libfuse and answer it: 1, 0 if it waits for libfuse, -1 if there is none. What is not read
- * ahead: data that is written by Python, which would be copied once more, and anything before libfuse has shown how much
- * room a request needs. */
+/* Read a request ahead of pyfuse3 and answer it: 1, 0 if it waits for pyfuse3, -1 if there is none. What is not read
+ * ahead: data that is written by Python, which would be copied once more. */
 static int serve(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	ssize_t got;
 
-	if (last_opcode == FUSE_WRITE || !waiting.size || !(waiting.data || (waiting.data = malloc(waiting.size))))
+	if (last_opcode == FUSE_WRITE)
 		return poll(&p, 1, 0) > 0 ? 0 : -1;
 	got = read(fd, waiting.data, waiting.size);
 	if (got < (ssize_t)sizeof(struct fuse_in_header))
