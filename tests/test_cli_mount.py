@@ -404,7 +404,8 @@ def test_names_may_be_awkward(place):
         (source / "x").write_text(name.encode("utf-8", "surrogateescape").hex())
         with server(place, source, point) as process:
             assert (point / "x").read_text() == name.encode("utf-8", "surrogateescape").hex()
-            assert vexfs("status").returncode == 0
+            states = {one["mountpoint"]: one["state"] for one in json.loads(vexfs("status", "--json").stdout)}
+            assert states[str(point)] == "answers"
             assert vexfs("unmount", point).returncode == 0
             ended(place, process, point)
 
