@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.patience import SECONDS
+
 Event = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ class Listener:
         events, self.unread = self.unread + self._read(), []
         return events
 
-    def until(self, wanted: Callable[[Event], bool], seconds: float = 10.0) -> list[Event]:
+    def until(self, wanted: Callable[[Event], bool], seconds: float = SECONDS) -> list[Event]:
         """Wait (by poll) for an event that is `wanted`; all up to and with it. AssertionError when it does not come."""
         deadline, passed = time.monotonic() + seconds, []
         poll = select.poll()

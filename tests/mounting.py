@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Names carry this process's id, so that a leftover can be told from a parallel run's mount.
 MOUNT_PREFIX = f"vexfs-mount-{os.getpid()}-"
 SCRATCH_PREFIX = f"vexfs-test-{os.getpid()}-"
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+START_SECONDS = 90.0
+STOP_SECONDS = 90.0
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ def is_mounted(point: Path) -> bool:
     return mount_table().get(str(point), "").startswith("fuse")
 
 
-def answers(path: Path, seconds: float = 5.0) -> bool:
+def answers(path: Path, seconds: float = 20.0) -> bool:
     """Whether `path` can be read now. A child reads, so a hung mount costs `seconds` and not this process."""
     try:
         done = subprocess.run(["cat", str(path)], capture_output=True, timeout=seconds, check=False)

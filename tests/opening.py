@@ -2,9 +2,9 @@
 
 import os
 import re
-import time
 from pathlib import Path
 
+from tests.patience import eventually
 from tests.posix.children import Child
 
 OPENS = 8  # of one turn
@@ -48,8 +48,5 @@ def open_many(mountpoint: Path, opens: int, processes: int = 2) -> float:
 
     for child in [Child(lambda number=number: work(number)) for number in range(processes)]:
         child.result(3600)
-    deadline = time.monotonic() + 10
-    while (left := _metric(mountpoint, "vexfs_backing_ids")) and time.monotonic() < deadline:
-        time.sleep(0.05)  # a close is told after it has returned
-    assert left == 0
+    eventually(lambda: _metric(mountpoint, "vexfs_backing_ids") == 0)  # a close is told after it has returned
     return _metric(mountpoint, "vexfs_backing_ids_given_total") - before

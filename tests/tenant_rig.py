@@ -63,7 +63,7 @@ async def rights_of_threads(count: int = 12) -> list[list[str]]:
     meet = threading.Barrier(count)
 
     def look() -> None:
-        meet.wait(10)
+        meet.wait(60)
         found.append(rights())
 
     limiter = trio.CapacityLimiter(count)

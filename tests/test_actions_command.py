@@ -13,6 +13,7 @@ from automation.actions.commands import KEPT_OUTPUT, Commands
 from automation.errors import TimedOut, WorldError
 from automation.secrets import Secrets
 from tests.effects import CAUSE, acting_in
+from tests.patience import comes_true
 
 
 @pytest.fixture
@@ -23,9 +24,7 @@ async def act(tmp_path: Path):
 
 async def until(path: Path) -> str:
     """The content of a file that a process is about to write."""
-    with trio.fail_after(10):
-        while not _text(path).endswith("\n"):  # noqa: ASYNC110 - another process writes it
-            await trio.sleep(0.01)
+    await comes_true(lambda: _text(path).endswith("\n"))
     return _text(path).strip()
 
 
@@ -35,9 +34,7 @@ def _text(path: Path) -> str:
 
 async def gone(pid: int) -> None:
     """Wait until no live process has that number."""
-    with trio.fail_after(10):
-        while _alive(pid):  # noqa: ASYNC110 - not a child of ours
-            await trio.sleep(0.01)
+    await comes_true(lambda: not _alive(pid))
 
 
 def _alive(pid: int) -> bool:
@@ -118,7 +115,7 @@ async def test_a_timeout_ends_the_whole_group(act):
             argv="(trap '' TERM; sleep 60 & echo $! > pid; wait; sleep 60) & wait",
             timeout="500ms",
         )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 40, "its children sleep for a minute"
     await gone(int(await until(act.tree.top / "pid")))
 
 
@@ -147,7 +144,7 @@ async def test_a_child_knows_its_cause_and_so_do_we(act):
 async def test_a_background_process_keeps_its_cause_until_the_end(act):
     """A command does not wait for what it left in the background; closing ends that too."""
     commands = act.context.commands
-    with trio.fail_after(5):
+    with trio.fail_after(40):
         done = await act("command", shell=True, argv="sleep 60 & echo $!")
     pid = int(done["stdout"])
     assert commands.cause_of_session(os.getsid(pid)) == CAUSE
@@ -167,7 +164,7 @@ async def test_the_loop_serves_while_a_program_starts(act):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tick)
-        await act("command", argv=["sleep", "0.1"])
+        await act("command", argv=["sleep", "0.5"])
         nursery.cancel_scope.cancel()
     assert ticks > 10
 
@@ -190,7 +187,7 @@ async def test_a_stopped_program_is_ended_too(act):
 async def test_a_process_is_kept_within_its_limits(act, limits, script, says):
     """CPU time, memory, open files and the size of a file: beyond them the command fails, and only it."""
     with pytest.raises(WorldError, match=says):
-        await act("command", argv=script, shell=True, limits=limits, timeout=20)
+        await act("command", argv=script, shell=True, limits=limits, timeout=120)
 
 
 async def test_how_much_output_is_kept_can_be_said(act):

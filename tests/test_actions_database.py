@@ -91,7 +91,7 @@ async def test_a_statement_that_does_not_end_is_stopped(act):
     """By its time limit, and when the step is cancelled."""
     with pytest.raises(TimedOut, match=r"longer than 0\.2 s"):
         await act("update_database", sqlite="x.db", sql=ENDLESS, timeout="200ms")
-    with trio.move_on_after(0.2) as scope, trio.fail_after(5):
+    with trio.move_on_after(0.2) as scope, trio.fail_after(60):
         await act("update_database", sqlite="x.db", sql=ENDLESS)
     assert scope.cancelled_caught
 
@@ -167,7 +167,7 @@ async def test_postgresql_failures_are_told_apart_and_show_no_password(act, post
         await act("update_database", postgresql=postgres, sql="SELECT * FROM nowhere")
     with pytest.raises(TimedOut):
         await act("update_database", postgresql=postgres, sql="SELECT pg_sleep(30)", timeout="300ms")
-    with trio.move_on_after(0.3) as scope, trio.fail_after(5):
+    with trio.move_on_after(0.3) as scope, trio.fail_after(60):
         await act("update_database", postgresql=postgres, sql="SELECT pg_sleep(30)")
     assert scope.cancelled_caught
     wrong = postgres.replace("t0p-s3cret", "wr0ng-s3cret")

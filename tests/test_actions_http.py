@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(size)
         path = self.path.partition("?")[0]
         if path == "/slow":
-            self.server.released.wait(10)
+            self.server.released.wait(60)
         status = int(path[8:]) if path.startswith("/status/") else 302 if path == "/away" else 200
         kind = "application/json" if path == "/echo" else "text/plain; charset=latin-1"
         answer = {
@@ -145,7 +145,7 @@ async def test_a_slow_answer_times_out(act, server):
     started = time.monotonic()
     with pytest.raises(TimedOut, match=r"longer than 0\.2 s"):
         await act("http", url=f"{server}/slow", timeout="200ms")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 40
 
 
 async def test_a_large_answer_is_cut_off(act, server):
@@ -159,7 +159,7 @@ async def test_a_large_answer_is_cut_off(act, server):
 async def test_what_cannot_be_reached_is_an_error_of_one_sentence(act, url):
     """No connection, no such scheme, no such URL: the world's fault, not a crash."""
     with pytest.raises(WorldError, match="GET"):
-        await act("http", url=url, timeout=2)
+        await act("http", url=url, timeout=60)
 
 
 @pytest.mark.parametrize("headers", [{"a\nb": "c"}, {"a": "b\r\nc: d"}, {"a": "\udcff"}])

@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.mounting import Mount, mounted, scratch
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -61,17 +62,9 @@ def runs(mount: Mount, workflow: str) -> list[dict]:
     return found
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for what another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def ended(mount: Mount, workflow: str, count: int) -> list[dict]:
     """The runs, once there are so many, and none more half a second later."""
-    until(lambda: sum(run["status"] not in ("pending", "running") for run in runs(mount, workflow)) >= count)
+    eventually(lambda: sum(run["status"] not in ("pending", "running") for run in runs(mount, workflow)) >= count)
     time.sleep(0.5)
     found = runs(mount, workflow)
     assert len(found) == count, found
@@ -95,7 +88,7 @@ def test_an_effect_is_seen_where_a_name_was_known_to_be_missing(mount):
     assert not late.exists()
     (mount.mountpoint / "act/copies").mkdir(exist_ok=True)
     (mount.mountpoint / "act/copies/b.txt").write_text("1")
-    until(late.exists)
+    eventually(late.exists)
     assert late.read_text() == "act/copies/b.txt"
 
 
@@ -118,5 +111,5 @@ def test_a_program_that_lies_on_the_mount_runs_and_knows_its_cause(mount):
 def test_a_person_still_triggers_what_an_automation_did_not(mount):
     """The same write by another process starts a run: it is the cause that counts, not the path."""
     before = len(runs(mount, "program"))
-    subprocess.run(["cp", "program/in/x", "program/in/y"], cwd=mount.mountpoint, check=True, timeout=20)
+    subprocess.run(["cp", "program/in/x", "program/in/y"], cwd=mount.mountpoint, check=True, timeout=120)
     ended(mount, "program", before + 1)

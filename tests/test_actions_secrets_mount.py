@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ import pytest
 import mount
 from tests.listening import Listener
 from tests.mounting import Mount, mounted, scratch
+from tests.patience import eventually
 from tests.test_actions_web import serving
 
 pytestmark = pytest.mark.mount
@@ -28,15 +28,14 @@ secrets-env = {other = "OTHER_VALUE"}
 
 def ended(mount: Mount, count: int) -> list[dict]:
     """The traces of so many finished runs."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def found() -> list[dict]:
         names = os.listdir(mount.mountpoint / ".vexfs/runs")
         traces = [json.loads((mount.mountpoint / ".vexfs/runs" / name / "trace").read_text()) for name in names]
         done = [trace for trace in traces if trace["status"] not in ("pending", "running", "waiting", "compensating")]
-        if len(done) >= count:
-            return done
-        time.sleep(0.1)
-    raise AssertionError("the runs did not end")
+        return done if len(done) >= count else []
+
+    return eventually(found)
 
 
 def everything(top: Path) -> dict[str, bytes]:

@@ -104,7 +104,7 @@ async def test_a_long_copy_tells_how_far_it_is(tmp_path, monkeypatch):
                 file.write(b"data")
         seen = set()
         r.publish("user.go")
-        with trio.fail_after(30):
+        with trio.fail_after(90):
             while not r.runs or not r.runs[0].finished:
                 await trio.sleep(0.001)
                 seen |= {run.steps[0].progress for run in r.runs if run.steps[0].progress}

@@ -15,7 +15,7 @@ LUA_BAD = (
 
 def check(*words, cwd=None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(REPOSITORY / "mount.py"), "check", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=cwd)
 
 
 def test_right_definitions_pass(tmp_path):

@@ -14,7 +14,7 @@ def packages(*needs, user=False) -> subprocess.CompletedProcess[str]:
     if user:
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
     environment = {**os.environ, "PYTHON": sys.executable}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_what_is_there_costs_nothing():

@@ -119,9 +119,9 @@ async def test_nothing_starts_during_shutdown(tmp_path):
     """Runs go on for the grace, triggers do not."""
     async with rig(tmp_path, w="triggers: {path: in/*}\nsteps: [{command: {argv: [sleep, '0.2']}}]") as r:
         r.save("in/a")
-        await trio.sleep(0.02)
+        await r.until(lambda: bool(r.runs))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(r.service.shutdown, 5)
+            nursery.start_soon(r.service.shutdown, 60)
             await trio.sleep(0.05)
             r.save("in/b")
     assert [run.status for run in r.runs] == ["succeeded"]

@@ -43,7 +43,7 @@ def run(mount: Mount) -> list[Event]:
     with Listener(mount.mountpoint) as events:
         (mount.mountpoint / "in" / "file").write_bytes(b"text")
         ended = ("workflow.succeeded", "workflow.failed")
-        found = events.until(lambda event: event["type"] in ended, seconds=30)
+        found = events.until(lambda event: event["type"] in ended)
         assert found[-1]["type"] == "workflow.succeeded", found[-1]
         return found
 
@@ -86,7 +86,7 @@ def test_people_are_not_blamed_while_an_automation_runs(mount: Mount, run: list[
         (mount.mountpoint / "in" / "second").write_bytes(b"text")
         for number in range(20):
             (mount.mountpoint / f"mine-{number}").mkdir()
-        found = events.until(lambda event: event["type"] in ("workflow.succeeded", "workflow.failed"), seconds=30)
+        found = events.until(lambda event: event["type"] in ("workflow.succeeded", "workflow.failed"))
     mine = [event for event in found if event["path"].startswith("mine-")]
     assert mine
     assert all("cause" not in event for event in mine)

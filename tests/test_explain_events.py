@@ -145,7 +145,7 @@ def test_what_is_kept_costs_little():
 
 
 def _timed(ring, event):
-    append, begin = ring.append, time.perf_counter()
+    append, begin = ring.append, time.thread_time()
     for _ in range(100_000):
         append(event)
-    return (time.perf_counter() - begin) / 100_000
+    return (time.thread_time() - begin) / 100_000

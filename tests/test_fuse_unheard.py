@@ -4,7 +4,6 @@ left to Python from the moment that a rule can.
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.listening import Listener
 from tests.mounting import Mount, filesystem, mounted, scratch
+from tests.patience import eventually
 from tests.posix.children import User, as_user
 from tests.test_fuse_library import counted, forget_all, metric
 
@@ -59,14 +59,6 @@ def fired(mount: Mount, name: str) -> int:
     """How often a rule has."""
     text = (mount.mountpoint / ".vexfs/rules" / name / "status").read_text()
     return int(next(line for line in text.splitlines() if line.startswith("fired:")).split()[1])
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Return when the condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_each_operation_is_counted_once(mount: Mount) -> None:

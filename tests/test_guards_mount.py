@@ -187,13 +187,12 @@ def test_delays_spread_requests_and_let_others_pass(mount):
     begin = time.monotonic()
     for number in range(5):
         (mount.mountpoint / f"slow/{number}").touch()
-    assert 0.35 <= time.monotonic() - begin < 3
-    waiting = threading.Thread(target=lambda: [(mount.mountpoint / f"slow/b{n}").touch() for n in range(5)])
+    assert 0.35 <= time.monotonic() - begin < 10
+    waiting = threading.Thread(target=lambda: [(mount.mountpoint / f"slow/b{n}").touch() for n in range(15)])
     waiting.start()
-    begin = time.monotonic()
-    for number in range(20):
+    for number in range(5):
         (mount.mountpoint / f"free/quick{number}").touch()
-    assert time.monotonic() - begin < 0.3
+    assert waiting.is_alive()
     waiting.join()
 
 

@@ -177,7 +177,7 @@ async def test_nobody_waits_for_a_full_disk_at_the_end(tmp_path, caplog):
         except WorldError as error:
             failures.append(str(error))
 
-    with trio.fail_after(20):
+    with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             while not told:  # noqa: ASYNC110 - the thread tells in its own time
@@ -199,7 +199,7 @@ async def test_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):
     writer.start()
     large = row(1)
     large[7] = "x" * 100_000
-    with trio.fail_after(20):
+    with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.write, [large])
             while not told:  # noqa: ASYNC110 - the thread tells in its own time

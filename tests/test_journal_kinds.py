@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from tests.mounting import mounted, scratch
-from tests.test_journal_mount import eventually, vexfs
+from tests.patience import eventually
+from tests.test_journal_mount import vexfs
 
 pytestmark = pytest.mark.mount
 

@@ -10,7 +10,8 @@ import pytest
 
 from automation.journal.database import used_bytes
 from tests.mounting import mounted, run, scratch
-from tests.test_journal_mount import eventually, vexfs
+from tests.patience import eventually
+from tests.test_journal_mount import vexfs
 
 pytestmark = pytest.mark.mount
 
@@ -102,7 +103,7 @@ def _fill_and_free(mount, place, policy):
     (mount.mountpoint / "other").write_text("the filesystem goes on")
     (disk / "filler").unlink()
     eventually(lambda: not any(word in (control / "status").read_text() for word in ("STALLED", "NOT AUDITED")))
-    eventually(lambda: done(place) == FILES, seconds=30)
+    eventually(lambda: done(place) == FILES)
     (mount.mountpoint / "in" / "afterwards").write_text("x")
     eventually(lambda: done(place) == FILES + 1)
     found = eventually(lambda: vexfs("journal", mount.mountpoint, "--kind", "workflow.succeeded").splitlines())

@@ -4,11 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.mounting import REPOSITORY, mounted, scratch
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -31,15 +31,6 @@ def vexfs(*words, code=0):
     )
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-def eventually(condition, seconds=15):
-    """Wait until it holds; its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-    return value
 
 
 def statuses(mount):

@@ -12,7 +12,8 @@ import pytest
 from automation.inbox import check
 from automation.journal.chain import Chain, Head, canonical, linked
 from tests.mounting import mounted, scratch
-from tests.test_journal_mount import eventually, vexfs
+from tests.patience import eventually
+from tests.test_journal_mount import vexfs
 
 pytestmark = pytest.mark.mount
 

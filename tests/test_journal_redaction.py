@@ -13,7 +13,8 @@ from automation.journal.path_redaction import PathRedactor, is_redacted
 from automation.journal.verification import verify
 from automation.redaction import Redactor
 from tests.mounting import mounted, scratch
-from tests.test_journal_mount import eventually, vexfs
+from tests.patience import eventually
+from tests.test_journal_mount import vexfs
 
 FLOW = """
 triggers: {path: "**", types: file.closed, written: true, own: false}

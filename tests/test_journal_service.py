@@ -8,6 +8,7 @@ import trio
 from automation.state_directory import StateDirectory
 from tests.automation_rig import Rig
 from tests.full_disk import FullDisk
+from tests.patience import comes_true
 
 APPEND = "{name: %s, write: {path: log, content: '%s ', append: true}}"
 
@@ -27,13 +28,6 @@ async def life(directory, **definitions):
         kept.close()
 
 
-async def until(condition, seconds=60.0):
-    """Wait for what threads bring about."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - any state may be asked for
-            await trio.sleep(0.02)
-
-
 def version(n):
     first, last = APPEND % ("first", f"first{n}"), APPEND % ("last", f"last{n}")
     return f"triggers: {{path: in/*}}\nsteps: [{first}, {{name: rest, wait: 1s}}, {last}]"
@@ -43,12 +37,12 @@ async def test_a_run_ends_on_its_own_version(tmp_path):
     """The definition changes while a run sleeps and nothing is mounted; the run does not notice, the next one does."""
     async with life(tmp_path, flow=version(1)) as r:
         r.save("in/a")
-        await until(lambda: [run.status for run in r.runs] == ["waiting"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["waiting"])
     async with life(tmp_path, flow=version(2)) as r:
-        await until(lambda: [run.status for run in r.runs] == ["succeeded"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["succeeded"])
         assert r.text("log") == "first1 last1 "
         r.save("in/b")
-        await until(lambda: [run.status for run in r.runs] == ["succeeded", "succeeded"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["succeeded", "succeeded"])
         assert r.text("log") == "first1 last1 first2 last2 "
 
 
@@ -56,11 +50,11 @@ async def test_a_run_of_a_workflow_that_is_gone_goes_on(tmp_path):
     """What was removed meanwhile starts nothing more, and what had begun ends."""
     async with life(tmp_path, flow=version(1)) as r:
         r.save("in/a")
-        await until(lambda: [run.status for run in r.runs] == ["waiting"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["waiting"])
         identity = r.runs[0].id
     (tmp_path / "workflows" / "flow.yaml").unlink()
     async with life(tmp_path) as r:
-        await until(lambda: r.service.ledger.known[identity].status == "succeeded")
+        await comes_true(lambda: r.service.ledger.known[identity].status == "succeeded")
         assert r.text("log") == "first1 last1 "
         trace = await r.service.archive.trace(identity)
         first, rest, last = trace["steps"]
@@ -74,7 +68,7 @@ async def test_a_finished_run_is_remembered_by_the_next_life(tmp_path):
     text = f"triggers: {{path: in/*}}\nsteps: [{{name: choose, decision: {{if: 'true', then: [{inner}]}}}}]"
     async with life(tmp_path, flow=text) as r:
         r.save("in/a")
-        await until(lambda: [run.status for run in r.runs] == ["succeeded"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["succeeded"])
         before = await r.service.archive.trace(r.runs[0].id)
     async with life(tmp_path, flow=text) as r:
         assert r.runs == [] and [run_id for run_id, _ in r.service.archive.summaries("flow")] == [before["id"]]
@@ -95,12 +89,12 @@ async def test_a_full_disk_stops_runs_and_nothing_else(tmp_path, monkeypatch):
         disk.full = True
         for number in range(200):
             r.save(f"in/{number}")
-        await until(lambda: r.bus.counts["system.overload"])
+        await comes_true(lambda: r.bus.counts["system.overload"])
         assert "full" in r.service.status()["journal"]["stalled"]
         stalled = [e for e in r.events("system.overload") if e.attrs.get("reason") == "journal"]
         assert len(stalled) == 1 and "full" in stalled[0].attrs["said"]
         disk.full = False
-        await until(lambda: r.service.runner.counts["flow", "succeeded"] == 200)
+        await comes_true(lambda: r.service.runner.counts["flow", "succeeded"] == 200)
         assert sorted(r.text("log").split()) == ["a"] * 200 + ["b"] * 200
         assert not r.service.journal.stalled
 
@@ -113,9 +107,9 @@ async def test_a_full_disk_does_not_keep_the_service_from_ending(tmp_path, monke
             FullDisk(r.service.journal.writer).full = True
             for number in range(100):
                 r.save(f"in/{number}")
-            await until(lambda: r.service.journal.stalled)
+            await comes_true(lambda: r.service.journal.stalled)
     async with life(tmp_path, flow=text) as r:
-        await until(lambda: r.service.runner.counts["flow", "succeeded"] + _earlier(r) == 100)
+        await comes_true(lambda: r.service.runner.counts["flow", "succeeded"] + _earlier(r) == 100)
         words = r.text("log").split()
         assert set(words) == {"a", "b"} and words.count("b") >= 100
 
@@ -135,7 +129,7 @@ async def test_a_full_disk_does_not_keep_a_cancelled_service_from_ending(tmp_pat
             await nursery.start(one.service.run)
             FullDisk(one.service.journal.writer).full = True
             one.save("in/a")
-            await until(lambda: one.service.journal.stalled)
+            await comes_true(lambda: one.service.journal.stalled)
             nursery.cancel_scope.cancel()
     kept.close()
 
@@ -158,7 +152,7 @@ steps:
 """
     async with life(tmp_path, flow=text) as r:
         r.save("in/a")
-        await until(lambda: [run.status for run in r.runs] == ["failed"])
+        await comes_true(lambda: [run.status for run in r.runs] == ["failed"])
         trace = await r.service.archive.trace(r.runs[0].id)
         shown = [str(trace), str(r.service.status()), str([e.as_dict() for e in r.events()]), caplog.text]
     assert "[secret token]" in str(trace["steps"][0]["result"])

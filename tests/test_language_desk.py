@@ -11,7 +11,8 @@ from automation.language.desk import Desk
 from tests.automation_rig import rig
 from tests.control_rig import FakeService, Kernel
 from tests.mounting import SCRATCH_PREFIX, mounted
-from tests.test_library_mount import sh, until
+from tests.patience import eventually
+from tests.test_library_mount import sh
 
 SENTENCE = "when a csv arrives in inbox, copy it to archive; named keep"
 
@@ -97,6 +98,6 @@ def test_a_sentence_on_a_mount(tmp_path):
         sh(f"echo '{SENTENCE}' > .vexfs/nl", top)
         assert "copy it to archive" in sh("cat .vexfs/nl", top)
         sh("echo confirm > .vexfs/nl", top)
-        until(lambda: "keep" in os.listdir(top / ".vexfs/workflows"))
+        eventually(lambda: "keep" in os.listdir(top / ".vexfs/workflows"))
         sh("mkdir inbox; echo 1 > inbox/a.csv", top)
-        until((top / "archive/a.csv").exists)
+        eventually((top / "archive/a.csv").exists)

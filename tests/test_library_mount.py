@@ -6,17 +6,16 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.mounting import SCRATCH_PREFIX, mounted
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
 SHIPPED = Path(__file__).parent.parent / "workflows"
-WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -39,17 +38,9 @@ def mount(tmp_path, definitions):
         yield one
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for an automation, which acts in its own time."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 def sh(command: str, cwd: Path) -> str:
     return subprocess.run(
-        ["sh", "-eu", "-c", command], cwd=cwd, check=True, capture_output=True, timeout=60
+        ["sh", "-eu", "-c", command], cwd=cwd, check=True, capture_output=True, timeout=180
     ).stdout.decode()
 
 
@@ -72,7 +63,7 @@ def test_a_copied_file_is_ingested(mount):
         mount.mountpoint,
     )
     catalogue = mount.mountpoint / "sorted" / "catalog.jsonl"
-    until(lambda: catalogue.exists() and len(catalogue.read_text().splitlines()) == 3)
+    eventually(lambda: catalogue.exists() and len(catalogue.read_text().splitlines()) == 3)
     lines = {os.path.basename(line["from"]): line for line in map(json.loads, catalogue.read_text().splitlines())}
     assert set(lines) == {"tool.bin", "a.txt", "x.md"} and lines["tool.bin"]["program"] == "cp"
     assert lines["x.md"]["program"] == "mv" and lines["a.txt"]["uid"] == os.getuid()
@@ -91,7 +82,7 @@ def test_a_slow_upload_is_taken_when_it_is_complete(mount):
         time.sleep(1)
         assert (mount.mountpoint / "inbox" / "slow.csv").exists()
         file.write("second")
-    until(lambda: list(mount.mountpoint.glob("sorted/tables/*/slow.csv")))
+    eventually(lambda: list(mount.mountpoint.glob("sorted/tables/*/slow.csv")))
     (stored,) = mount.mountpoint.glob("sorted/tables/*/slow.csv")
     assert stored.read_text() == "first,second"
 
@@ -100,9 +91,9 @@ def test_text_is_extracted_by_a_command_that_works_on_the_mount(mount):
     """The command's own files in the watched folder trigger nothing."""
     sh("mkdir texts; printf 'words within' | gzip > texts/letter.gz", mount.mountpoint)
     plain = mount.mountpoint / "texts" / ".plain" / "letter.gz.txt"
-    until(plain.exists)
+    eventually(plain.exists)
     assert plain.read_text() == "words within"
-    until(lambda: [run["status"] for run in runs(mount, "text")] == ["succeeded"])
+    eventually(lambda: [run["status"] for run in runs(mount, "text")] == ["succeeded"])
     time.sleep(0.5)
     assert os.listdir(plain.parent) == ["letter.gz.txt"] and len(runs(mount, "text")) == 1
 
@@ -111,20 +102,20 @@ def test_each_saved_state_is_kept(mount):
     """Whether a program writes in place or renames a new file over the old."""
     folder = mount.mountpoint / "versioned" / ".versions" / "plan"
     sh("mkdir versioned; echo one > versioned/plan", mount.mountpoint)
-    until(lambda: folder.is_dir() and len(os.listdir(folder)) == 1)
+    eventually(lambda: folder.is_dir() and len(os.listdir(folder)) == 1)
     sh("echo two > versioned/plan", mount.mountpoint)
-    until(lambda: len(os.listdir(folder)) == 2)
+    eventually(lambda: len(os.listdir(folder)) == 2)
     sh("echo three > versioned/plan.tmp; mv versioned/plan.tmp versioned/plan; cat versioned/plan", mount.mountpoint)
-    until(lambda: len(os.listdir(folder)) == 3)
+    eventually(lambda: len(os.listdir(folder)) == 3)
     assert [one.read_text() for one in sorted(folder.iterdir())] == ["one\n", "two\n", "three\n"]
 
 
 def test_a_dangerous_file_is_locked_away(mount):
     """With its reason."""
     sh("mkdir screened; echo MZ > screened/setup.exe; echo fine > screened/fine.txt", mount.mountpoint)
-    until(lambda: list(mount.mountpoint.glob("quarantine/*.why")))
+    eventually(lambda: list(mount.mountpoint.glob("quarantine/*.why")))
     (why,) = mount.mountpoint.glob("quarantine/*-setup.exe.why")
-    until(lambda: "extension .exe" in why.read_text())
+    eventually(lambda: "extension .exe" in why.read_text())
     assert (mount.mountpoint / "quarantine" / why.stem).stat().st_mode & 0o777 == 0
     assert os.listdir(mount.mountpoint / "screened") == ["fine.txt"]
 
@@ -143,7 +134,7 @@ def test_people_are_told_who_saved_moved_and_deleted(mount):
         ]
     ):
         sh(command, mount.mountpoint)
-        until(lambda number=number: len(told()) > number)
+        eventually(lambda number=number: len(told()) > number)
         assert [verb in line for line in told()] == [False] * number + [True], told()
 
 
@@ -154,7 +145,7 @@ def test_old_files_are_archived_on_demand(mount):
         mount.mountpoint,
     )
     (mount.mountpoint / ".vexfs" / "ctl").write_text("run archive\n")
-    until(lambda: [run["status"] for run in runs(mount, "archive")] == ["succeeded"])
+    eventually(lambda: [run["status"] for run in runs(mount, "archive")] == ["succeeded"])
     assert not (mount.mountpoint / "archive" / "notes").exists()
     (packed,) = mount.mountpoint.glob("archive/packed/*/notes.gz")
     assert gzip.decompress(packed.read_bytes()) == b"notes\n" and (mount.mountpoint / "archive" / "new").exists()
@@ -176,16 +167,16 @@ def test_large_files_are_listed_for_a_backup(mount):
     top = mount.mountpoint
     sh("mkdir videos; head -c 2000000 /dev/zero > videos/a.mkv; echo small > b", top)
     sh("echo 'run Automated Backup Workflow {\"least\": 1000000}' > .vexfs/ctl", top)
-    until((top / "backup/large-files.json").exists)
+    eventually((top / "backup/large-files.json").exists)
     assert json.loads((top / "backup/large-files.json").read_text()) == [{"path": "videos/a.mkv", "size": 2_000_000}]
 
 
 def test_an_automation_that_writes_where_it_watches_runs_once(mount, definitions):
     """By an action, by Lua, by a command and by what the command leaves running."""
     (definitions / "loop.yaml").write_text(LOOP)
-    until(lambda: "loop" in os.listdir(mount.mountpoint / ".vexfs" / "workflows"))
+    eventually(lambda: "loop" in os.listdir(mount.mountpoint / ".vexfs" / "workflows"))
     sh("mkdir loop; echo x > loop/by-hand", mount.mountpoint)
-    until((mount.mountpoint / "loop" / "by-background").exists)
+    eventually((mount.mountpoint / "loop" / "by-background").exists)
     time.sleep(1)
     found = runs(mount, "loop")
     assert {run["status"] for run in found} == {"succeeded"} and {run["event"]["path"] for run in found} <= {
@@ -203,10 +194,10 @@ def test_definitions_may_lie_in_the_mounted_directory_itself(tmp_path):
     with mounted(source, mountpoint=source, arguments=["--workflows", str(folder)]):
         text = "triggers: {path: in/}\nsteps: [{copy: {source: '{{ event.target }}', target: out/}}]\n"
         (folder / "copy.yaml").write_text(text)
-        until((source / ".vexfs" / "workflows" / "copy").is_dir)
+        eventually((source / ".vexfs" / "workflows" / "copy").is_dir)
         sh("mkdir in; echo x > in/file", source)
-        until((source / "out" / "file").exists)
+        eventually((source / "out" / "file").exists)
         (folder / "copy.yaml").write_text(text.replace("steps", "stps"))
-        until(lambda: "did you mean 'steps'" in (source / ".vexfs" / "workflows" / "copy" / "status").read_text())
+        eventually(lambda: "did you mean 'steps'" in (source / ".vexfs" / "workflows" / "copy" / "status").read_text())
         sh("echo x > in/other", source)
-        until((source / "out" / "other").exists)
+        eventually((source / "out" / "other").exists)

@@ -8,22 +8,16 @@ import trio
 from automation.errors import CallerError, DefinitionError
 from automation.library import check
 from tests.automation_rig import rig
+from tests.patience import comes_true
 
 GOOD = "description: %s\ntriggers: {path: in/*}\nsteps: [{log: {message: '%s'}}]\n"
-
-
-async def until(condition):
-    """Wait for what an inotify event brings about."""
-    with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - the kernel tells the library, not us
-            await trio.sleep(0.01)
 
 
 async def test_a_new_file_is_loaded_and_reacts(tmp_path):
     """Without a command; the change is an event."""
     async with rig(tmp_path) as r:
         (r.workflows / "new.yaml").write_text(GOOD % ("d", "hello"))
-        await until(lambda: "new" in r.service.library.entries)
+        await comes_true(lambda: "new" in r.service.library.entries)
         r.save("in/a")
         (run,) = await r.settled()
         assert run.output["message"] == "hello"
@@ -35,7 +29,7 @@ async def test_a_changed_file_takes_effect(tmp_path):
     async with rig(tmp_path, w=GOOD % ("one", "1")) as r:
         (r.workflows / ".w.swp").write_text(GOOD % ("two", "2"))
         (r.workflows / ".w.swp").rename(r.workflows / "w.yaml")
-        await until(lambda: r.service.library.entries["w"].version == 2)
+        await comes_true(lambda: r.service.library.entries["w"].version == 2)
         r.save("in/a")
         assert [run.output["message"] for run in await r.settled()] == ["2"]
 
@@ -46,7 +40,7 @@ async def test_a_removed_file_reacts_no_more(tmp_path):
         r.save("in/a")
         await trio.sleep(0.01)
         (r.workflows / "w.yaml").unlink()
-        await until(lambda: not r.service.library.entries)
+        await comes_true(lambda: not r.service.library.entries)
         assert await r.settled() == [] and not r.service.dispatcher.names
 
 
@@ -54,14 +48,14 @@ async def test_a_broken_file_keeps_its_last_good_version_running(tmp_path):
     """The error is shown beside it; repairing the file clears it."""
     async with rig(tmp_path, w=GOOD % ("good", "1")) as r:
         (r.workflows / "w.yaml").write_text("steps:\n  - nonsense\n")
-        await until(lambda: r.service.library.entries["w"].error is not None)
+        await comes_true(lambda: r.service.library.entries["w"].error is not None)
         entry = r.service.library.entries["w"]
         assert entry.error.line == 2 and entry.error.field == "steps.0" and entry.definition.description == "good"
         assert entry.text.startswith("description: good") and entry.version == 1
         r.save("in/a")
         assert len(await r.settled()) == 1
         (r.workflows / "w.yaml").write_text(GOOD % ("better", "2"))
-        await until(lambda: r.service.library.entries["w"].error is None)
+        await comes_true(lambda: r.service.library.entries["w"].error is None)
         assert r.service.library.entries["w"].version == 2
 
 
@@ -72,7 +66,7 @@ async def test_a_file_that_was_never_good_is_shown_with_its_error(tmp_path):
         assert bad.definition is None and not bad.active and bad.error.field == "steps"
         assert r.service.library.entries["good"].active
         (r.workflows / "bad.yaml").unlink()
-        await until(lambda: "bad" not in r.service.library.entries)
+        await comes_true(lambda: "bad" not in r.service.library.entries)
 
 
 async def test_files_that_change_together_go_live_together(tmp_path):
@@ -83,7 +77,7 @@ async def test_files_that_change_together_go_live_together(tmp_path):
         r.service.library.on_change = lambda old, new: (changes.append(trio.current_time()), inner(old, new))
         for i in range(20):
             (r.workflows / f"w{i}.yaml").write_text(GOOD % ("d", i))
-        await until(lambda: len(r.service.library.entries) == 20)
+        await comes_true(lambda: len(r.service.library.entries) == 20)
         first = r.events("system.definition")
         assert len(first) == 20 and changes[-1] - changes[0] < 1
 
@@ -221,7 +215,7 @@ async def test_a_file_that_is_still_being_written_is_not_read(tmp_path):
             await trio.sleep(0.3)
             assert not r.service.library.entries
             file.write("s: [{log: {message: x}}]\n")
-        await until(lambda: "w" in r.service.library.entries)
+        await comes_true(lambda: "w" in r.service.library.entries)
         assert r.service.library.entries["w"].active
 
 
@@ -230,6 +224,6 @@ async def test_a_link_is_loaded_at_once(tmp_path):
     (tmp_path / "kept").write_text(GOOD % ("d", "x"))
     async with rig(tmp_path) as r:
         (r.workflows / "soft.yaml").symlink_to(tmp_path / "kept")
-        await until(lambda: "soft" in r.service.library.entries)
+        await comes_true(lambda: "soft" in r.service.library.entries)
         (r.workflows / "hard.yaml").hardlink_to(tmp_path / "kept")
-        await until(lambda: "hard" in r.service.library.entries)
+        await comes_true(lambda: "hard" in r.service.library.entries)

@@ -1,12 +1,12 @@
 """A machine on a real mount, dropped in and used as a person does it."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.mounting import SCRATCH_PREFIX, mounted
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -48,10 +48,8 @@ def test_a_machine_follows_a_file_through_the_mount(mount):
     with open(mount.mountpoint / "inbox" / "a", "wb", buffering=0) as file:
         file.write(b"one ")
         file.write(b"two")
-    copy, deadline = mount.mountpoint / "done" / "a", time.monotonic() + 10
-    while not copy.exists() or not any(one.get("finished") for one in history(control, "upload")):
-        assert time.monotonic() < deadline, history(control, "upload")
-        time.sleep(0.02)
+    copy = mount.mountpoint / "done" / "a"
+    eventually(lambda: copy.exists() and any(one.get("finished") for one in history(control, "upload")))
     assert copy.read_bytes() == b"one two"
     assert [one["after"] for one in history(control, "upload")][-2:] == [["copying"], ["copied"]]
 

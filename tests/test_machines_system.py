@@ -282,7 +282,7 @@ async def test_the_sampler_moves_the_system_and_back(autojump_clock):
 def test_a_sample_costs_little():
     """Judging all default thresholds and showing the load takes well under a millisecond."""
     rig = Rig()
-    start = time.perf_counter()
+    start = time.thread_time()
     for at in range(200):
         rig.measure(at, **dict.fromkeys(MEASURES, 0.1))
-    assert time.perf_counter() - start < 0.2
+    assert time.thread_time() - start < 0.2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounting import mounted
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -32,7 +33,7 @@ steps: [{write: {path: 'out/gone-{{ run.id }}', content: x}}]
 triggers: [{types: file.created, path: 'in/*.slow'}]
 steps:
   - {name: first, action: {type: command, argv: [sh, -c, 'echo x >> "out/first-$0"', "{{ run.id }}"]}}
-  - {name: rest, wait: 2s}
+  - {name: rest, wait: 5s}
   - {name: last, write: {path: 'out/slow-{{ run.id }}', content: x}}
 """,
     "door.yaml": """
@@ -63,10 +64,8 @@ class Source:
     def made(self, kind: str) -> list[str]:
         return sorted(name for name in os.listdir(self.path / "out") if name.startswith(kind))
 
-    def wait_for(self, kind: str, count: int = 1, seconds: float = 15.0) -> None:
-        until = time.monotonic() + seconds
-        while len(self.made(kind)) < count and time.monotonic() < until:
-            time.sleep(0.05)
+    def wait_for(self, kind: str, count: int = 1) -> None:
+        eventually(lambda: len(self.made(kind)) >= count, kind)
         time.sleep(0.2)  # and no more than that
         assert len(self.made(kind)) == count
 

@@ -1,7 +1,6 @@
 """Detection's state outlives a clean stop and a kill: what had begun goes on, and nothing happens twice."""
 
 import os
-import time
 
 import trio
 
@@ -163,19 +162,10 @@ async def test_a_file_that_has_had_its_run_is_not_presented_again(tmp_path, auto
     for name in ("a", "b"):
         (tmp_path / "root/in" / name).write_text("x")
     async with lives.life(kill=True) as rig:
-        await made(out, 2)
+        await rig.until(lambda: len(os.listdir(out)) == 2)
         await quiet(rig)
     (tmp_path / "root/in/b").write_text("changed")
     async with lives.life() as rig:
-        await made(out, 3)
+        await rig.until(lambda: len(os.listdir(out)) == 3)
         await quiet(rig)
     assert len(os.listdir(out)) == 3
-
-
-async def made(directory, count):
-    """Wait for files, on the wall's clock: threads look for what is there already."""
-    for _ in range(3000):
-        if len(os.listdir(directory)) >= count:
-            return
-        await trio.to_thread.run_sync(time.sleep, 0.01)
-    raise AssertionError(os.listdir(directory))

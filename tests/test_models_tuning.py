@@ -1,8 +1,8 @@
 """Values that outcomes move: within bounds, with a reason, and back."""
 
 import json
+import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from automation.library import examined
 from automation.state_directory import StateDirectory
 from tests.automation_rig import Rig, rig, serving, virtual_wall
 from tests.mounting import mounted, scratch
+from tests.patience import eventually
 
 PAGE = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
 SEND = """
@@ -176,10 +177,8 @@ def test_models_are_taught_asked_and_rolled_back_by_files():
             model, ears = control / "models" / "guess", control / "models" / "ears"
             for i in range(4):
                 (mount.mountpoint / "in" / f"f{i}").write_text("x" * (10 if i % 2 else 90))
-            deadline = time.monotonic() + 20
-            while len(runs := list((control / "runs").iterdir())) < 4 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            for run in runs:
+            eventually(lambda: len(os.listdir(control / "runs")) == 4)
+            for run in (control / "runs").iterdir():
                 size = json.loads((run / "trace").read_text())["events"][0]["size"]
                 (model / "approve").write_text(f"{run.name} {'yes' if size == 10 else 'no'}\n")
             (model / "version").write_text("snapshot\n")
@@ -195,8 +194,5 @@ def test_models_are_taught_asked_and_rolled_back_by_files():
             assert json.loads((ears / "changes").read_text())["new"] == 32
             (ears / "changes").write_text("undo\n")
             assert len((ears / "changes").read_text().splitlines()) == 2
-            trail, wanted = "", ("model.adapted", "model.version", "false alarm", "rolled back")
-            while not all(word in trail for word in wanted) and time.monotonic() < deadline:
-                time.sleep(0.05)
-                trail = (control / "journal").read_text()
-            assert all(word in trail for word in wanted)
+            for word in ("model.adapted", "model.version", "false alarm", "rolled back"):
+                eventually(lambda word=word: word in (control / "journal").read_text(), word)

@@ -167,8 +167,10 @@ def test_the_mount_answers_during_a_listing(mount: Mount, crowd: tuple[Path, set
     path, _ = crowd
     (mount.mountpoint / "elsewhere").mkdir()
 
-    def listing() -> int:
-        return sum(len(os.listdir(path)) for _ in range(3))
+    def listing() -> tuple[int, float]:
+        begin = time.perf_counter()
+        found = sum(len(os.listdir(path)) for _ in range(3))
+        return found, (time.perf_counter() - begin) / 3
 
     children = [Child(listing) for _ in range(2)]
     slowest = 0.0
@@ -176,5 +178,6 @@ def test_the_mount_answers_during_a_listing(mount: Mount, crowd: tuple[Path, set
         start = time.perf_counter()
         (mount.mountpoint / "elsewhere" / str(number)).mkdir()
         slowest = max(slowest, time.perf_counter() - start)
-    assert all(child.result() >= 3 * CROWD for child in children)
-    assert slowest < 0.5, f"a mkdir took {slowest:.2f} s"
+    counts, means = zip(*(child.result() for child in children), strict=True)
+    assert min(counts) >= 3 * CROWD
+    assert slowest < max(0.5, min(means) / 2), f"a mkdir took {slowest:.2f} s, a listing {min(means):.2f} s"

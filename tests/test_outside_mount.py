@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import time
 
 import httpx
 import pytest
 
 from tests.mounting import mounted, scratch
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -19,12 +19,7 @@ EVENT = {"specversion": "1.0", "id": "1", "source": "/ci", "type": "build.finish
 
 
 def until(path, text):
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text() == text:
-            return
-        time.sleep(0.02)
-    assert path.read_text() == text
+    eventually(lambda: path.exists() and path.read_text() == text, text)
 
 
 def test_the_inbox_and_the_endpoint(tmp_path):

@@ -9,7 +9,7 @@ from automation.journal.database import Database
 from automation.journal.writer import Writer
 from tests.automation_rig import rig
 
-WAITS = "triggers: {types: user.go}\nsteps: [{command: {argv: [sleep, '0.5']}}]"
+WAITS = "triggers: {types: user.go}\nsteps: [{command: {argv: [sleep, '1']}}]"
 
 
 async def test_it_stands_still_while_a_thread_works(autojump_clock):
@@ -36,13 +36,13 @@ async def test_what_takes_long_by_the_walls_clock_is_waited_for(tmp_path, autoju
     """A process works while the virtual clock runs ahead."""
     async with rig(tmp_path, w=WAITS) as r:
         r.publish("user.go")
-        (run,) = await r.settled(1)
+        (run,) = await r.settled(20)
         assert run.status == "succeeded"
 
 
 async def test_what_never_settles_fails(tmp_path, autojump_clock):
     """After the limit, which tells what it waited for."""
-    async with rig(tmp_path, w=WAITS.replace("0.5", "60")) as r:
+    async with rig(tmp_path, w=WAITS.replace("1", "60")) as r:
         r.publish("user.go")
         with pytest.raises(AssertionError, match="'runs': 1"):
             await r.settled(0.3)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.patience import eventually
 from tests.posix.children import Child, together
 from tests.programs.places import SETTINGS, Place, below, place
-from tests.programs.running import need, run, wait_until
+from tests.programs.running import need, run
 
 pytestmark = pytest.mark.mount
 
@@ -31,7 +32,7 @@ def there(mounted_place: Place, request: pytest.FixtureRequest) -> Place:
 
 def connect(there: Place, mode: str) -> sqlite3.Connection:
     """A connection to the test's database, in the given journal mode."""
-    connection = sqlite3.connect(there.path / "data.db", timeout=60, isolation_level=None)
+    connection = sqlite3.connect(there.path / "data.db", timeout=180, isolation_level=None)
     assert connection.execute(f"pragma journal_mode = {mode}").fetchone() == (mode,)
     connection.execute("create table if not exists t (id integer primary key, who int, data blob)")
     return connection
@@ -106,7 +107,7 @@ def test_killed_writer(there: Place, mode: str) -> None:
         child = Child(work)
         watcher = connect(there, mode)
         before = rows(watcher)
-        wait_until(lambda watcher=watcher, before=before: rows(watcher) >= before + 50)
+        eventually(lambda watcher=watcher, before=before: rows(watcher) >= before + 50)
         child.kill()
         os.waitpid(child.pid, 0)
         assert rows(watcher) % 10 == 0

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import eventually
 from tests.posix.calls import attempt, make, opened
 from tests.posix.children import Child, in_child
 from tests.posix.snapshot import snapshot
 from tests.programs.places import SETTINGS, Place, below, place
-from tests.programs.running import need, run, wait_until
+from tests.programs.running import need, run
 
 pytestmark = pytest.mark.mount
 
@@ -282,7 +283,7 @@ def test_killed_writers(there: Place) -> None:
 
     for _ in range(5):
         children = [Child(work) for _ in range(3)]
-        wait_until(lambda: log.exists() and log.stat().st_size > 50_000)
+        eventually(lambda: log.exists() and log.stat().st_size > 50_000)
         for child in children:
             child.kill()
             os.waitpid(child.pid, 0)

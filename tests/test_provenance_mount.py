@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounting import Mount, mounted, scratch
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -74,13 +75,6 @@ def mount(place: Path, exit_code: int | None = 0, **definitions: str) -> Iterato
         yield one
 
 
-def until(holds, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.05)
-
-
 def labels_of(graph: dict, kind: str = "version") -> set[str]:
     return {node["label"] for node in graph["nodes"] if node["kind"] == kind}
 
@@ -111,13 +105,13 @@ def test_what_derives_from_a_secret_is_known_wherever_it_goes():
             f"out/{name}"
             for name in ("copied", "program", "renamed", "linked", "chained.gz", "shell", "piped.gz", "long")
         ]
-        until(lambda: set(wanted) <= set(lines(at / "told" / "workflow")))
-        until(lambda: {f'{path} ["secret"]' for path in wanted} <= set(lines(at / "told" / "rule")))
+        eventually(lambda: set(wanted) <= set(lines(at / "told" / "workflow")))
+        eventually(lambda: {f'{path} ["secret"]' for path in wanted} <= set(lines(at / "told" / "rule")))
         time.sleep(0.3)
         assert not any("harmless" in line for name in ("workflow", "rule") for line in lines(at / "told" / name))
         history = (at / ".vexfs" / "analytics" / "d.leaks" / "history.csv").read_text()
         assert "out" in history
-        until(lambda: lines(at / "told" / "pattern"))
+        eventually(lambda: lines(at / "told" / "pattern"))
 
 
 def test_a_directory_that_moves_takes_its_labels_along():
@@ -130,9 +124,9 @@ def test_a_directory_that_moves_takes_its_labels_along():
             sh(at, "echo y > secret/papers/touched")
             time.sleep(0.2)
             sh(at, "mv secret/papers out/papers")
-            until(lambda: lines(at / "told" / "directories") == ["out/papers"])
+            eventually(lambda: lines(at / "told" / "directories") == ["out/papers"])
             sh(at, "cp out/papers/old/untouched out/copy; echo new > out/papers/new")
-            until(lambda: 'out/copy ["secret"]' in lines(at / "told" / "rule"))
+            eventually(lambda: 'out/copy ["secret"]' in lines(at / "told" / "rule"))
             time.sleep(0.3)
             assert not any(line.startswith("out/papers/new") for line in lines(at / "told" / "rule"))
 
@@ -143,7 +137,7 @@ def test_guards_judge_by_where_things_come_from():
         at = one.mountpoint
         assert sh(at, "cp secret/plan audited/copy").returncode == 0
         audited = at / ".vexfs" / "rules" / "would" / "status"
-        until(lambda: "audited: 2" in audited.read_text())
+        eventually(lambda: "audited: 2" in audited.read_text())
         assert sh(at, "cp secret/plan barred/copy", check=False).returncode != 0
         assert sh(at, "echo free > barred/free").returncode == 0
         sh(at, "cp secret/plan kept/copy; echo free > kept/free")
@@ -165,9 +159,9 @@ def test_a_condition_that_asks_the_graph_needs_one():
             assert f"{name}.yaml:{place_of}: " in one.text()
         assert one.text().count("asks the graph of provenance, which needs a definition of kind 'provenance'") == 4
         (place / "flows" / "p.yaml").write_text(PROVENANCE)
-        until(lambda: "enabled" in (at / ".vexfs" / "workflows" / "a" / "status").read_text())
+        eventually(lambda: "enabled" in (at / ".vexfs" / "workflows" / "a" / "status").read_text())
         sh(at, "cp secret/plan out/copied")
-        until(lambda: lines(at / "told" / "workflow") == ["out/copied"])
+        eventually(lambda: lines(at / "told" / "workflow") == ["out/copied"])
 
 
 def test_what_was_known_before_the_question_was_asked_counts():
@@ -179,15 +173,15 @@ def test_what_was_known_before_the_question_was_asked_counts():
                 "cp secret/plan secure/first; cp secure/first secure/second; mv secure/second secure/third",
             )
             graph = one.mountpoint / ".vexfs" / "graph" / "impact" / "secret%2Fplan" / "json"
-            until(lambda: "secure/second" in graph.read_text())
+            eventually(lambda: "secure/second" in graph.read_text())
             os.kill(one.process.pid, signal.SIGKILL)
             one.process.wait()
             subprocess.run(["umount", "-l", one.mountpoint], check=False)
         with mount(place, a=WORKFLOW, b=BOOK, p=PROVENANCE) as one:
             at = one.mountpoint
             sh(at, "cp secure/third out/copied; mv secure/first out/moved")
-            until(lambda: {"out/copied", "out/moved"} <= set(lines(at / "told" / "workflow")))
-            until(lambda: 'out/copied ["secret"]' in lines(at / "told" / "rule"))
+            eventually(lambda: {"out/copied", "out/moved"} <= set(lines(at / "told" / "workflow")))
+            eventually(lambda: 'out/copied ["secret"]' in lines(at / "told" / "rule"))
 
 
 def test_programs_leave_their_traces_on_a_real_mount():
@@ -204,9 +198,7 @@ def test_programs_leave_their_traces_on_a_real_mount():
             subprocess.run(["sort", "-o", at / "sorted.txt", at / "old"], check=True)
             subprocess.run(["cp", at / "sorted.txt", at / "copy.txt"], check=True)
             answer = at / ".vexfs" / "graph" / "lineage" / "copy.txt" / "json"
-            deadline = time.monotonic() + 10
-            while "old" not in answer.read_text() and time.monotonic() < deadline:
-                time.sleep(0.05)
+            eventually(lambda: "old" in answer.read_text())
             graph = json.loads(answer.read_text())
             assert labels_of(graph) == {"old", "sorted.txt", "copy.txt"}
             assert {label.split()[0] for label in labels_of(graph, "process")} == {"sort", "cp"}
@@ -215,9 +207,7 @@ def test_programs_leave_their_traces_on_a_real_mount():
         with mounted(source, arguments=arguments) as mount:
             subprocess.run(["cp", mount.mountpoint / "copy.txt", mount.mountpoint / "again.txt"], check=True)
             answer = mount.mountpoint / ".vexfs" / "graph" / "impact" / "old" / "json"
-            deadline = time.monotonic() + 10
-            while "again" not in answer.read_text() and time.monotonic() < deadline:
-                time.sleep(0.05)
+            eventually(lambda: "again" in answer.read_text())
             assert "again.txt" in labels_of(json.loads(answer.read_text()))
 
 
@@ -234,7 +224,7 @@ rules:
     with scratch() as place, mount(place, b=book, p=PROVENANCE) as one:
         sh(one.mountpoint, f'python3 -c "{program}"')
         told = place / "source" / "told" / "again"
-        until(lambda: len(lines(told)) >= 2)
+        eventually(lambda: len(lines(told)) >= 2)
         nodes, counts = zip(*(line.split() for line in lines(told)), strict=True)
         assert len(set(nodes)) == 1 and nodes[0].startswith("process:")
         assert counts[0] == "2" and 2 < int(counts[1]) <= 5

@@ -187,9 +187,7 @@ async def test_a_proactive_rule_looks_by_itself(tmp_path):
         await trio.sleep(1.2)
         assert not r.runs
         r.service.state.set("go", 1)
-        with trio.fail_after(5):
-            while not r.runs:  # noqa: ASYNC110 - the rule fires by its own clock
-                await trio.sleep(0.02)
+        await r.until(lambda: bool(r.runs))
         assert r.runs[0].workflow == "rules/p" and r.runs[0].event["type"] == "system.schedule"
 
 
@@ -224,7 +222,7 @@ async def test_rules_that_feed_each_other_come_to_an_end(tmp_path):
     text += "  - {name: b, on: [rule.fired, file.closed], conditions: \"event.attrs.rule != 'b'\"}\n"
     async with rig(tmp_path, book=text) as r:
         r.save("x")
-        await trio.sleep(0.2)
+        await r.settled()
         events = r.events()
         assert 2 <= len([e for e in events if e.type == "rule.fired"]) <= 8
         assert len([e for e in events if e.type == "system.overload"]) == 1

@@ -151,11 +151,11 @@ async def test_a_bulkhead_of_the_configuration(tmp_path):
 
 async def test_a_sub_workflow_without_room_is_tried_again(tmp_path):
     """Its step fails as the world does, by a class of its own."""
-    child = "workflow_type: conditional\nsteps: [{command: {argv: [sleep, '0.2']}}]"
-    text = "steps: [{name: a, trigger_workflow: {workflow: child}, retry: {attempts: 50, backoff: 50ms, factor: 1,"
+    child = "workflow_type: conditional\nsteps: [{command: {argv: [sleep, '1']}}]"
+    text = "steps: [{name: a, trigger_workflow: {workflow: child}, retry: {attempts: 1000, backoff: 50ms, factor: 1,"
     text += " on: bulkhead_full}}]"
     one = Automation.model_validate({"bulkheads": {"types": {"conditional": {"limit": 1, "queue": 0}}}})
-    async with rig(tmp_path, one, w=text, once=text.replace("attempts: 50", "attempts: 1"), child=child) as r:
+    async with rig(tmp_path, one, w=text, once=text.replace("attempts: 1000", "attempts: 1"), child=child) as r:
         for name in ("w", "w"):
             await r.service.command(f"run {name}", 0)
         await r.until(lambda: any(run.workflow == "child" for run in r.runs))

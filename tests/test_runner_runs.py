@@ -184,8 +184,7 @@ async def test_a_cancelled_run_is_undone_too(tmp_path):
     """By hand; its status says cancelled."""
     async with rig(tmp_path, w=UNDO % "sleep 100") as r:
         await r.service.command("run w", 0)
-        while not (tmp_path / "root" / "b").exists():  # noqa: ASYNC110 - the file tells, not an event of ours
-            await trio.sleep(0.005)
+        await r.until((tmp_path / "root" / "b").exists)
         (run,) = r.runs
         assert run.id in await r.service.command(f"cancel {run.id}", 0)
         await r.settled()
@@ -202,7 +201,7 @@ async def test_shutdown_lets_runs_finish_within_the_grace(tmp_path):
     async with rig(tmp_path, quick=text % 0.1, slow=text % 100) as r:
         await r.service.command("run quick", 0)
         await r.service.command("run slow", 0)
-        await trio.sleep(0.02)
+        await r.service.shutdown(3)
     assert {run.workflow: run.status for run in r.runs} == {"quick": "succeeded", "slow": "cancelled"}
 
 

@@ -56,7 +56,7 @@ async def test_what_does_not_end_is_ended(pool, script):
     started = time.monotonic()
     with pytest.raises(TimedOut, match=r"computed longer than 0\.4 s"):
         await pool.run(script, None, {}, refuse, LIMIT)
-    assert time.monotonic() - started < LIMIT + 5
+    assert time.monotonic() - started < LIMIT + 40
     assert pool.killed == 1
     assert await pool.run("return 2", None, {}, refuse) == 2
 
@@ -232,7 +232,7 @@ async def test_many_scripts_share_few_workers(pool):
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(pool.run, "stat('a')", None, {}, hold)
-        with trio.fail_after(20):
+        with trio.fail_after(90):
             done.append(await pool.run("return 1", None, {}, refuse))
         gate.set()
     assert done == [1]

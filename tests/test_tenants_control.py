@@ -12,7 +12,6 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from automation.journal import extract, inspection
 from automation.provenance import rendering
 from automation.terminal import run, runs, trace
 from tests.mounting import mounted, scratch
+from tests.patience import eventually
 from tests.posix.children import Steps, User, as_user
 
 pytestmark = pytest.mark.mount
@@ -87,7 +87,7 @@ def installed(place: Place) -> Place:
         as_user(user, _write, place.control / "self/workflows/keep.yaml", KEEP.format(theirs, name))
         as_user(user, _write, place.root / name / "in" / "first", "x")
     for name in ("red", "blue"):
-        until((place.root / name / "kept-first").exists)
+        eventually((place.root / name / "kept-first").exists)
     return place
 
 
@@ -101,13 +101,6 @@ def _write(path: Path, text: str) -> None:
 
 def _read(path: Path) -> str:
     return path.read_text()
-
-
-def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def tree(top: Path) -> dict[str, os.stat_result]:
@@ -189,7 +182,7 @@ def everywhere(top: Path, paths: list[str], names: tuple[str, ...] = tuple(ATTEM
 def test_a_definition_dropped_by_a_tenant_reacts_to_its_files_only(installed):
     """Whatever the definition's paths say: blue's has `**/in/*`, and red's file is nothing to it."""
     as_user(RED, _write, installed.root / "red/in/second", "x")
-    until((installed.root / "red/kept-second").exists)
+    eventually((installed.root / "red/kept-second").exists)
     assert (installed.root / "red/kept-second").stat().st_uid == RED.uid
     for user, name, count in ((RED, "red", 2), (BLUE, "blue", 1)):
         ids = as_user(user, os.listdir, installed.control / "self/runs")
@@ -342,7 +335,7 @@ def test_a_tenant_steers_its_own(installed):
     as_user(RED, _write, own / "workflows/slow.yaml", SLOW)
     started = as_user(RED, command, "run slow").split("started the run ")[1].split()[0]
     as_user(RED, _write, own / "runs" / started / "cancel", "1\n")
-    until(lambda: json.loads(as_user(RED, _read, own / "runs" / started / "trace"))["status"] == "cancelled")
+    eventually(lambda: json.loads(as_user(RED, _read, own / "runs" / started / "trace"))["status"] == "cancelled")
     as_user(RED, _write, own / "state", "limits.size = 10\n")
     assert json.loads(as_user(RED, _read, own / "state"))["limits"] == {"size": 10}
     for other in (as_user(BLUE, _read, own / "state"), (installed.control / "state").read_text()):
@@ -406,7 +399,7 @@ def test_denials_and_logins_are_in_the_trail(installed):
     def denied() -> list[dict]:
         return records(installed, "--kind", "control.denied", "--user", "12005")
 
-    until(denied)
+    eventually(denied)
     assert denied()[0]["path"] == "tenants/red"
     for user, other in ((RED, "blue"), (BLUE, "red")):
         trail = as_user(user, _read, installed.control / "self/journal")
@@ -460,7 +453,7 @@ def test_the_commands_lead_everybody_to_what_is_their_own(installed):
     tracks = installed.control / "self/workflows/tracks.yaml"
     as_user(RED, _write, tracks, "kind: provenance\nname: tracks\n")
     as_user(RED, _write, installed.root / "red/tracked", "x")
-    until(lambda: "red/tracked" in as_user(RED, said, rendering.main, point, "lineage", "red/tracked")[1])
+    eventually(lambda: "red/tracked" in as_user(RED, said, rendering.main, point, "lineage", "red/tracked")[1])
     assert as_user(BLUE, said, rendering.main, point, "lineage", "red/tracked")[0] == 1
     lines = as_user(RED, recorded, point)
     assert {json.loads(line)["path"] for line in lines} == {"red/recorded"}

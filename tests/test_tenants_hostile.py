@@ -17,6 +17,7 @@ from automation.errors import VexError, WorldError
 from automation.identity import EVERYWHERE, Territory
 from automation.workspace import beneath
 from tests.effects import acting_in, tree_in
+from tests.patience import comes_true
 from tests.tenant_rig import ALICE, BOB, NEEDS_ROOT, SECRET, fingerprint, town
 
 pytestmark = NEEDS_ROOT
@@ -345,9 +346,7 @@ async def test_a_tenants_command_is_ended(place: Path):
         with pytest.raises(WorldError, match="took longer"):
             await act("command", argv="echo $$ > alice/pid; sleep 100 & sleep 100", shell=True, timeout=0.5)
     group = int((place / "top/alice/pid").read_text())
-    with trio.fail_after(10):
-        while _living(group):  # noqa: ASYNC110 - not children of ours
-            await trio.sleep(0.05)
+    await comes_true(lambda: not _living(group))
 
 
 def _living(group: int) -> list[str]:

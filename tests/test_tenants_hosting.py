@@ -25,6 +25,7 @@ from automation.tenants.tenant import tenants_of
 from automation.workspace import Workspace
 from tests.automation_rig import NoCache
 from tests.mounting import scratch
+from tests.patience import comes_true
 from tests.tenant_rig import NEEDS_ROOT
 
 pytestmark = NEEDS_ROOT
@@ -67,9 +68,7 @@ class City:
         self.bus.adopt(SemanticEvent("file.closed", path, inode=inode, size=1, attrs=attrs))
 
     async def until(self, holds) -> None:
-        with trio.fail_after(20):
-            while not holds():  # noqa: ASYNC110 - whatever it is that shall come to pass
-                await trio.sleep(0.01)
+        await comes_true(holds)
 
     def status(self, tenant: str) -> dict[str, Any]:
         return self.service.status()["tenants"][tenant]
@@ -240,7 +239,7 @@ steps: [{command: {argv: [sleep, "0.2"]}}]
         for i in range(6):
             one.save(f"ann/{i}.txt")
         most = 0
-        with trio.fail_after(20):
+        with trio.fail_after(90):
             while len(list(one["ann"].archive.ids())) < 6 or one["ann"].runner.active:
                 most = max(most, one["ann"].runner.gate.as_dict()["running"])
                 await trio.sleep(0.01)
@@ -275,9 +274,11 @@ async def test_the_journal_of_a_tenant_has_a_size(place):
             if i % 500 == 0:
                 await trio.sleep(0.02)
         journal = one["ann"].journal
-        await one.until(lambda: journal.writer.used < 256 << 10)
-        newest = await journal.newest(5000)
-        assert any("audit.pruned" in line for line in newest)
+        newest: list[str] = []
+        with trio.fail_after(90):
+            while not any("audit.pruned" in line for line in newest) or journal.writer.used >= 256 << 10:
+                await trio.sleep(0.05)
+                newest = await journal.newest(5000)
         assert len(newest) < 4000
         assert one.status("ann")["use"]["journal"]["limit"] == 256 << 10
 
@@ -292,14 +293,14 @@ async def test_detection_has_its_share_of_the_loop(place):
         await one["ann"].library.install("many.yaml", "\n".join(rules))
         await one["ben"].library.install("note.yaml", WRITE % "'ben/{{ event.stem }}.noted'")
         share = one.hosting.forwarding.lanes["ann"].share
-        began, used, late = time.perf_counter(), share.used, []
+        began, used, late = time.perf_counter(), share.used, []  # late in processor time, which no other program uses
         for i in range(60):
             for _ in range(20):
                 one.save(f"ann/f{i}")
-            asked = time.perf_counter()
+            asked = time.process_time()
             one.save(f"ben/b{i}.txt")
             await one.until((one.root / f"ben/b{i}.noted").exists)
-            late.append(time.perf_counter() - asked)
+            late.append(time.process_time() - asked)
         spent, seconds = share.used - used, time.perf_counter() - began
         assert len(one["ann"].rules.subscription) or one.status("ann")["dropped"], "it was no flood"
         assert spent < 0.05 * (seconds + 1) + 0.3

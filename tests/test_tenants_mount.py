@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounting import mounted, scratch
+from tests.patience import eventually
 from tests.posix.children import User, as_user
 
 pytestmark = pytest.mark.mount
@@ -69,13 +70,9 @@ def many(folder: Path) -> None:
         (folder / f"{i}.txt").write_text("x")
 
 
-def eventually(path: Path, seconds: float = 10.0) -> str:
-    """The content of a file that is to come."""
-    deadline = time.monotonic() + seconds
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline, f"{path} did not come"
-        time.sleep(0.02)
-    return path.read_text()
+def content(path: Path) -> str:
+    """That of a file that is to come."""
+    return eventually(lambda: path.exists() and path.read_text(), str(path))
 
 
 def test_each_reacts_to_its_own_files_only(place):
@@ -85,18 +82,20 @@ def test_each_reacts_to_its_own_files_only(place):
     with mount(place) as live:
         define(place, "cat", NOTE.format(place="open"))
         define(place, "ben", NOTE.format(place="teams/ben"))
-        time.sleep(0.5)
+        for name in ("ann", "ben", "cat"):
+            loaded = live.mountpoint / ".vexfs/tenants" / name / "workflows"
+            eventually(lambda loaded=loaded: "note" in os.listdir(loaded), f"the definition of {name}")
         write(ANN, live.mountpoint / "teams/ann/a.txt")
         write(BEN, live.mountpoint / "teams/ben/b.txt")
         write(ROOT, live.mountpoint / "teams/ben/r.txt")
         write(CAT, live.mountpoint / "open/c.txt")
         write(BEN, live.mountpoint / "open/nobodys.txt")
-        assert eventually(source / "teams/ann/a.txt.noted") == "teams/ann/a.txt"
-        assert eventually(source / "teams/ben/b.txt.noted") == "teams/ben/b.txt"
-        assert eventually(source / "teams/ben/r.txt.noted") == "teams/ben/r.txt"
-        assert eventually(source / "open/c.txt.noted") == "open/c.txt"
+        assert content(source / "teams/ann/a.txt.noted") == "teams/ann/a.txt"
+        assert content(source / "teams/ben/b.txt.noted") == "teams/ben/b.txt"
+        assert content(source / "teams/ben/r.txt.noted") == "teams/ben/r.txt"
+        assert content(source / "open/c.txt.noted") == "open/c.txt"
         os.rename(live.mountpoint / "teams/ann/a.txt", live.mountpoint / "teams/ben/moved.txt")
-        assert eventually(source / "teams/ben/moved.txt.noted") == "teams/ben/moved.txt"
+        assert content(source / "teams/ben/moved.txt.noted") == "teams/ben/moved.txt"
     noted = sorted(str(path.relative_to(source)) for path in source.rglob("*.noted"))
     expected = ["open/c", "teams/ann/a", "teams/ben/b", "teams/ben/moved", "teams/ben/r"]
     assert noted == [f"{name}.txt.noted" for name in expected]
@@ -109,7 +108,7 @@ def test_one_with_a_damaged_database_is_off_and_the_others_work(place):
     (place / "state/tenants/ben/lock").mkdir()
     with mount(place) as live:
         write(ANN, live.mountpoint / "teams/ann/a.txt")
-        eventually(place / "source/teams/ann/a.txt.noted")
+        content(place / "source/teams/ann/a.txt.noted")
         write(BEN, live.mountpoint / "teams/ben/b.txt")
         assert "the tenant ben is off: the state directory" in live.text()
 
@@ -129,10 +128,7 @@ def test_what_is_over_the_limits_is_dropped_and_shown(place):
         for name, user in (("ann", ANN), ("ben", BEN)):
             as_user(user, many, live.mountpoint / "teams" / name)
         assert len(os.listdir(place / "source/teams/ann")) == 101
-        deadline = time.monotonic() + 60
-        while len(os.listdir(place / "source/teams/ben/out")) < 100:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: len(os.listdir(place / "source/teams/ben/out")) == 100)
         metrics = (live.mountpoint / ".vexfs/metrics").read_text()
         dropped = re.search(r'vexfs_tenant_events_dropped_total\{tenant="ann"\} (\d+)', metrics)
         assert dropped is not None

@@ -63,7 +63,7 @@ async def test_computing_uses_the_quota_up(tmp_path: Path):
         assert quota.cpu is not None
         assert 0.0 < quota.cpu.used < 1.0
         with pytest.raises(QuotaExceeded) as caught:
-            await act("lua", script=BUSY, timeout=60)
+            await act("lua", script=BUSY, timeout=180)
         assert str(caught.value).startswith("the quota of 1 seconds of CPU for scripts in an hour is used up")
         assert caught.value.kind == "quota_exceeded"
         assert quota.cpu.used < 3

@@ -60,7 +60,7 @@ def _run(control: Path, workflows: dict[str, str]) -> dict[str, dict[str, Any]]:
         (control / "workflows" / f"{name}.json").write_text(text)
         (control / "ctl").write_text(f"run {name}\n")
     found: dict[str, dict[str, Any]] = {}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while found.keys() != workflows.keys() or any(one["status"] not in FINISHED for one in found.values()):
         assert time.monotonic() < deadline, {name: found.get(name) for name in workflows}
         time.sleep(0.1)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import trio
 from onnx import TensorProto, helper
 
 from automation.loading import examine
@@ -45,7 +44,7 @@ async def test_take_in(tmp_path):
     """Linear: digest, copy, note; typed outputs."""
     async with example(tmp_path, "take-in") as r:
         r.save("incoming/a", b"hello")
-        await trio.sleep(0.05)
+        await r.until(lambda: bool(r.runs))
         run = await ended(r)
         assert run.output["kept"].startswith("store/2cf24d") and run.output["copies"] == 1
         assert r.text("store/index") == "a\n"

@@ -1,12 +1,12 @@
 """Workflows on a real mount: a person drops files, waits, answers, and looks at what goes on under /.vexfs."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.mounting import mounted, scratch
+from tests.patience import eventually
 
 pytestmark = pytest.mark.mount
 
@@ -45,14 +45,6 @@ steps:
 """
 
 
-def until(condition, seconds: float = 20.0) -> None:
-    """Wait until `condition()` holds: for what the mount does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def runs(control: Path, workflow: str) -> list[dict]:
     """The traces of a workflow's runs, oldest first."""
     traces = [json.loads((control / "runs" / name / "trace").read_text()) for name in (control / "runs").iterdir()]
@@ -69,12 +61,12 @@ def test_a_request_waits_for_its_answer():
             here, control = mount.mountpoint, mount.mountpoint / ".vexfs"
             (control / "workflows" / "approval.yaml").write_text(APPROVAL)
             (here / "requests" / "good").write_text("please")
-            until(lambda: [run["status"] for run in runs(control, "approval")] == ["waiting"])
+            eventually(lambda: [run["status"] for run in runs(control, "approval")] == ["waiting"])
             (run,) = runs(control, "approval")
             status = (control / "runs" / run["id"] / "status").read_text()
             assert "waiting" in status and "asked" in status and (here / "answers" / "good.open").exists()
             (here / "answers" / "good").write_text("yes")
-            until(lambda: runs(control, "approval")[0]["status"] == "succeeded")
+            eventually(lambda: runs(control, "approval")[0]["status"] == "succeeded")
             (run,) = runs(control, "approval")
             assert (here / "told").read_text().strip() == "granted/good" and not (here / "requests" / "good").exists()
             assert [step["name"] for step in run["steps"]] == ["asked", "granted", "told", "end"]
@@ -82,7 +74,9 @@ def test_a_request_waits_for_its_answer():
             assert runs(control, "tell")[0]["parent"]["run"] == run["id"]
 
             (here / "requests" / "bad").write_text("please")
-            until(lambda: len(runs(control, "approval")) == 2 and runs(control, "approval")[1]["status"] == "waiting")
+            eventually(
+                lambda: len(runs(control, "approval")) == 2 and runs(control, "approval")[1]["status"] == "waiting"
+            )
             (here / "answers" / "bad").write_text("yes")
-            until(lambda: runs(control, "approval")[1]["status"] == "compensated")
+            eventually(lambda: runs(control, "approval")[1]["status"] == "compensated")
             assert (here / "requests" / "bad").read_text() == "please" and (here / "answers" / "bad.open").exists()

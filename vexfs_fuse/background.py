@@ -8,6 +8,7 @@ import sys
 from typing import Final
 
 _READY: Final = b"\0"
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Ready:
@@ -43,10 +44,12 @@ def detach() -> Ready:
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # one that comes now waits for who passes it on
     child = os.fork()
     if child:
         os.close(writer)
         os._exit(_await(reader, child))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reader)
     os.setsid()
     os.chdir("/")
@@ -55,8 +58,9 @@ def detach() -> Ready:
 
 def _await(reader: int, child: int) -> int:
     """Exit status for the parent. An interrupt meanwhile is the child's to obey."""
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in _INTERRUPTS:
         signal.signal(one, lambda number, _frame: os.kill(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     if os.read(reader, 1) == _READY:
         return 0
     _, status = os.waitpid(child, 0)

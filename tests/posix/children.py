@@ -57,7 +57,7 @@ def become(user: User) -> None:
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 
 
-def in_child(work: Callable[[], object], user: User | None = None, seconds: float = 20.0) -> object:
+def in_child(work: Callable[[], object], user: User | None = None, seconds: float = 90.0) -> object:
     """Run `work` in a forked child, as `user` if given; its result, or ChildFailed, or TimeoutError."""
     return Child(work, user).result(seconds)
 
@@ -137,7 +137,7 @@ class Steps:
         """Start the next step, which may block."""
         self._channel.send(b"!")
 
-    def finish(self, seconds: float = 20.0) -> object:
+    def finish(self, seconds: float = 90.0) -> object:
         """The result of the step that began; TimeoutError when it takes too long."""
         self._channel.settimeout(seconds)
         data = self._channel.recv(1 << 20)
