@@ -112,6 +112,11 @@ class Launcher:
         plan = self._plans.get(name)
         return "" if plan is None else plan.priority
 
+    def give_up(self, name: str) -> None:
+        """Count a firing that a workflow shall have no run of, for the load."""
+        if self.refuses(self._plans[name].priority):
+            self._admissions[name].dropped["shed"] += 1
+
     def knows(self, name: str) -> bool:
         """Whether a workflow of that name is installed."""
         return name in self._plans

@@ -110,18 +110,32 @@ class OnEvent:
         """Take an event; the firings that it makes at once."""
         if self.form.settle is not None:
             self._follow(event, now, self.form.settle)
-        if event.cause is not None and event.cause.workflow == self.workflow and not self.form.own:
-            self.suppressed["own"] += 1
-            return []
-        if not self.matcher.matches(event):
-            return []
-        if event.type == "file.closed" and event.attrs.get("nlink") == 0:
-            self.suppressed["deleted"] += 1  # a temporary file that was open to the end
+        if not self._counts(event):
             return []
         if self.form.settle is not None:
             self._settle(target_of(event), event, now + self.form.settle)
             return []
         return self._debounce(_Held((event,), 1), now)
+
+    def give_up(self, event: SemanticEvent) -> bool:
+        """`feed` of a trigger that fires at once, for one who would do nothing with the firing: whether it fired."""
+        if not self._counts(event):
+            return False
+        self.fired += 1
+        self.notes.append(((event,), "fired, and given up for the load"))
+        return True
+
+    def _counts(self, event: SemanticEvent) -> bool:
+        """Whether it matches, and nothing is against it."""
+        if event.cause is not None and event.cause.workflow == self.workflow and not self.form.own:
+            self.suppressed["own"] += 1
+            return False
+        if not self.matcher.matches(event):
+            return False
+        if event.type == "file.closed" and event.attrs.get("nlink") == 0:
+            self.suppressed["deleted"] += 1  # a temporary file that was open to the end
+            return False
+        return True
 
     def due(self, now: float) -> list[Firing]:
         """The firings whose time has come."""
