@@ -2,7 +2,7 @@
 
     vexfs SOURCE MOUNTPOINT      vexfs unmount MOUNTPOINT      vexfs status      vexfs check
 
-`python mount.py` takes the same words. Exit status: 0 done, 1 the world or a definition was at fault, 2 the caller.
+`python mount.py` takes the same words. Exit status: 0 done, 1 the world was at fault, 2 the caller.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ other commands:
   replay, test          try patterns, triggers and rules on recorded events, without mounting
   record MOUNTPOINT     write events down, for replay
   explain MOUNTPOINT    why something did or did not fire
+  graph MOUNTPOINT ...  who made what from what
   runs MOUNTPOINT       the newest runs of workflows
   run MOUNTPOINT NAME   start a run by hand, or a dry run
   trace MOUNTPOINT [ID] a run, step by step
@@ -96,7 +97,12 @@ def parse(words: Sequence[str], program: str) -> tuple[Callable[[Arguments], int
     bare = not words or words[0] not in COMMANDS
     build, command = COMMANDS["mount" if bare else words[0]]
     shown = f"python {program}" if program.endswith(".py") else "vexfs"
-    arguments = _arguments(build(shown), words if bare else words[1:])
+    parser = build(shown)
+    if bare and words and not words[0].startswith("-") and not os.path.lexists(words[0]):
+        near = configuration.suggest(words[0], (*COMMANDS, *TOOLS))
+        if near:
+            parser.exit(2, f"vexfs: {words[0]}: there is no such command or directory{near}\n")
+    arguments = _arguments(parser, words if bare else words[1:])
     if bare and program == "vexfs":
         # `vexfs SRC MNT -o ...`, the call of mount(8) for an fstab line: like any FUSE program, return once mounted.
         arguments.setdefault("background", True)
@@ -255,6 +261,10 @@ def _settings(arguments: Arguments) -> tuple[Settings, MountOptions]:
     line = configuration.parse(given | {"options": tuple(given.pop("options", ()))})
     config = config or options.parse(line.options).config
     file = configuration.read(config) if config else Settings()
+    try:
+        options.parse(file.options)
+    except CallerError as error:
+        raise CallerError(f"{config}: options: {error}") from error
     sorted_out = options.parse((*file.options, *line.options))
     settings = configuration.combine(file, sorted_out.settings, line)
     if settings.source is not None and settings.mountpoint is None:
@@ -295,8 +305,12 @@ def _listen(settings: Settings, kept: StateDirectory | None) -> Listening | None
         if kept is None:
             raise CallerError("--listen on a port needs --token-file, or a state directory to keep a token in")
         token_file = kept.file("token")
-    token = None if token_file is None else read_token(token_file, make=settings.token_file is None)
-    return open_socket(settings.listen), token
+    listening = open_socket(settings.listen)
+    try:
+        return listening, None if token_file is None else read_token(token_file, make=settings.token_file is None)
+    except CallerError:
+        listening.close()
+        raise
 
 
 def _first(group: BaseExceptionGroup[VexError]) -> VexError:
@@ -457,7 +471,9 @@ def _check_parser(program: str) -> argparse.ArgumentParser:
         description="Validate workflow definitions without mounting. Errors read `file:line: field: reason`;"
         " the exit status is 1 if there is one.",
     )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: ./workflows)")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or directories (default: ./workflows, else the shipped)"
+    )
     parser.add_argument("--json", action="store_true", help="the results as JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless there is an error")
     return parser

@@ -88,6 +88,18 @@ TABLES: Final[Mapping[str, type[BaseModel]]] = {
 PATHS: Final = ("source", "mountpoint", "workflows", "log_file", "state_dir", "token_file")
 
 
+# What pydantic calls by Python's names.
+WANTED: Final = {
+    "tuple_type": "a list, in brackets",
+    "string_type": "text, in quotes",
+    "dict_type": "a table",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+}
+
+
 def suggest(name: str, known: tuple[str, ...]) -> str:
     """`; did you mean X?` for the known name nearest to `name`, or nothing."""
     near = difflib.get_close_matches(name, known, n=1)
@@ -196,10 +208,12 @@ def _form(keys: list[str]) -> type[BaseModel]:
 
 def _reason(error: Any) -> str:
     """Pydantic's sentence for one error, without its prefix for errors that are ours, and with the value."""
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = WANTED.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     shown = repr(error["input"])
-    known = shown in message or isinstance(error["input"], dict)
-    told = "" if known else f", not {shown if len(shown) < 60 else shown[:57] + '...'}"
+    if isinstance(error["input"], dict):
+        told = ", not a table" if error["type"] in WANTED else ""
+    else:
+        told = "" if shown in message else f", not {shown if len(shown) < 60 else shown[:57] + '...'}"
     return f"{message[:1].lower()}{message[1:]}{told}"
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 from automation.errors import CallerError
 
 if TYPE_CHECKING:
+    from automation.rules.desk import RuleDesk
     from automation.service import Service
+    from automation.triggers.pattern_desk import PatternDesk
 
 
 async def _pause(service: Service, rest: str) -> str:
@@ -35,18 +37,27 @@ async def _reload(service: Service, rest: str) -> str:
 
 async def _enable(service: Service, rest: str) -> str:
     if _one_name(rest) not in service.library.entries:
-        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, True)
+        _reacts(service, rest).enable(rest, True)
         return f"enabled {rest}"
     service.library.enable(rest)
     entry = service.library.entry(rest)
     return f"enabled {rest}" + ("" if entry.active else ", which has no working definition yet")
 
 
+def _reacts(service: Service, name: str) -> PatternDesk | RuleDesk:
+    """What has the pattern, rule or guard of that name."""
+    if service.patterns.knows(name):
+        return service.patterns
+    if service.rules.knows(name):
+        return service.rules
+    raise CallerError(f"there is no workflow, pattern, rule or guard called {name!r}")
+
+
 async def _disable(service: Service, rest: str) -> str:
     if _one_name(rest) in service.library.entries:
         service.library.disable(rest)
     else:
-        (service.patterns if service.patterns.knows(rest) else service.rules).enable(rest, False)
+        _reacts(service, rest).enable(rest, False)
     return f"disabled {rest}"
 
 

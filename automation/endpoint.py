@@ -67,6 +67,8 @@ def _loopback(address: str) -> socket.socket:
         number = int(port)
     except ValueError:
         raise CallerError(f"{address!r} is no place to listen; write 127.0.0.1:PORT, [::1]:PORT or unix:PATH") from None
+    if not 0 <= number <= 65535:
+        raise CallerError(f"{address}: a port is a number up to 65535, not {number}")
     if not ip.is_loopback:
         raise CallerError(f"{address} is no loopback address: put a proxy before it to be reached from elsewhere")
     listener = socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET)

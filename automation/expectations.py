@@ -141,6 +141,8 @@ def _files(paths: Iterable[str]) -> list[str]:
         elif path.endswith(EXPECTATIONS):
             out.append(path)
         else:
+            if not os.path.exists(path):
+                raise CallerError(f"{path} does not exist")
             stem = os.path.splitext(path)[0]
             found = [stem + suffix for suffix in EXPECTATIONS if os.path.exists(stem + suffix)]
             if not found:

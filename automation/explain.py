@@ -31,7 +31,7 @@ from automation.rules.checks import Moment
 from automation.rules.desk import RuleDesk
 from automation.rules.rule import Rule
 from automation.state import State
-from automation.terminal.place import control_of
+from automation.terminal.mount import ControlFiles
 from automation.triggers.on_event import OnEvent
 from automation.triggers.on_pattern import OnPattern
 
@@ -239,18 +239,25 @@ def _when(ns: int) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`vexfs explain`: shows `/.vexfs/explain/NAME`, or the names; 1 when the mount does not know it."""
+    """`vexfs explain`: shows `/.vexfs/explain/NAME`, or the names; 1 if the mount does not know it, 2 without one."""
     parser = argparse.ArgumentParser(prog="vexfs explain", description="why something did or did not fire")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a workflow, pattern or rule (default: list them)")
     arguments = parser.parse_args(argv)
-    folder = os.path.join(control_of(arguments.mountpoint), "explain")
     try:
+        folder = os.path.join(ControlFiles(arguments.mountpoint).path, "explain")
         if arguments.name is None:
             print("\n".join(os.listdir(folder)))
             return 0
         with open(os.path.join(folder, arguments.name), encoding="utf-8") as file:
             sys.stdout.write(file.read())
+    except CallerError as error:
+        print(f"vexfs explain: {error}", file=sys.stderr)
+        return 2
+    except FileNotFoundError:
+        told = f"there is no workflow, pattern or rule called {arguments.name!r} that reacts"
+        print(f"vexfs explain: {told}; without a name all are listed", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"vexfs explain: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from automation.errors import CallerError
+from automation.terminal.mount import ControlFiles
 from automation.terminal.place import control_of
 
 BLOCK: Final = 1 << 18
@@ -55,7 +57,9 @@ def _state(mountpoint: str) -> bytes:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when it was recorded until the mount ended, the time was over or an interrupt came, 1 when it cannot be."""
+    """0 when it was recorded until the mount ended, the time was over or an interrupt came, 1 when it cannot be,
+    2 when the request is wrong.
+    """
     parser = argparse.ArgumentParser(prog="vexfs record", description="write a mount's events down, for vexfs replay")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("file", nargs="?", metavar="FILE", help="where to (default: standard output); is overwritten")
@@ -63,9 +67,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, metavar="N", help="for so long (default: until interrupted)")
     arguments = parser.parse_args(argv)
     types = f"events.d/{arguments.types}" if arguments.types else "events"
-    stream = os.path.join(control_of(arguments.mountpoint), types)
     try:
+        stream = os.path.join(ControlFiles(arguments.mountpoint).path, types)
         fd = os.open(stream, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except CallerError as error:
+        print(f"vexfs record: {error}", file=sys.stderr)
+        return 2
+    except FileNotFoundError:
+        folder = os.path.join(arguments.mountpoint, ".vexfs/events.d")
+        print(f"vexfs record: --types {arguments.types}: no such types; {folder} lists them", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"vexfs record: cannot read {stream}: {error.strerror}", file=sys.stderr)
         return 1

@@ -133,7 +133,10 @@ def main(argv: list[str] | None = None, stdin: IO[bytes] | None = None, stdout: 
         out.flush()
     except BrokenPipeError:
         return 0
-    except (VexError, OSError) as error:
+    except OSError as error:
+        print(f"vexfs replay: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except VexError as error:
         print(f"vexfs replay: {error}", file=sys.stderr)
         return 2
     return 1 if wrong else 0

@@ -233,7 +233,9 @@ def test_background_returns_when_the_mount_answers(place):
 def test_a_background_start_that_fails_says_so(place):
     """The sentence comes to the terminal, the exit status is not 0, and nothing is left."""
     (place.workflows / "notes.txt").write_text("not ours")
-    done = vexfs(place.source, place.mount, "--background", "-o", "max_read=soon", "--log-file", place.root / "log")
+    done = vexfs(
+        place.source, place.mount, "--background", "-o", "fsname=" + "x" * 5000, "--log-file", place.root / "log"
+    )
     assert done.returncode == 1, done.stderr
     assert "could not be mounted" in done.stderr
     assert "Traceback" not in done.stderr
@@ -248,6 +250,8 @@ def test_refusals_exit_with_2_and_one_sentence(place):
         process.send_signal(signal.SIGINT)
         ended(place, process, place.mount)
     (place.source / "sub").mkdir()
+    wrong = place.root / "wrong.toml"
+    wrong.write_text('options = ["foo"]\n')
     for words, expected in (
         ((place.source, place.source / "sub"), "lies inside the source"),
         ((place.source, place.mount, "-o", "foo"), "no such mount option"),
@@ -257,6 +261,13 @@ def test_refusals_exit_with_2_and_one_sentence(place):
         (("status", "--jsn"), "did you mean --json?"),
         ((place.source, place.mount, "--workflows", place.root / "none"), "the directory of workflows"),
         ((place.source, place.mount, "--config", place.root / "none"), "cannot read the configuration file"),
+        ((place.source, place.mount, "--config", wrong), f"{wrong}: options: -o foo: there is no such mount option"),
+        ((place.source, place.mount, "--listen", "127.0.0.1:99999"), "a port is a number up to 65535, not 99999"),
+        (("stauts", place.mount), "stauts: there is no such command or directory; did you mean status?"),
+        (("graph", place.mount, "lineage", "x"), "is no mount of VexFS"),
+        (("runs", place.mount, "--status", "lost"), "--status lost: a run is one of pending, running"),
+        (("test", place.root / "none"), "does not exist"),
+        (("replay", place.root / "none", "--definitions", place.workflows), "none: No such file"),
         ((), "say what to mount"),
         (("unmount", place.mount), "is not a mount of VexFS"),
         (("status", place.mount), "is not a mount of VexFS"),

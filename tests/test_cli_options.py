@@ -65,6 +65,7 @@ def test_fstab_can_name_a_configuration_file():
         ("fsname", "give fsname a value"),
         ("subtype=ext4", "the subtype of a VexFS mount is vexfs"),
         ("attr_timeout=x", r"-o attr-timeout: 'x' is no duration"),
+        ("max_read=abc", "-o max_read=abc: give a number of bytes"),
         ("source=/x", "there is no such mount option"),
         ("zzzzzzzz", r"-o zzzzzzzz: there is no such mount option$"),
     ],

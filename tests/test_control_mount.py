@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -262,6 +263,20 @@ def test_a_workflow_from_installation_to_its_trace(mount, control):
     assert "disabled" in (control / "status").read_text()
     assert sh(control, "echo run sort > ctl").returncode != 0
     assert sh(control, "rmdir workflows/sort; ls workflows").stdout == ""
+
+
+def test_a_picture_is_listed_where_there_is_one(control):
+    """Every file of a workflow and of a book of rules that is listed can be read."""
+    for name, text in (
+        ("sort", DEFINITION),
+        ("book", "rules: [{name: r, on: file.closed, actions: [{log: {message: x}}]}]\n"),
+    ):
+        (control / "workflows" / f"{name}.yaml").write_text(text)
+        listed = os.listdir(control / "workflows" / name)
+        assert ("graph" in listed) == (name == "sort")
+        assert sh(control, f"cat workflows/{name}/*").returncode == 0
+    assert re.search(r"^runs +0 active(, [1-9]\d* \w+)*$", (control / "status").read_text(), re.MULTILINE)
+    sh(control, "rm workflows/*.yaml")
 
 
 def test_reading_costs_the_kernel_no_memory_of_ours(control):

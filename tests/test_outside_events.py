@@ -153,10 +153,12 @@ async def test_a_unix_socket_is_its_owners_and_leaves_nothing(tmp_path, nursery)
     assert not (tmp_path / "socket").exists() and endpoint.address == f"unix:{path}"
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:80", "192.168.1.1:80", "localhost:80", "8080", "127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:80", "192.168.1.1:80", "localhost:80", "8080", "127.0.0.1:x", "127.0.0.1:65536", "[::1]:-1"]
+)
 def test_only_this_machine_is_listened_to(address):
     """Anything else is refused with what would be right."""
-    with pytest.raises(CallerError, match=r"loopback|no place to listen"):
+    with pytest.raises(CallerError, match=r"loopback|no place to listen|a port is a number"):
         open_socket(address)
 
 

@@ -145,7 +145,11 @@ def test_recorded_replayed_and_explained(mount, tmp_path):
     explained = vexfs("explain", mount.mountpoint, "on_upload")
     assert explained.returncode == 0 and told[:16] in explained.stdout and "fired" in explained.stdout
     assert "on_upload" in vexfs("explain", mount.mountpoint).stdout.split()
-    assert vexfs("explain", mount.mountpoint, "nosuch").returncode == 1
-    assert vexfs("record", tmp_path).returncode == 1
+    unknown = vexfs("explain", mount.mountpoint, "nosuch")
+    assert unknown.returncode == 1 and "there is no workflow, pattern or rule called 'nosuch'" in unknown.stderr
+    none = vexfs("record", tmp_path)
+    assert none.returncode == 2 and f"{tmp_path} is no mount of VexFS" in none.stderr
+    mistaken = vexfs("record", mount.mountpoint, "--types", "usre", "--seconds", "0.2")
+    assert mistaken.returncode == 2 and "--types usre: no such types" in mistaken.stderr
     few = vexfs("record", mount.mountpoint, "--types", "user", "--seconds", "0.2")
     assert few.returncode == 0 and "advance_to_ns" in few.stdout

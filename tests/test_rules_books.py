@@ -212,7 +212,7 @@ async def test_rules_and_guards_are_switched_by_name(tmp_path):
         assert not r.service.rules.find("a").live and not r.service.guards.active
         await r.service.command("enable a", 0)
         assert r.service.rules.find("a").live
-        with pytest.raises(CallerError, match="no rule or guard"):
+        with pytest.raises(CallerError, match="no workflow, pattern, rule or guard"):
             await r.service.command("enable nothing", 0)
 
 

@@ -77,6 +77,9 @@ def parse(options: Iterable[str]) -> MountOptions:
     if fuse.get("subtype", f"subtype={SUBTYPE}") != f"subtype={SUBTYPE}":
         raise CallerError(f"-o {fuse['subtype']}: the subtype of a VexFS mount is {SUBTYPE}")
     fuse.pop("subtype", None)
+    most = fuse.get("max_read", "max_read=0").partition("=")[2]
+    if not (most.isascii() and most.isdecimal()) or int(most) >= 1 << 32:
+        raise CallerError(f"-o max_read={most}: give a number of bytes")
     return MountOptions(frozenset(fuse.values()), configuration.parse(ours, "-o {}"), config, nonempty)
 
 

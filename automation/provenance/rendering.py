@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
-from automation.terminal.place import control_of
+from automation.errors import CallerError
+from automation.terminal.mount import ControlFiles
 
 _SHAPES: Final = {"file": "folder", "version": "note", "process": "box", "user": "house", "run": "component"}
 
@@ -98,7 +99,7 @@ def encoded(subject: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`vexfs graph`: shows `/.vexfs/graph/QUESTION/SUBJECT/FORM`; 1 when that cannot be read."""
+    """`vexfs graph`: shows `/.vexfs/graph/QUESTION/SUBJECT/FORM`; 1 when that cannot be read, 2 without a mount."""
     parser = argparse.ArgumentParser(prog="vexfs graph", description="who made what from what")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("question", choices=("lineage", "impact", "runs", "process", "user", "run"))
@@ -109,11 +110,14 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     subject = encoded(given.subject.strip("/"))
     try:
-        with open(
-            os.path.join(control_of(given.mountpoint), "graph", given.question, subject, given.form or "json")
-        ) as file:
+        control = ControlFiles(given.mountpoint).path
+        with open(os.path.join(control, "graph", given.question, subject, given.form or "json")) as file:
             sys.stdout.write(file.read())
+    except CallerError as error:
+        print(f"vexfs graph: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
-        print(f"vexfs graph: {error.filename}: {error.strerror}; see {given.mountpoint}/.vexfs/error", file=sys.stderr)
+        told = f"{given.subject} cannot be told about: {error.strerror}; see {os.path.join(control, 'error')}"
+        print(f"vexfs graph: {told}", file=sys.stderr)
         return 1
     return 0

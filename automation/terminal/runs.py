@@ -6,14 +6,17 @@ import argparse
 import itertools
 import json
 import sys
+from typing import Final
 
 from automation.errors import CallerError, VexError
 from automation.terminal.drawing import console, listing
-from automation.terminal.mount import ControlFiles
+from automation.terminal.mount import FINISHED, ControlFiles
+
+UNFINISHED: Final = ("pending", "running", "waiting", "suspended", "compensating")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0, or 2 when there is no such mount or workflow."""
+    """0, or 2 when there is no such mount, workflow or status."""
     parser = argparse.ArgumentParser(prog="vexfs runs", description="the newest runs of a mount, newest first")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT")
     parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
@@ -22,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="their traces, one JSON object a line")
     given = parser.parse_args(argv)
     try:
+        if given.status not in (None, *FINISHED, *UNFINISHED):
+            raise CallerError(f"--status {given.status}: a run is one of {', '.join((*UNFINISHED, *sorted(FINISHED)))}")
         files = ControlFiles(given.mountpoint)
         ids = files.runs_of(given.workflow) if given.workflow else files.run_ids()
         wanted = (t for t in files.traces(iter(ids)) if given.status in (None, t["status"]))

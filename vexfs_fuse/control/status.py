@@ -65,7 +65,7 @@ class Status:
             ("waiting", _counts(facts["queues"])),
             ("ignored", _counts(facts["ignored"])),
             ("shedding", _shedding(service.shedding)),
-            ("runs", _counts(facts["runs"])),
+            ("runs", _counts({name: n for name, n in facts["runs"].items() if n or name == "active"})),
             ("journal", _journal(facts["journal"])),
             ("memory", memory_line(facts["memory"])),
         ]

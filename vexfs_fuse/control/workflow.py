@@ -64,7 +64,9 @@ class Subject:
 def workflow_directory(service: Service, name: str) -> Folder[Subject]:
     """The files about one workflow."""
     subject = Subject(service, name)
-    return Folder(FILES, subject, lambda: Description(0o500, 0, subject.changed_ns()))
+    drawn = isinstance(subject.entry.definition, Workflow) and service.automation.enable_visual_workflows
+    files = FILES if drawn else {name: make for name, make in FILES.items() if name != "graph"}
+    return Folder(files, subject, lambda: Description(0o500, 0, subject.changed_ns()))
 
 
 def _status(subject: Subject) -> str:
@@ -158,9 +160,9 @@ class Graph:
         return Description(0o400, 0, self._subject.changed_ns())
 
     def open(self, opening: Opening) -> Handle:
-        """A snapshot; ENOENT for what is no workflow, or where pictures are switched off."""
+        """A snapshot; ENOENT for what has become no workflow since it was looked up."""
         definition = self._subject.entry.definition
-        if not isinstance(definition, Workflow) or not self._subject.service.automation.enable_visual_workflows:
+        if not isinstance(definition, Workflow):
             fail(ENOENT)
 
         async def render() -> bytes:
