@@ -157,7 +157,7 @@ def _awaited(process: subprocess.Popen[bytes], console: Path) -> Systemd:
 
 
 def _remove(group: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while True:
         try:
             for directory, _, _ in os.walk(group, topdown=False):

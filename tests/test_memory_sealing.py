@@ -15,7 +15,7 @@ from automation.memory.recovery import read_earlier
 from automation.memory.sealing import Keyhole
 from automation.memory.snapshots import SnapshotFile, read_snapshot
 from tests.mounting import mounted, scratch
-from tests.test_journal_mount import eventually
+from tests.patience import eventually
 
 KEY = b"k" * 32
 PAIR = """

@@ -78,7 +78,7 @@ def test_no_workflow_of_a_tenant_reaches_what_its_user_may_not(place: Path, path
     tries["fine"] = _workflow("fine", {"type": "archive", "sources": ["alice/mine"], "target": "alice/fine.tar.zst"})
     before = fingerprint(place / "top", DAEMON)
     with mounted(place / "top", arguments=["--config", str(place / "vexfs.toml")]) as live:
-        found = in_child(lambda: _run(live.mountpoint / ".vexfs/self", tries), TENANT, 100.0)
+        found = in_child(lambda: _run(live.mountpoint / ".vexfs/self", tries), TENANT, 240.0)
     assert fingerprint(place / "top", DAEMON) == before
     succeeded = {name for name, trace in found.items() if trace["status"] == "succeeded"}
     assert [json.loads(tries[name])["steps"] for name in succeeded - {"fine"}] == []
