@@ -287,6 +287,7 @@ class Service:
         self.library.unmet = lambda *what: unmet(*what) if not self.provenance.active else None
         if self.paths is not None:
             self.provenance.hides = self.paths.covers
+            self.models.hides = self.paths.value
         self.system: Final = SystemState(self.state, time.time_ns)
         self._remember()
         parts: dict[str, Part] = {"analytics": self.analytics, "provenance": self.provenance}

@@ -28,6 +28,7 @@ rules: {watch: {on: file.closed, paths: ["**"], actions: [{log: {message: "saw {
 guards: [{name: kept, operations: [delete, rename], paths: ["**"], errno: EPERM}]
 """
 PATTERN = "patterns: {pair: 'a(file.created) -> b(file.closed) within 1m by path'}"
+MODEL = "{kind: model, workflow: flow, features: {where: event.path, size: event.size}, snapshot_every: 1, warm_up: 2}"
 RULES = """
 [journal.redact-paths]
 "vault/**" = "hash"
@@ -53,7 +54,7 @@ def test_no_such_path_is_in_anything_that_is_written():
         for name in FILES:
             (place / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "workflows").mkdir()
-        for name, text in {"flow": FLOW, "book": BOOK, "pair": PATTERN}.items():
+        for name, text in {"flow": FLOW, "book": BOOK, "pair": PATTERN, "model": MODEL}.items():
             (place / "workflows" / f"{name}.yaml").write_text(text)
         (place / "vexfs.toml").write_text(RULES)
         options = ["--config", f"{place}/vexfs.toml", "--workflows", f"{place}/workflows", "--state-dir"]
@@ -65,6 +66,8 @@ def test_no_such_path_is_in_anything_that_is_written():
             runs = ["runs", mount.mountpoint, "--workflow", "flow", "--limit", "100", "--json"]
             eventually(lambda: len(vexfs(*runs, "--status", "failed").splitlines()) == len(FILES))
             eventually(lambda: len(asked(place / "state", "--kind", "pattern.matched")) == len(FILES))
+            model = mount.mountpoint / ".vexfs" / "models" / "model" / "status"
+            eventually(lambda: "examples: 5" in model.read_text())
             log = mount.text()
         _look_through(place, log)
         _ask(place / "state")

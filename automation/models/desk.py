@@ -76,6 +76,7 @@ class ModelDesk:
         self._bus: Final = bus
         self._shelf: Final = shelf
         self.find_run: Find = _no_run
+        self.hides: Callable[[Any], Any] = lambda value: value  # takes paths out that must not be written
         self._wall: Final = wall
         self._switches: Final = switches or Switches("model")
         self._kept: Final[dict[str, _Kept]] = {}
@@ -236,7 +237,8 @@ class ModelDesk:
         """
         try:
             kept, learner = await self._whole(name)
-            given = features if features is not None else evaluated(kept.form, variables)
+            found = features if features is not None else evaluated(kept.form, variables)
+            given = {name: self.hides(value) for name, value in found.items()}
             answer = _answer(kept, learner, learner.probability(given))
         except (ValueError, VexError) as error:
             raise WorldError(f"the model {name!r} cannot answer: {error}") from None
@@ -289,11 +291,11 @@ class ModelDesk:
             else:
                 await self._keep_if_due(kept)
 
-    @staticmethod
-    def _learn(kept: _Kept, run: Run, label: bool) -> None:
+    def _learn(self, kept: _Kept, run: Run, label: bool) -> None:
         if run.id in kept.labelled or kept.learner is None:
             return
-        kept.learner.learn(evaluated(kept.form, {"event": run.event, "run": run.facts(), "input": run.input}), label)
+        found = evaluated(kept.form, {"event": run.event, "run": run.facts(), "input": run.input})
+        kept.learner.learn({name: self.hides(value) for name, value in found.items()}, label)
         kept.labelled[run.id] = None
         while len(kept.labelled) > MOST_LABELLED:
             del kept.labelled[next(iter(kept.labelled))]
