@@ -282,3 +282,29 @@ def test_what_was_set_unheard_is_no_write_to_who_listens_later(mount: Mount) -> 
     assert [event["path"] for event in events if event["type"] == "file.written"] == ["known/loud"]
     closed = {event["path"]: event["attrs"]["written"] for event in events if event["type"] == "file.closed"}
     assert closed == {"known/quiet": False, "known/loud": True}
+
+
+def test_names_taken_over_behind_the_mount_are_not_mistaken(mount: Mount) -> None:
+    """A name that another object has by now: what is removed and renamed is what has the name."""
+    root, source = mount.mountpoint / "behind", mount.source / "behind"
+    root.mkdir()
+    for number in range(40):
+        written(root / f"a{number}", "old")
+        written(root / f"b{number}", "other")
+    for number in range(40):
+        if number % 2:
+            os.rename(source / f"b{number}", source / f"a{number}")
+        else:
+            os.unlink(source / f"a{number}")
+            (source / f"a{number}").write_text("new")
+    eventually(lambda: not (root / "b39").exists() and (root / "a38").read_text() == "new")
+    for number in range(40):
+        os.rename(root / f"a{number}", root / f"c{number}")
+        assert (root / f"c{number}").read_text() == ("other" if number % 2 else "new")
+        os.unlink(root / f"c{number}")
+    assert sorted(os.listdir(source)) == sorted(f"b{number}" for number in range(0, 40, 2))
+    os.link(root / "b0", root / "d0")
+    os.unlink(root / "b0")
+    os.rename(root / "d0", root / "e0")
+    assert (root / "e0").read_text() == "other"
+    assert os.stat(root / "e0").st_nlink == 1

@@ -82,6 +82,17 @@ static int plain(const struct stat *st, uint64_t parent, const char *name, struc
 	       (!*inode || ((*inode)->fd >= 0 && vex_called(*inode, parent, name)));
 }
 
+/* The same of what has this name, of which only device, number and kind are told. What is known by this name is what the
+ * kernel looked up, and may believe to be still there. */
+static int found(const struct vex_inode *parent, const char *name, struct stat *st, struct vex_inode **inode)
+{
+	*inode = vex_find_name(parent->ino, name);
+	if (!*inode)
+		return fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0 && plain(st, parent->ino, name, inode);
+	*st = (struct stat){.st_dev = (*inode)->dev, .st_ino = (*inode)->backing_ino, .st_mode = (*inode)->kind};
+	return 1;
+}
+
 static int answer(const struct fuse_in_header *in, int result)
 {
 	vex_reply(in, result ? errno : 0, NULL, 0);
@@ -144,8 +155,8 @@ int vex_remove(const struct fuse_in_header *in, const char *name, int directory)
 	int kind = directory ? VEX_DIR_DELETED : VEX_DELETED;
 	struct stat st;
 
-	if (!parent || !vex_unheard_in(kind, parent, name) || fstatat(parent->fd, name, &st, AT_SYMLINK_NOFOLLOW) ||
-	    S_ISDIR(st.st_mode) != directory || !plain(&st, parent->ino, name, &inode))
+	if (!parent || !vex_unheard_in(kind, parent, name) || !found(parent, name, &st, &inode) ||
+	    S_ISDIR(st.st_mode) != directory)
 		return 0;
 	if (unlinkat(parent->fd, name, directory ? AT_REMOVEDIR : 0))
 		return answer(in, -1);
@@ -165,8 +176,7 @@ int vex_move(const struct fuse_in_header *in, uint64_t to, const char *name, uin
 	vex_ask_about(to);
 	from = vex_directory(in->nodeid, name);
 	into = vex_directory(to, new_name);
-	if (flags || !from || !into || fstatat(from->fd, name, &moved, AT_SYMLINK_NOFOLLOW) ||
-	    !plain(&moved, from->ino, name, &inode))
+	if (flags || !from || !into || !found(from, name, &moved, &inode))
 		return 0;
 	directory = S_ISDIR(moved.st_mode);
 	kind = directory ? VEX_DIR_RENAMED : VEX_RENAMED;

@@ -13,7 +13,7 @@
 #define DEVICES 16
 #define FOREIGN (1ULL << 61) /* numbers from here on are Python's to give */
 
-static struct vex_inode **by_number, **by_key;
+static struct vex_inode **by_number, **by_key, **by_name;
 static size_t buckets, inodes;
 static struct vex_inode *oldest, *newest; /* of those that Python has yet to adopt */
 static struct vex_inode *renamed[RENAMED];
@@ -32,10 +32,38 @@ static size_t bucket(uint64_t a, uint64_t b)
 	return ((a ^ b << 40 ^ b >> 24) * 0x9E3779B97F4A7C15ULL >> 32) & (buckets - 1);
 }
 
+static size_t bucket_of_name(uint64_t parent, const char *name)
+{
+	uint64_t hash = 14695981039346656037ULL;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 1099511628211ULL;
+	return bucket(parent, hash);
+}
+
+static void link_name(struct vex_inode *inode)
+{
+	size_t name = bucket_of_name(inode->parent, inode->name);
+
+	inode->next_name = by_name[name];
+	by_name[name] = inode;
+}
+
+static void unlink_name(struct vex_inode *inode)
+{
+	struct vex_inode **at = &by_name[bucket_of_name(inode->parent, inode->name)];
+
+	while (*at != inode)
+		at = &(*at)->next_name;
+	*at = inode->next_name;
+}
+
 static void link_in(struct vex_inode *inode)
 {
 	size_t number = bucket(inode->ino, 0), key = bucket(inode->backing_ino, inode->dev);
 
+	if (inode->name)
+		link_name(inode);
 	inode->next_number = by_number[number];
 	by_number[number] = inode;
 	inode->next_key = by_key[key];
@@ -46,16 +74,20 @@ static void link_in(struct vex_inode *inode)
 static int grow(void)
 {
 	size_t before = buckets, now = before ? before * 2 : 1024;
-	struct vex_inode **numbers = calloc(now, sizeof(*numbers)), **keys = calloc(now, sizeof(*keys)), **old = by_number;
+	struct vex_inode **numbers = calloc(now, sizeof(*numbers)), **keys = calloc(now, sizeof(*keys)),
+			 **names = calloc(now, sizeof(*names)), **old = by_number;
 
-	if (!numbers || !keys) {
+	if (!numbers || !keys || !names) {
 		free(numbers);
 		free(keys);
+		free(names);
 		return before != 0;
 	}
 	free(by_key);
+	free(by_name);
 	by_number = numbers;
 	by_key = keys;
+	by_name = names;
 	buckets = now;
 	for (size_t i = 0; i < before; i++)
 		for (struct vex_inode *inode = old[i], *next; inode; inode = next) {
@@ -84,23 +116,38 @@ struct vex_inode *vex_find_object(const struct stat *st)
 	return inode;
 }
 
+struct vex_inode *vex_find_name(uint64_t parent, const char *name)
+{
+	struct vex_inode *inode = buckets ? by_name[bucket_of_name(parent, name)] : NULL;
+
+	while (inode && !vex_called(inode, parent, name))
+		inode = inode->next_name;
+	return inode && !inode->linked && inode->fd >= 0 ? inode : NULL;
+}
+
 static int set_name(struct vex_inode *inode, uint64_t parent, const char *name)
 {
+	struct vex_inode *other = vex_find_name(parent, name);
 	char *copy = strdup(name);
 
 	if (!copy)
 		return 0;
+	if (other && other != inode)
+		other->removed = 1; /* another took its name, behind our back */
 	if (inode->name && inode->kind == S_IFDIR)
 		vex_shapes++; /* what is below has other paths now */
+	if (inode->name)
+		unlink_name(inode);
 	free(inode->name);
 	inode->name = copy;
 	inode->parent = parent;
+	link_name(inode);
 	return 1;
 }
 
 /* Python has a new inode, or an inode has a new name, or a new descriptor (-1: none for now). */
 EXPORT void vex_enter(uint64_t ino, uint64_t number, uint64_t dev, uint64_t backing_ino, uint32_t kind, int fd,
-		      uint64_t parent, const char *name)
+		      uint64_t parent, const char *name, int linked)
 {
 	struct vex_inode *inode = vex_find(ino);
 
@@ -117,12 +164,13 @@ EXPORT void vex_enter(uint64_t ino, uint64_t number, uint64_t dev, uint64_t back
 	}
 	inode->fd = fd;
 	inode->removed = 0;
+	inode->linked = linked != 0;
 	if (!inode->name || inode->parent != parent || strcmp(inode->name, name) != 0)
 		set_name(inode, parent, name);
 }
 
-/* Python has given it another name, or taken its last one away. */
-EXPORT void vex_named(uint64_t ino, uint64_t parent, const char *name, int removed)
+/* Python has given it another name, or taken its last one away; `linked`: it has further ones. */
+EXPORT void vex_named(uint64_t ino, uint64_t parent, const char *name, int removed, int linked)
 {
 	struct vex_inode *inode = vex_find(ino);
 
@@ -131,6 +179,7 @@ EXPORT void vex_named(uint64_t ino, uint64_t parent, const char *name, int remov
 	if (!vex_called(inode, parent, name))
 		set_name(inode, parent, name);
 	inode->removed = removed != 0;
+	inode->linked = linked != 0;
 }
 
 void vex_tell(struct vex_inode *inode, const struct stat *st)
@@ -256,6 +305,8 @@ EXPORT void vex_drop(uint64_t ino)
 	for (at = &by_key[bucket(inode->backing_ino, inode->dev)]; *at != inode; at = &(*at)->next_key)
 		;
 	*at = inode->next_key;
+	if (inode->name)
+		unlink_name(inode);
 	inodes--;
 	free(inode->name);
 	free(inode->handle);
@@ -304,7 +355,7 @@ struct vex_inode *vex_make(const struct stat *st, int fd, uint64_t parent, const
 
 	if (!ino)
 		return NULL;
-	vex_enter(ino, ++generation, st->st_dev, st->st_ino, st->st_mode & S_IFMT, fd, parent, name);
+	vex_enter(ino, ++generation, st->st_dev, st->st_ino, st->st_mode & S_IFMT, fd, parent, name, 0);
 	inode = vex_find(ino);
 	if (inode) {
 		vex_tell(inode, st);

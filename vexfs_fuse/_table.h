@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 struct vex_inode {
-	struct vex_inode *next_number, *next_key;
+	struct vex_inode *next_number, *next_key, *next_name;
 	struct vex_inode *older, *newer; /* among those that Python has yet to adopt */
 	uint64_t ino, generation, dev, backing_ino;
 	uint64_t parent; /* with `name`: where it was last found */
@@ -21,7 +21,8 @@ struct vex_inode {
 	int theirs; /* files that Python has open */
 	int mappable, mappers; /* whether a mapping may change it unseen: by a file of Python's, so many of the library's */
 	int news; /* its place, from 1, among those of whose present name or data Python has yet to be told; 0: none */
-	unsigned adopted : 1, removed : 1, /* by Python; from its directory */
+	unsigned linked : 1, /* Python knows it by further names */
+		adopted : 1, removed : 1, /* by Python; from its directory */
 		written : 1, /* Python has yet to be told of its data */
 		lent : 1; /* Python counts a lookup for what the library has open */
 	uint32_t within; /* of a directory: kinds of events that somebody might want of any name in it; as of `shape` */
@@ -41,6 +42,9 @@ struct vex_adopted {
 /* By the kernel's number, or by the object that a status is of; NULL if it is not known. */
 INTERNAL struct vex_inode *vex_find(uint64_t ino);
 INTERNAL struct vex_inode *vex_find_object(const struct stat *st);
+
+/* By its name in a directory, if Python knows it by no other and it has a descriptor. */
+INTERNAL struct vex_inode *vex_find_name(uint64_t parent, const char *name);
 
 /* Its modification time, ns. */
 static inline int64_t vex_modified(const struct stat *st)

@@ -289,7 +289,7 @@ class Inodes:
     def named(self, inode: Inode) -> None:
         """Its names have changed: the mirror is told of the one that it goes by."""
         if self._mirror is not None and inode.parent is not None:
-            self._mirror.named(inode.ino, inode.parent.ino, inode.name, inode.removed)
+            self._mirror.named(inode.ino, inode.parent.ino, inode.name, inode.removed, bool(inode.others))
 
     def ask_again(self, inode: Inode) -> None:
         """A directory may have got a default ACL."""
@@ -442,5 +442,6 @@ class Inodes:
             return
         parent = 0 if inode.parent is None else inode.parent.ino
         self._mirror.enter(
-            inode.ino, inode.generation, inode.dev, inode.backing_ino, inode.kind, inode.fd, parent, inode.name
+            *(inode.ino, inode.generation, inode.dev, inode.backing_ino, inode.kind, inode.fd),
+            *(parent, inode.name, bool(inode.others)),
         )

@@ -81,10 +81,10 @@ class Table:
         self._holds_fresh.argtypes = (_U64,)
         self._follow: Final = library.vex_follow
         self.enter: Final = library.vex_enter
-        self.enter.argtypes = (_U64, _U64, _U64, _U64, ctypes.c_uint32, _INT, _U64, _BYTES)
+        self.enter.argtypes = (_U64, _U64, _U64, _U64, ctypes.c_uint32, _INT, _U64, _BYTES, _INT)
         self.enter.restype = None
         self.named: Final = library.vex_named
-        self.named.argtypes = (_U64, _U64, _BYTES, _INT)
+        self.named.argtypes = (_U64, _U64, _BYTES, _INT, _INT)
         self.named.restype = None
         self.opened: Final = library.vex_theirs
         self.opened.argtypes = (_U64, _INT)

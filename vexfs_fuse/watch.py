@@ -192,6 +192,7 @@ class Watch:
         if mask & DELETE:
             if inode is not None and spot.parent is not None:
                 inode.remove_name(spot.parent, spot.name)
+                self._inodes.named(inode)
             attrs: dict[str, Any] = {}
             if not mask & DIRECTORY:
                 kind = type_of(status.st_mode) if status else type_of(inode.kind) if inode else "unknown"
