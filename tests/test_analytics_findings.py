@@ -2,12 +2,13 @@
 
 import math
 import random
+import statistics
 
 import numpy as np
 import pytest
 from river import anomaly
 
-from automation.analytics.anomalies import AnomalyWatch, Recent
+from automation.analytics.anomalies import AnomalyWatch, Recent, median_distance
 from automation.analytics.findings import severity_of
 from automation.analytics.forecasts import ForecastWatch
 from automation.analytics.forms import AnomalyForm, Forecast, Trend
@@ -105,6 +106,16 @@ def test_recent_is_the_median_and_mad_of_the_last_values():
     last = np.array(values[-50:])
     assert recent.median == pytest.approx(np.median(last))
     assert recent.deviation() == pytest.approx(1.4826 * np.median(np.abs(last - np.median(last))))
+
+
+def test_the_median_distance_is_that_of_all_distances():
+    """Few and many values, many of them equal, whatever the middle is."""
+    dice = random.Random(5)
+    for _ in range(3000):
+        values = sorted(round(dice.gauss(0, 2), dice.randrange(3)) for _ in range(dice.randrange(1, 40)))
+        for middle in (statistics.median(values), dice.choice(values), dice.uniform(-5, 5)):
+            expected = statistics.median(abs(value - middle) for value in values)
+            assert median_distance(values, middle) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("model", ["linear", "holt_winters", "auto"])
