@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from automation.errors import QuotaExceeded
@@ -17,7 +17,7 @@ class Allowance:
     """At most `most` (calls, seconds) of `what` in any `period` seconds; `clock` gives seconds. Call from one thread.
 
     What is used counts to the end of its slice, a 60th of the period. More than is left may be used, since some
-    use is known only afterwards: it counts all the same.
+    use is known only afterwards: it counts all the same. `on_use` is told of each use.
     """
 
     def __init__(self, what: str, most: float, period: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,6 +28,7 @@ class Allowance:
         self.refused = 0
         self._clock: Final = clock
         self._slice: Final = period / _SLICES
+        self.on_use: Callable[[], None] = lambda: None
         self._used: Final[deque[list[float]]] = deque()  # the number of each slice, and what was used in it
 
     @property
@@ -73,11 +74,22 @@ class Allowance:
             used[-1][1] += amount
         else:
             used.append([number, amount])
+        self.on_use()
 
     def take(self, amount: float = 1.0) -> None:
         """Use it, or be refused with QuotaExceeded."""
         self.require(amount)
         self.use(amount)
+
+    def snapshot(self) -> list[list[float]]:
+        """What counts now: how many slices ago it was used, and how much."""
+        now = self._clock() // self._slice
+        return [[now - number, amount] for number, amount in self._current()]
+
+    def restore(self, kept: Iterable[Sequence[float]], passed: float) -> None:
+        """Go on with a snapshot that was taken `passed` seconds ago; before anything is used."""
+        now = (self._clock() - max(0.0, passed)) // self._slice
+        self._used.extend([now - ago, amount] for ago, amount in kept)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: the limit, what was used in the last period, what was used at all, refusals."""

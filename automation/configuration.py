@@ -93,6 +93,7 @@ WANTED: Final = {
     "tuple_type": "a list, in brackets",
     "string_type": "text, in quotes",
     "dict_type": "a table",
+    "model_type": "a table",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "int_type": "a whole number",
@@ -190,7 +191,8 @@ def _validated(path: str, text: str, values: dict[str, Any]) -> Settings:
         reason = _reason(first)
         if len(keys) > 1 and first["type"] == "extra_forbidden":
             known = tuple(field.replace("_", "-") for field in _form(keys).model_fields)
-            reason = f"there is no such setting{suggest(keys[-1].replace('_', '-'), known)}"
+            advice = suggest(keys[-1].replace("_", "-"), known) or f"; there are {', '.join(known)}"
+            reason = f"there is no such setting{advice}"
         raise DefinitionError(path, _place(text, keys), ".".join(keys), reason) from error
     for name in settings.tenants:
         if wrong := tenant_forms.bad_name(name):

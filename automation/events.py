@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -233,6 +234,17 @@ class SemanticEvent:
             self._comm = self._comm()
         return self._comm
 
+    def changed(self, **fields: Any) -> SemanticEvent:
+        """The same event but for these fields; `seq` and `ts` are those of this one. About 2 µs."""
+        copy = SemanticEvent.__new__(SemanticEvent)
+        for name, value in zip(SemanticEvent.__slots__, _ALL_FIELDS(self), strict=True):
+            setattr(copy, name, value)
+        if not isinstance(copy._comm, str):
+            copy._comm = lambda: self.comm  # asked for once, while the process is still there
+        for name, value in fields.items():
+            setattr(copy, name, value)
+        return copy
+
     @property
     def code(self) -> int:
         """Numeric code in the seed's taxonomy; 0x06F0 for `user.*`."""
@@ -265,3 +277,6 @@ class SemanticEvent:
     def __repr__(self) -> str:
         arrow = f" -> {self.dest!r}" if self.dest is not None else ""
         return f"<{self.seq} {self.type} {self.path!r}{arrow} pid={self.pid}>"
+
+
+_ALL_FIELDS: Final = attrgetter(*SemanticEvent.__slots__)

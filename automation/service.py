@@ -74,13 +74,13 @@ from automation.scripts.declaration import declare
 from automation.scripts.files import ScriptFiles
 from automation.scripts.instances import Scale
 from automation.scripts.pool import ScriptPool
-from automation.scripts.quota import WorkerQuota
 from automation.secrets import Secrets
 from automation.shedding import Part, Shedding
 from automation.state import State
 from automation.state_directory import StateDirectory
 from automation.targets import DEFAULTS, Automation
 from automation.tenants.tenant import Tenant
+from automation.tenants.used import Used
 from automation.triggers.pattern_desk import PatternDesk
 from automation.usage import Usage
 from automation.versions import FILE as VERSIONS
@@ -150,7 +150,7 @@ class Service:
             scale=_scale(automation),
             most=max(16, 2 * automation.max_instances),
             identity=identity,
-            quota=None if tenant is None else WorkerQuota(tenant.limits.cpu_seconds, tenant.limits.memory),
+            quota=commands.quota,
         )
         self.heartbeat: Final = Heartbeat()
         self.quit_requested: Final = trio.Event()
@@ -292,6 +292,8 @@ class Service:
         self._remember()
         parts: dict[str, Part] = {"analytics": self.analytics, "provenance": self.provenance}
         self.shedding: Final = Shedding(bus, parts, lambda: self.runner.cost)
+        allowances = {"cpu": self.scripts.quota.cpu, "calls": self.web.calls}
+        self._used: Final = Used(allowances, self.memory.values, self.memory.keep, wall)
         self._homes: Final[dict[type, Any]] = {  # who keeps which kind of definition: install(form), remove(name)
             Workflow: self.dispatcher,
             Machine: self.machines,
@@ -324,6 +326,7 @@ class Service:
                 if self.tenant is None:
                     await nursery.start(self.heartbeat.run)
                 nursery.start_soon(self._empty_trash)
+                nursery.start_soon(self._used.run)
                 if self.journal is not None:
                     await nursery.start(self.journal.run)
                 await nursery.start(self.runner.run)
@@ -340,6 +343,7 @@ class Service:
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
+                self._used.save()
                 await self.memory.close()
                 await self._shelf.aclose()
                 self._versions.close()

@@ -114,7 +114,7 @@ async def acting_in(
 ) -> AsyncIterator[Acting]:
     """A tree and a context of its own; everything is closed at the end."""
     with tree_in(directory, identity, territory) as tree:
-        commands = Commands(str(tree.top), identity=identity, territory=territory)
+        commands = Commands(str(tree.top), identity=identity, territory=territory, quota=quota)
         async with (
             ScriptPool(EFFECTS, identity=identity, quota=quota) as scripts,
             Web(Hosts(allow), calls_per_minute=calls, identity=identity) as web,

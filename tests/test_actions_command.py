@@ -217,5 +217,5 @@ async def test_a_child_is_known_before_its_start_returns(monkeypatch):
 
     monkeypatch.setattr(trio.lowlevel, "open_process", starting)
     with pytest.raises(WorldError):
-        await commands._start(["x"], cause, "", {})
+        await commands._start(["x"], cause, "", {}, {})
     assert not commands.active and commands.cause_of_run(CAUSE.run) is None

@@ -15,6 +15,7 @@ import trio
 
 from automation.errors import VexError, WorldError
 from automation.identity import EVERYWHERE, Territory
+from automation.scripts.quota import WorkerQuota
 from automation.workspace import beneath
 from tests.effects import acting_in, tree_in
 from tests.patience import comes_true
@@ -328,6 +329,19 @@ async def test_a_process_of_ours_for_a_tenant_has_nothing_of_our_environment(pla
     found = await trio.to_thread.run_sync(read)
     assert b"USER=60001" in found
     assert b"VEXFS" not in found
+
+
+async def test_a_tenants_command_has_the_limits_that_its_definition_gives(place: Path):
+    """Of every kind, and no more CPU time than is left of the quota."""
+    async with acting_in(place, identity=ALICE, quota=WorkerQuota(cpu_seconds=50.0)) as act:
+        limits = {"memory": "1GiB", "files": 20, "processes": 400, "file_size": "1MiB"}
+        told = (await act("command", argv=["cat", "/proc/self/limits"], limits=limits))["stdout"]
+        found = {line[:26].strip(): line[26:].split()[:2] for line in told.splitlines()}
+        assert found["Max cpu time"] == ["50", "51"]
+        assert found["Max address space"] == [str(1 << 30)] * 2
+        assert found["Max open files"] == ["20", "20"]
+        assert found["Max processes"] == ["400", "400"]
+        assert found["Max file size"] == [str(1 << 20)] * 2
 
 
 async def test_a_command_begins_in_the_territory(place: Path):

@@ -1,6 +1,7 @@
 """Services of tenants beside the operator's: what each has of its own, its limits, and what breaks one alone."""
 
 import os
+import re
 import sqlite3
 import statistics
 import time
@@ -16,8 +17,10 @@ import trio
 from automation.actions import Commands
 from automation.bus import Bus
 from automation.configuration import Settings
-from automation.errors import CallerError, DefinitionError
+from automation.errors import CallerError, DefinitionError, QuotaExceeded
 from automation.events import SemanticEvent
+from automation.journal.keeping import Keeping
+from automation.journal.retention import DAY_NS, Housekeeper
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.tenants.hosting import Ground, Hosting
@@ -266,6 +269,22 @@ async def test_scripts_and_calls_have_quotas_of_its_own(place):
         ben.web.count()
 
 
+async def test_quotas_go_on_after_a_restart(place):
+    """What was used of the hour and the minute is not given anew by another mount."""
+    async with city(place, limited(cpu_seconds=100, http_calls=2)) as one:
+        ann = one["ann"]
+        ann.web.count()
+        ann.web.count()
+        assert ann.scripts.quota.cpu is ann.commands.quota.cpu
+        ann.scripts.quota.cpu.use(40)
+    async with city(place, limited(cpu_seconds=100, http_calls=2)) as one:
+        use = one.status("ann")["use"]
+        assert (use["http_calls"]["now"], use["cpu_seconds"]["now"]) == (2, 40)
+        with pytest.raises(QuotaExceeded, match="calls of other machines"):
+            one["ann"].web.count()
+        one["ben"].web.count()
+
+
 async def test_the_journal_of_a_tenant_has_a_size(place):
     """Its oldest records go, signed off; nobody else's do."""
     async with city(place, limited(journal="256KiB")) as one:
@@ -281,6 +300,51 @@ async def test_the_journal_of_a_tenant_has_a_size(place):
                 newest = await journal.newest(5000)
         assert len(newest) < 4000
         assert one.status("ann")["use"]["journal"]["limit"] == 256 << 10
+
+
+async def test_a_tenant_whose_journal_is_full_may_be_stopped_instead(place):
+    """No run of its begins then, nothing of its trail goes, it and the operator are told; with more room it goes on."""
+    stopping = {"journal": "256KiB", "journal-full": "stop"}
+    async with city(place, limited(**stopping)) as one:
+        ann, journal = one["ann"], one["ann"].journal
+        overloads = one.bus.subscribe("test", ("system.overload",))
+        for tenant in ("ann", "ben"):
+            await one[tenant].library.install("note.yaml", WRITE % f"{tenant}/noted")
+        for i in range(1500):
+            ann.note("control.write", data={"bytes": i, "filler": "x" * 200})
+        await one.until(lambda: journal.stalled)
+        assert re.fullmatch(r"the journal has \d+ bytes, and may have 262144", journal.stalled)
+        one.save("ann/a.txt")
+        one.save("ben/b.txt")
+        await one.until((one.root / "ben/noted").exists)
+        await trio.sleep(0.3)
+        assert not (one.root / "ann/noted").exists()
+        assert one.status("ann")["stopped"] == journal.stalled
+        assert not one.status("ben")["stopped"]
+        (told,) = overloads.receive_nowait()
+        assert (told.tenant, told.attrs["reason"], told.attrs["said"]) == ("ann", "journal", journal.stalled)
+        assert not any("audit.pruned" in line for line in await journal.newest(5000))
+    async with city(place, limited(**stopping | {"journal": "16MiB"})) as one:
+        await one.until((one.root / "ann/noted").exists)
+        assert not one["ann"].journal.stalled
+
+
+async def test_a_stopped_tenant_goes_on_when_what_is_old_has_gone(place):
+    """What its age takes out of the journal is signed off, and makes room."""
+    async with city(place, limited(journal="256KiB", journal_full="stop")) as one:
+        ann, journal = one["ann"], one["ann"].journal
+        for i in range(1500):
+            ann.note("control.write", data={"bytes": i, "filler": "x" * 200})
+        await one.until(lambda: journal.stalled)
+        keeper = Housekeeper(journal, ann.ledger, Keeping(when_large="stop", retention_audit_days=1))
+        with trio.fail_after(20):
+            while journal.stalled:  # what waited is written first, and is old by then too
+                await keeper.tidy(time.time_ns() + 2 * DAY_NS)
+                await trio.sleep(0.05)
+        assert any("audit.pruned" in line for line in await journal.newest(5000))
+        await ann.library.install("note.yaml", WRITE % "ann/noted")
+        one.save("ann/a.txt")
+        await one.until((one.root / "ann/noted").exists)
 
 
 async def test_detection_has_its_share_of_the_loop(place):

@@ -64,7 +64,7 @@ async def test_computing_uses_the_quota_up(tmp_path: Path):
         assert 0.0 < quota.cpu.used < 1.0
         with pytest.raises(QuotaExceeded) as caught:
             await act("lua", script=BUSY, timeout=180)
-        assert str(caught.value).startswith("the quota of 1 seconds of CPU for scripts in an hour is used up")
+        assert str(caught.value).startswith("the quota of 1 seconds of CPU for scripts and commands in an hour is used")
         assert caught.value.kind == "quota_exceeded"
         assert quota.cpu.used < 3
         for language, script in (("lua", "return 1"), ("javascript", "1"), ("sql", "SELECT 1")):
@@ -94,6 +94,56 @@ async def test_children_of_a_worker_are_charged(tmp_path: Path):
         before = quota.cpu.used
         await act("script", language="python", script="sum(i * i for i in range(1_000_000))\n1", timeout=120)
         assert quota.cpu.used - before > 0.05
+
+
+async def test_commands_use_the_same_quota(tmp_path: Path):
+    """What a command and its children compute, those that have ended too; the rest of the quota ends it and them."""
+    count = "i=0; while [ $i -lt {} ]; do i=$((i+1)); done"
+    quota = WorkerQuota(cpu_seconds=2.0)
+    assert quota.cpu is not None
+    async with acting_in(tmp_path, quota=quota) as act:
+        await act("command", argv=["sleep", "0.5"])
+        assert 0.0 < quota.cpu.used < 0.3
+        before = quota.cpu.used
+        await act("command", argv=f"sh -c '{count.format(100_000)}'; true", shell=True)
+        assert quota.cpu.used - before > 0.03
+        with pytest.raises(QuotaExceeded, match="2 seconds of CPU for scripts and commands"):
+            await act("command", argv="while :; do :; done & while :; do :; done", shell=True)
+        assert 2.0 <= quota.cpu.used < 4.0
+        for refused in ({"type": "command", "argv": ["true"]}, {"type": "lua", "script": "return 1"}):
+            with pytest.raises(QuotaExceeded):
+                await act(**refused)
+
+
+async def test_no_process_of_a_command_outlives_the_quota(tmp_path: Path):
+    """The kernel bounds each by what was left, what a command leaves behind too; a lower limit of its own stays."""
+    async with acting_in(tmp_path, quota=WorkerQuota(cpu_seconds=100.0)) as act:
+        assert (await act("command", argv="ulimit -t", shell=True))["stdout"].strip() == "100"
+        told = await act("command", argv="(ulimit -t > told) & wait; cat told", shell=True, cwd="")
+        assert told["stdout"].strip() == "100"
+        assert (await act("command", argv="ulimit -t", shell=True, limits={"cpu": 7}))["stdout"].strip() == "7"
+        with pytest.raises(TimedOut, match="used up its 1 s of CPU time"):
+            await act("command", argv="while :; do :; done", shell=True, limits={"cpu": 1})
+
+
+def test_what_was_used_goes_on_after_a_restart():
+    """By the time that has passed since: what is older than the period is forgotten."""
+    now = 1000.0
+    calls = Allowance("calls", 5, 60, lambda: now)
+    calls.use(2)
+    now += 30
+    calls.use(1)
+    kept = calls.snapshot()
+    after = Allowance("calls", 5, 60, lambda: 7.0)
+    after.restore(kept, passed=10)
+    assert after.used == 3
+    later = Allowance("calls", 5, 60, lambda: 7.0)
+    later.restore(kept, passed=40)
+    assert later.used == 1
+    for passed in (70, 1e9):
+        later = Allowance("calls", 5, 60, lambda: 7.0)
+        later.restore(kept, passed=passed)
+        assert later.used == 0
 
 
 def test_the_time_of_a_process_is_its_own():

@@ -8,6 +8,7 @@ gives: before the shell is the user's own process, that could make it do somethi
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -26,8 +27,16 @@ import trio
 from automation.errors import TimedOut, WorldError
 from automation.events import Cause
 from automation.identity import EVERYWHERE, Identity, Territory
+from automation.scripts.quota import Meter, WorkerQuota
 
 KEPT_OUTPUT: Final = 64 << 10  # bytes of each of stdout and stderr
+_LIMITS: Final = {  # what prlimit(1) calls them
+    resource.RLIMIT_CPU: "cpu",
+    resource.RLIMIT_AS: "as",
+    resource.RLIMIT_NOFILE: "nofile",
+    resource.RLIMIT_NPROC: "nproc",
+    resource.RLIMIT_FSIZE: "fsize",
+}
 NO_LIMITS: Final[Mapping[int, int]] = MappingProxyType({})
 AFTERGLOW: Final = 10.0  # seconds for which the mount still looks for effects of a finished command
 _REMEMBERED: Final = 256  # finished sessions
@@ -85,11 +94,20 @@ class Commands:
 
     With an `identity` they run as that user, without any way to other rights, and begin in its `territory`, or in `/`.
     Each child leads its own session, has umask 022, `VEXFS_CAUSE=run:workflow:depth` and `VEXFS_MOUNT` in its
-    environment, and is killed with its whole process group on timeout, cancellation and `aclose`.
+    environment, and is killed with its whole process group on timeout, cancellation and `aclose`. What it and its
+    descendants compute is of the `quota`, beyond which no process goes, also one that it leaves behind.
     """
 
-    def __init__(self, mountpoint: str, *, identity: Identity | None = None, territory: Territory = EVERYWHERE) -> None:
+    def __init__(
+        self,
+        mountpoint: str,
+        *,
+        identity: Identity | None = None,
+        territory: Territory = EVERYWHERE,
+        quota: WorkerQuota | None = None,
+    ) -> None:
         self.mountpoint: Final = mountpoint
+        self.quota: Final = quota or WorkerQuota()
         self._identity: Final = identity
         self._territory: Final = territory
         self._sessions: Final[dict[int, _Session]] = {}
@@ -135,33 +153,40 @@ class Commands:
         """Run to the end. `cwd` is relative to the mount unless it begins with `/`. `env` is added to `environment`;
         `limits` are resource limits (`resource.RLIMIT_…`); of each output `output` bytes are kept.
 
-        TimedOut after `timeout` seconds, WorldError when it cannot be started.
+        TimedOut after `timeout` seconds, WorldError when it cannot be started, QuotaExceeded when no CPU time is left
+        before or meanwhile.
         """
-        started = trio.current_time()
+        started, cpu = trio.current_time(), self.quota.cpu
+        if cpu is not None:
+            cpu.require()
+            most = max(1, math.ceil(cpu.left))
+            limits = {**limits, resource.RLIMIT_CPU: min(most, limits.get(resource.RLIMIT_CPU, most))}
         given = {name: value for name, value in (env or {}).items() if name not in ("VEXFS_CAUSE", "VEXFS_MOUNT")}
         if self._identity is None:
             line, surroundings = b"\n", {**environment, **given}
         else:
             line, surroundings = _exports(given), self._identity.surroundings(environment)
-        process = await self._start(argv, cause, cwd, surroundings)
+        process = await self._start(argv, cause, cwd, surroundings, limits)
         stdout = _Output(_stream(process.stdout), output, tail=False)
         stderr = _Output(_stream(process.stderr), output, tail=True)
+        meter = Meter(self.quota, process.pid)
         try:
-            for limit, most in limits.items():  # it waits for its first line, and is still our shell
-                grace = 1 if limit == resource.RLIMIT_CPU else 0  # at the hard limit it is killed without a word
-                self._limit(process.pid, limit, most, most + grace)
+            if self._identity is None:  # it waits for its first line, and is still our shell
+                for limit, most in limits.items():
+                    resource.prlimit(process.pid, limit, _bounds(limit, most))
             with trio.fail_after(timeout) if timeout is not None else trio.CancelScope():
-                await self._attend(process, line + stdin, stdout, stderr)
+                await meter.metered(lambda: self._attend(process, line + stdin, stdout, stderr))
         except (OSError, ValueError) as error:
             raise WorldError(f"cannot limit '{argv[0]}': {error}") from error
         except trio.TooSlowError:
             raise TimedOut(f"'{argv[0]}' took longer than {timeout:g} s and was stopped") from None
         finally:
-            await self._end(process)
+            await self._end(process, meter)
         exit_code = process.returncode
         assert exit_code is not None
         refusal = _REFUSAL.match(stderr.kept)
         if exit_code == -signal.SIGXCPU:
+            self.quota.require()
             raise TimedOut(f"'{argv[0]}' used up its {limits.get(resource.RLIMIT_CPU)} s of CPU time and was stopped")
         if exit_code in (125, 126, 127) and refusal:
             raise WorldError(f"cannot run '{argv[0]}': {_text(refusal[1]).strip()}")
@@ -177,7 +202,9 @@ class Commands:
         self._survivors.clear()
         await trio.lowlevel.checkpoint()
 
-    async def _start(self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str]) -> trio.Process:
+    async def _start(
+        self, argv: Sequence[str], cause: Cause, cwd: str, env: Mapping[str, str], limits: Mapping[int, int]
+    ) -> trio.Process:
         self._require(cwd)
         command = [_SHELL, "-c", _LAUNCH, "vexfs", os.path.join(self.mountpoint, cwd), "\n", *argv]
         environment = {
@@ -191,7 +218,7 @@ class Commands:
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
                 process = await trio.lowlevel.open_process(
-                    command if self._identity is None else self._identity.command(command),
+                    command if self._identity is None else self._identity.command(_limited(command, limits)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -217,13 +244,6 @@ class Commands:
                 if isinstance(stream, trio.lowlevel.FdStream):
                     os.fchown(stream.fileno(), self._identity.uid, self._identity.gid)
 
-    def _limit(self, pid: int, limit: int, soft: int, hard: int) -> None:
-        """No user raises what bounds this process itself."""
-        _, ours = resource.prlimit(pid, limit)
-        if self._identity is not None and ours != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ours), min(hard, ours)
-        resource.prlimit(pid, limit, (soft, hard))
-
     def _require(self, cwd: str) -> None:
         inside = not cwd.startswith("/")
         if not (self._territory.holds(cwd) if inside else self._territory.everywhere or cwd == "/"):
@@ -234,18 +254,20 @@ class Commands:
             nursery.start_soon(_feed, process, given)
             nursery.start_soon(stdout.drain)
             nursery.start_soon(stderr.drain)
-            await process.wait()
+            await _ended(process)
             nursery.cancel_scope.deadline = trio.current_time() + _DRAIN
 
-    async def _end(self, process: trio.Process) -> None:
+    async def _end(self, process: trio.Process, meter: Meter) -> None:
         with trio.CancelScope(shield=True):
-            if process.returncode is None:
+            if not _is_over(process.pid):
                 _signal(process.pid, signal.SIGTERM)
                 _signal(process.pid, signal.SIGCONT)  # a stopped process would not see it
                 with trio.move_on_after(_GRACE):
-                    await process.wait()
+                    await _ended(process)
                 _signal(process.pid, signal.SIGKILL)
-                await process.wait()
+                await _ended(process)
+            meter.charge()  # while it is there to be asked
+            await process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     await stream.aclose()
@@ -266,6 +288,23 @@ class Commands:
         self._running += 1
 
 
+def _bounds(limit: int, most: int) -> tuple[int, int]:
+    """The soft and the hard limit: at the hard one of CPU time a process is killed without a word."""
+    return most, most + (1 if limit == resource.RLIMIT_CPU else 0)
+
+
+def _limited(command: Sequence[str], limits: Mapping[int, int]) -> list[str]:
+    """The words that run a command so that it limits itself: to limit a user's process takes a capability that root has
+    not everywhere. No user raises what bounds this process.
+    """
+    words = []
+    for limit, most in limits.items():
+        ours = resource.getrlimit(limit)[1]
+        soft, hard = (one if ours == resource.RLIM_INFINITY else min(one, ours) for one in _bounds(limit, most))
+        words.append(f"--{_LIMITS[limit]}={soft}:{hard}")
+    return ["prlimit", *words, "--", *command] if words else list(command)
+
+
 def _exports(variables: Mapping[str, str]) -> bytes:
     """The line with which the shell of `_LAUNCH` exports them; its `$2` is a line feed."""
     words = []
@@ -276,6 +315,20 @@ def _exports(variables: Mapping[str, str]) -> bytes:
             raise WorldError(f"cannot set '{name}': its value holds a NUL")
         words.append(f"{name}={shlex.quote(value)}".replace("\n", "'\"$2\"'"))
     return os.fsencode(f"export {' '.join(words)}" if words else "") + b"\n"
+
+
+async def _ended(process: trio.Process) -> None:
+    """Wait for the end of a process, which stays to be waited for: until then it can be asked what it has used."""
+    fd = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_over(pid: int) -> bool:
+    """Whether a process that nobody has waited for has ended."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 async def _feed(process: trio.Process, data: bytes) -> None:

@@ -16,6 +16,7 @@ from automation.bus import Bus, Overflow
 from automation.events import SemanticEvent
 from automation.journal.chain import Chain
 from automation.journal.schema import Row
+from automation.journal.verification import PRUNED
 from automation.journal.writer import Writer
 from automation.requester import Requester, requester
 
@@ -65,7 +66,8 @@ class Auditor:
         if self._writer.stalled and (self._gives_up or len(self._writer) >= CAPACITY):
             self._lose(1)
             return False
-        self._writer.hand_over([self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)])
+        row = self._chain.link(kind, path=path, uid=uid, pid=pid, data=data)
+        self._writer.hand_over([row], urgent=kind == PRUNED)
         return True
 
     async def run(self) -> None:

@@ -67,7 +67,10 @@ class Journal:
         self._grown = trio.Event()
         self._large = False
         goes_on = self.policy == "stop_auditing"
-        self.writer: Final = Writer(self.database, after=self._committed, on_stall=self._stall, lets_go=goes_on)
+        most = keeping.max_bytes if keeping.when_large == "stop" else None
+        self.writer: Final = Writer(
+            self.database, after=self._committed, on_stall=self._stall, lets_go=goes_on, most_bytes=most
+        )
         self.auditor: Final = Auditor(bus, self.chain, self.writer, audits=audits, gives_up=goes_on)
         self._stalled_for = ""
         self._begin(self._head_file.read())

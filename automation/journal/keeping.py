@@ -12,6 +12,7 @@ from automation.quantities import Size
 
 Sync = Literal["full", "normal", "off"]
 WhenFull = Literal["stop_automations", "stop_auditing"]
+WhenLarge = Literal["prune", "stop"]
 
 
 def _known_globs(rules: dict[str, Mode]) -> dict[str, Mode]:
@@ -25,7 +26,8 @@ class Keeping(BaseModel):
     `retention_audit_days`. With `sync` `full` what is committed survives a power failure, with `normal` the end of the
     system, with `off` the end of the process. Of what each step of a run was given `step_inputs` characters are kept.
 
-    A database of more than `max_bytes` gives up its oldest audit records, then its oldest finished runs. While the disk
+    A database of more than `max_bytes` gives up its oldest audit records, then its oldest finished runs; or, where
+    `when_large` is `stop`, nothing before its time: it takes nothing more, as if the disk were full. While the disk
     takes nothing, `when_full` says whether automations wait or go on without being audited. `redact_paths` says by glob
     what is written in the place of a file's path.
     """
@@ -39,6 +41,7 @@ class Keeping(BaseModel):
     retention_runs: int = Field(default=10_000, ge=0, le=1_000_000)
     retention_audit_days: float = Field(default=90, ge=0)
     max_bytes: Annotated[Size, Field(ge=1 << 18)] | None = None
+    when_large: WhenLarge = "prune"
     when_full: WhenFull = "stop_automations"
     step_inputs: Annotated[Size, Field(ge=0, le=16 << 20)] = 16 << 10
     redact_paths: Annotated[dict[str, Mode], AfterValidator(_known_globs)] = {}

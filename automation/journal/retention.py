@@ -52,7 +52,8 @@ class Housekeeper:
             await self._ledger.drop(ids)
         before = now - int(self._keeping.retention_audit_days * DAY_NS)
         await self._give_up(await self._journal.read(lambda connection: _last_before(connection, before)), "age")
-        await self._shrink()
+        if self._keeping.when_large == "prune":
+            await self._shrink()
 
     def _outdated(self, now: int) -> list[str]:
         finished = [(run_id, one.ended) for run_id, one in self._ledger.known.items() if one.status]

@@ -10,7 +10,8 @@ The queue has no bound of its own: each run waits for its own rows, so it holds 
 bounded by its subscription. Nothing is dropped. When the disk takes nothing (it is full, say) the thread tries again
 every `RETRY_SECONDS` until it does, `stalled` says why, and whoever waits waits; nothing here is ever awaited by a
 system call. With `lets_go` nobody waits meanwhile: up to `MOST_HELD` units lie in memory until the disk takes them, and
-only who comes beyond that waits.
+only who comes beyond that waits. With `most_bytes` a database that is larger takes as little as a full disk, until
+something of it was given up.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ Work = Callable[[sqlite3.Connection], Any]
 class _Unit:
     """Rows that are written all or none, or some work of its own; and the task that waits for it."""
 
-    __slots__ = ("done", "error", "result", "rows", "task", "work")
+    __slots__ = ("done", "error", "result", "rows", "task", "urgent", "work")
 
-    def __init__(self, rows: Sequence[Row], work: Work | None = None) -> None:
+    def __init__(self, rows: Sequence[Row], work: Work | None = None, *, urgent: bool = False) -> None:
         self.rows: Final = rows
         self.work: Final = work
+        self.urgent: Final = urgent or work is not None
         self.task: trio.lowlevel.Task | None = None
         self.done = False
         self.error: Exception | None = None
@@ -69,6 +71,7 @@ class Writer:
         after: Callable[[Sequence[Row]], None] = lambda rows: None,
         on_stall: Callable[[str], None] = lambda reason: None,
         lets_go: bool = False,
+        most_bytes: int | None = None,
     ) -> None:
         self.closed = self.hurried = False
         self.stalled = ""
@@ -77,6 +80,7 @@ class Writer:
         self.on_stall = on_stall
         self._after: Final = after
         self._lets_go: Final = lets_go
+        self._most_bytes: Final = most_bytes
         self._waiting: Final[set[_Unit]] = set()
         self._database: Final = database
         self._connection: Final = database.connect()
@@ -97,9 +101,11 @@ class Writer:
         self._payer = CURRENT.get()
         self._thread.start()
 
-    def hand_over(self, rows: Sequence[Row]) -> None:
-        """Have rows written some time soon, after all that was handed over before."""
-        self._put(_Unit(rows))
+    def hand_over(self, rows: Sequence[Row], *, urgent: bool = False) -> None:
+        """Have rows written some time soon, after all that was handed over before; `urgent` ones do not wait for room,
+        and none before them: they, or what follows them, make some.
+        """
+        self._put(_Unit(rows, urgent=urgent))
 
     async def write(self, rows: Sequence[Row]) -> None:
         """Have rows written, all or none; returns when they are committed, and no sooner when it is cancelled.
@@ -201,6 +207,7 @@ class Writer:
         if not group:
             return
         rows = [row for unit in group for row in unit.rows]
+        self._until_room(group)
         try:
             self._until_taken(lambda connection: _transact(connection, lambda within: write_rows(within, rows)))
         except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter: no text or number that SQLite holds
@@ -224,6 +231,17 @@ class Writer:
             unit.error = error
         self._tell([unit])
 
+    @property
+    def _large(self) -> bool:
+        return self._most_bytes is not None and self.used > self._most_bytes
+
+    def _until_room(self, group: Sequence[_Unit]) -> None:
+        """Wait for as long as the database is too large, and nobody is about to make it smaller."""
+        while self._large and not self.hurried and not any(unit.urgent for unit in (*group, *self._units)):
+            if not self.stalled:
+                self._say(f"the journal has {self.used} bytes, and may have {self._most_bytes}")
+            self._hurry.wait(RETRY_SECONDS)
+
     def _until_taken(self, work: Work) -> Any:
         while True:
             try:
@@ -233,7 +251,7 @@ class Writer:
                     raise
                 self._wait(error)
                 continue
-            if self.stalled:
+            if self.stalled and not self._large:
                 self._say("")
             self.commits += 1
             return result

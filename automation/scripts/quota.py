@@ -1,4 +1,4 @@
-"""What the workers of one tenant may use: seconds of CPU in an hour, and memory."""
+"""What the workers and commands of one tenant may use: seconds of CPU in an hour, and memory of the workers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from automation.errors import VexError
 _HOUR: Final = 3600.0
 _LEAST: Final = 0.01  # seconds between two looks
 _PROCESS_CLOCK: Final = 2
+_CHILDREN_USER: Final = 13  # cutime in /proc/PID/stat, after the name; cstime is next
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 T = TypeVar("T")
 
 
 class WorkerQuota:
-    """`cpu_seconds` in any hour for all workers together, `memory` in bytes for what scripts hold at a time, and again
-    for models; None is without bound. One quota may serve a pool and models.
+    """`cpu_seconds` in any hour for all processes together, `memory` in bytes for what scripts hold at a time, and
+    again for models; None is without bound. One quota may serve a pool, models and commands.
     """
 
     def __init__(self, cpu_seconds: float | None = None, memory: int | None = None) -> None:
-        self.cpu: Final = None if cpu_seconds is None else Allowance("seconds of CPU for scripts", cpu_seconds, _HOUR)
+        what = "seconds of CPU for scripts and commands"
+        self.cpu: Final = None if cpu_seconds is None else Allowance(what, cpu_seconds, _HOUR)
         self.memory: Final = memory
 
     def require(self) -> None:
@@ -48,7 +51,7 @@ class WorkerQuota:
 
 
 class Meter:
-    """Charges what one worker process and its children compute."""
+    """Charges what one process and its descendants compute, as long as they are its descendants."""
 
     def __init__(self, quota: WorkerQuota, pid: int) -> None:
         self.quota: Final = quota
@@ -57,7 +60,7 @@ class Meter:
         self._seen = 0.0
 
     async def metered(self, exchange: Callable[[], Awaitable[T]]) -> T:
-        """What the worker answers; QuotaExceeded when the quota is used up before or meanwhile, by whomever."""
+        """What the process answers; QuotaExceeded when the quota is used up before or meanwhile, by whomever."""
         cpu = self.quota.cpu
         if cpu is None:
             return await exchange()
@@ -74,7 +77,7 @@ class Meter:
                     failure = error
                 nursery.cancel_scope.cancel()
         finally:
-            self._charge(cpu)
+            self.charge()
         if failure is not None:
             raise failure
         if not answers:
@@ -84,11 +87,14 @@ class Meter:
     async def _watch(self, cpu: Allowance, scope: trio.CancelScope) -> None:
         while cpu.left > 0:
             await trio.sleep(max(_LEAST, cpu.left))  # it cannot be used up earlier by one worker
-            self._charge(cpu)
+            self.charge()
         scope.cancel()
 
-    def _charge(self, cpu: Allowance) -> None:
-        """Note what was used since the last time; if the process is gone, the time in which it was seen."""
+    def charge(self) -> None:
+        """Note what was used since the last time; if the process is gone, the time that passed."""
+        cpu = self.quota.cpu
+        if cpu is None:
+            return
         now, used = trio.current_time(), processor_time(self._pid)
         amount = now - self._seen if used is None else max(0.0, used - self._charged)
         self._seen, self._charged = now, self._charged + amount
@@ -96,12 +102,17 @@ class Meter:
 
 
 def processor_time(pid: int) -> float | None:
-    """Seconds of CPU that a process and its living children have used, in nanosecond steps; None if it is gone."""
+    """Seconds of CPU that a process and its descendants have used: what lives, or has ended and is not waited for yet,
+    in nanosecond steps, what was waited for in those of the kernel's ticks. None if it is gone.
+    """
     try:
         total = time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
         tasks = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return None
+    total += (int(fields[_CHILDREN_USER]) + int(fields[_CHILDREN_USER + 1])) / _TICKS
     for task in tasks:
         with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as children:
             total += sum(processor_time(int(child)) or 0.0 for child in children.read().split())

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from automation.journal.keeping import WhenLarge
 from automation.permissions import Hosts
 from automation.quantities import Size
 
@@ -87,6 +88,7 @@ class LimitsForm(BaseModel):
     memory: Size = 256 << 20
     http_calls: int = Field(default=600, ge=0)
     journal: Annotated[Size, Field(ge=1 << 18)] = 64 << 20
+    journal_full: WhenLarge = "prune"
 
 
 class TenantForm(BaseModel):

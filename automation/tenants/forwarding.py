@@ -151,23 +151,5 @@ def _view(
     cause = event.cause
     if cause is not None and not lane.knows(cause.run):
         cause = Cause("", "", cause.depth)
-    view = SemanticEvent(
-        type,
-        path,
-        dest,
-        inode=event.inode,
-        size=event.size,
-        offset=event.offset,
-        length=event.length,
-        pid=event.pid,
-        uid=event.uid,
-        gid=event.gid,
-        comm=lambda: event.comm,
-        tenant=lane.name,
-        cause=cause,
-        errno=event.errno,
-        attrs={**{name: value for name, value in event.attrs.items() if name not in elsewhere}, **about},
-        ts=event.ts,
-    )
-    view.seq = event.seq
-    return view
+    attrs = {**{name: value for name, value in event.attrs.items() if name not in elsewhere}, **about}
+    return event.changed(type=type, path=path, dest=dest, tenant=lane.name, cause=cause, attrs=attrs)

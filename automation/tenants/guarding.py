@@ -72,7 +72,7 @@ class TenantGuards:
             if guards is None:
                 continue
             share, began = self._shares[tenant], time.thread_time()
-            found = guards.judge(_seen_by(tenant, request, path, dest), inside=inside)
+            found = guards.judge(request.changed(tenant=tenant, path=path, dest=dest), inside=inside)
             share.spend(time.thread_time() - began)
             if found.errno:
                 return found
@@ -103,22 +103,3 @@ class TenantGuards:
         self.active = self._own.active or bool(self._live)
         for told in self._told:
             told(self.active)
-
-
-def _seen_by(tenant: str, request: SemanticEvent, path: str, dest: str | None) -> SemanticEvent:
-    """The request as a tenant may see it."""
-    return SemanticEvent(
-        request.type,
-        path,
-        dest,
-        inode=request.inode,
-        size=request.size,
-        pid=request.pid,
-        uid=request.uid,
-        gid=request.gid,
-        comm=lambda: request.comm,
-        tenant=tenant,
-        cause=request.cause,
-        attrs=request.attrs,
-        ts=request.ts,
-    )

@@ -20,11 +20,14 @@ from automation.actions import Commands
 from automation.allowance import Allowance
 from automation.configuration import Settings
 from automation.errors import VexError, WorldError
+from automation.journal.keeping import Keeping
 from automation.metering import CURRENT
+from automation.scripts.quota import WorkerQuota
 from automation.service import Service
 from automation.state_directory import StateDirectory
 from automation.targets import Automation
 from automation.tenants.children import Children
+from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.guarding import TenantGuards
 from automation.tenants.owners import Owners, territory
@@ -122,7 +125,12 @@ class Hosting:
             "journal": (0 if journal is None else journal.writer.used, limits.journal),
         }
         counts = {"events": lane.delivered, "dropped": lane.dropped, "loop_seconds": round(share.used, 3)}
-        return {"off": "", **counts, "use": {name: {"now": now, "limit": most} for name, (now, most) in use.items()}}
+        return {
+            "off": "",
+            "stopped": "" if journal is None else journal.stalled,
+            **counts,
+            "use": {name: {"now": now, "limit": most} for name, (now, most) in use.items()},
+        }
 
     # One tenant
 
@@ -158,7 +166,8 @@ class Hosting:
         if not identity.possible:
             raise WorldError(identity.advice)
         own = territory(tenant, self._tenants.values())
-        commands = Commands(ground.mountpoint, identity=identity, territory=own)
+        quota = WorkerQuota(limits.cpu_seconds, limits.memory)
+        commands = Commands(ground.mountpoint, identity=identity, territory=own, quota=quota)
         trash = Trash(
             *(ground.root_fd, settings.actions.trash_age, settings.actions.trash_size),
             tenant=tenant.name,
@@ -173,7 +182,7 @@ class Hosting:
             kept=kept,
             permissions=tenant.permissions,
             automation=_automation(self.operator.automation, tenant),
-            keeping=settings.journal.model_copy(update={"max_bytes": limits.journal}),
+            keeping=_keeping(settings.journal, limits),
             event_log=settings.event_log,
             dry_run=settings.dry_run,
             tenant=tenant,
@@ -224,6 +233,12 @@ class _Once:
         status, self._status = self._status, None
         if status is not None:
             status.started()
+
+
+def _keeping(mount: Keeping, limits: LimitsForm) -> Keeping:
+    """The mount's table with the tenant's own bound. Who stops when its journal is large enough goes on for no disk."""
+    own: dict[str, Any] = {"max_bytes": limits.journal, "when_large": limits.journal_full}
+    return mount.model_copy(update=own | ({"when_full": "stop_automations"} if limits.journal_full == "stop" else {}))
 
 
 def _automation(mount: Automation, tenant: Tenant) -> Automation:

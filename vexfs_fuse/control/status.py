@@ -157,6 +157,8 @@ class Status:
                 rows.append((name, "-", "-", "off"))
                 off.append(f"{name} is off: {row['off']}")
                 continue
+            if row["stopped"]:
+                off.append(f"{name} is stopped: {row['stopped']}")
             shares = {what: one["now"] / one["limit"] if one["limit"] else 0.0 for what, one in row["use"].items()}
             most = max(shares, key=lambda what: shares[what])
             nearest = f"{shares[most]:.0%} of {most.replace('_', '-')}"
