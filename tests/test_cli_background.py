@@ -159,6 +159,26 @@ def test_logs_as_json_are_one_object_a_line(tmp_path, restored_logging):
     assert "ValueError: invalid literal" in lines[1]["exception"]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_journal_gets_levels(tmp_path, form):
+    """Where stderr is the journal each line begins with its level; elsewhere, or with a stale variable, none does."""
+    script = (
+        "import logging; from automation import logs; logs.configure('info', sys.argv[1])\n"
+        "logging.warning('two\\nlines'); logging.info('x'); logs.complain('no')"
+    )
+    command = [sys.executable, "-c", f"import sys\n{script}", form]
+    marks = {}
+    for name in ("journal", "stale"):
+        with (tmp_path / name).open("w") as stderr:
+            info = os.fstat(stderr.fileno())
+            stream = f"{info.st_dev}:{info.st_ino + (name == 'stale')}"
+            environment = {**os.environ, "JOURNAL_STREAM": stream}
+            subprocess.run(command, stderr=stderr, check=True, cwd=REPOSITORY, env=environment)
+        marks[name] = [line[:3] for line in (tmp_path / name).read_text().splitlines()]
+    assert marks["journal"] == ["<4>", *(["<4>"] if form == "text" else []), "<6>", "<3>"]
+    assert not any(mark.startswith("<") for mark in marks["stale"])
+
+
 def test_a_log_file_moved_away_can_be_opened_anew(tmp_path, restored_logging):
     """After logrotate and SIGHUP new lines are in a new file, which no one else may read whatever the umask."""
     file = tmp_path / "x.log"
