@@ -125,8 +125,12 @@ def booted(scratch: Path) -> Iterator[Systemd]:
         try:
             yield _awaited(process, console)
         finally:
+            first = _first(process)
             process.kill()
             process.wait()
+            with contextlib.suppress(ChildProcessError):  # it is ours by now, if this process is a subreaper
+                if first:
+                    os.waitpid(first, 0)
     finally:
         _remove(group)
 
@@ -148,12 +152,19 @@ def _awaited(process: subprocess.Popen[bytes], console: Path) -> Systemd:
             pytest.skip(f"no namespaces here: {console.read_text()[-300:]}")
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    systemd = Systemd(int(children[0]))
+    systemd = Systemd(_first(process))
     while "running" not in systemd.run("systemctl is-system-running 2>&1", check=False):
         assert process.poll() is None and time.monotonic() < deadline, console.read_text()
         time.sleep(0.1)
     return systemd
+
+
+def _first(process: subprocess.Popen[bytes]) -> int:
+    """The child of unshare; 0 where there is none."""
+    try:
+        return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    except (OSError, IndexError):
+        return 0
 
 
 def _remove(group: Path) -> None:
