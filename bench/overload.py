@@ -190,6 +190,7 @@ def play(mounted: Mounted, seconds: float, rate: float) -> Played:
 
 def sustainable(mounted: Mounted) -> float:
     """Saves a second that the automations keep up with: nothing is dropped, nothing waits a second after."""
+    mounted.calm(CALM_SECONDS)
     rate, found = float(FIRST_RATE), FIRST_RATE / 2
     while rate < MOST_RATE:
         play(mounted, STEP_SECONDS, rate)
