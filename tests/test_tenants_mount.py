@@ -151,3 +151,25 @@ def test_switched_off_by_the_automation_table(place):
         write(ANN, live.mountpoint / "teams/ann/a.txt")
         time.sleep(0.5)
     assert not (place / "source/teams/ann/a.txt.noted").exists()
+
+
+def test_a_full_journal_stops_a_tenant_that_says_so(place):
+    """Its automations, not the others'; its status and the operator's tell."""
+    with (place / "vexfs.toml").open("a") as file:
+        file.write('[tenants.ann.limits]\njournal = "256KiB"\njournal-full = "stop"\n')
+    for name in ("ann", "ben"):
+        define(place, name, NOTE.format(place=f"teams/{name}"))
+    with mount(place) as live:
+        control = live.mountpoint / ".vexfs"
+        deadline = time.monotonic() + 60
+        while "ann is stopped: the journal has" not in (control / "status").read_text().replace("\n", " "):
+            assert time.monotonic() < deadline
+            for _ in range(100):
+                with pytest.raises(OSError, match="Invalid argument"):
+                    (control / "tenants/ann/ctl").write_text(f"nonsense {'x' * 800}\n")
+        assert "STALLED, no run starts: the journal has" in (control / "tenants/ann/status").read_text()
+        write(ANN, live.mountpoint / "teams/ann/a.txt")
+        write(BEN, live.mountpoint / "teams/ben/b.txt")
+        eventually((place / "source/teams/ben/b.txt.noted").exists)
+        assert not (place / "source/teams/ann/a.txt.noted").exists()
+        assert "STALLED" not in (control / "tenants/ben/status").read_text()
