@@ -25,8 +25,12 @@ def failing() -> Iterator[Mount]:
 
 
 def before(mount: Mount, name: str, data: bytes) -> Path:
-    """A file that is there already: made behind the mount, since a close through it may be reported a moment later."""
-    make(mount.source / name, data, 0o644)
+    """A file that is there already: made behind the mount, since a close through it may be reported a moment later; and
+    the watch has told of it.
+    """
+    with Listener(mount.mountpoint, "file.closed") as events:
+        make(mount.source / name, data, 0o644)
+        events.until(typed("file.closed", name))
     return mount.mountpoint / name
 
 
