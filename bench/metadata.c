@@ -92,7 +92,7 @@ static void prepare(enum phase phase, const char *backing, int client, int files
 		touch(a);
 	}
 	if (phase == LOOKUP)
-		usleep(30000); /* who watches the backing directory has read of them: that is no part of a lookup */
+		usleep(150000); /* who watches the backing directory has heard of them: that is no part of a lookup */
 }
 
 /* Through the mount, or the server would remember them for ever. */
