@@ -8,6 +8,7 @@
     metadata.py/.c  create, open, stat, rename, unlink, mkdir, listing: operations a second, 1 and 4 clients
     throughput.py   fio: sequential and random reads and writes, 4 KiB and 128 KiB, 1 and 4 jobs
     workloads.py    whole programs: tar, grep, rsync, rm, git, make, sqlite
+    processor.py    where the time of the servers goes, by perf
     publish.py      µs per event that nobody, one reader, or one filtering reader takes
     route.py        µs per event with 0 to 50,000 rules loaded
     interest.py     µs to know who listens to a file, with 0 to 50,000 rules that listen somewhere

@@ -82,6 +82,11 @@ class Running:
         return self._place.source
 
     @property
+    def pid(self) -> int:
+        """The server's process; that of who asks where there is none."""
+        return os.getpid() if self._process is None else self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it still serves."""
         return self._process is None or self._process.poll() is None

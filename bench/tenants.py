@@ -248,10 +248,11 @@ def flood(folder: Path) -> None:
 
 
 class Use:
-    """The most that ann used of each of her limits, by what was seen once a second; and the limits."""
+    """The most that ann used of each of her limits, by what was seen every so many seconds; and the limits."""
 
-    def __init__(self, point: Path) -> None:
+    def __init__(self, point: Path, every: float = 1.0) -> None:
         self._metrics: Final = point / ".vexfs/metrics"
+        self._every: Final = every
         self._next = 0.0
         self.most: Final[dict[str, float]] = {}
         self.limits: Final[dict[str, float]] = {}
@@ -261,7 +262,7 @@ class Use:
         """See, if it is time."""
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + 1.0
+        self._next = time.monotonic() + self._every
         for line in self._metrics.read_text().splitlines():
             if line.startswith(("vexfs_tenant_use{", "vexfs_tenant_limit{")) and 'tenant="ann"' in line:
                 what, value = line.partition('what="')[2].split('"} ')

@@ -256,7 +256,8 @@ def check_too_many_open_files(directory: Path) -> object:
     import resource
 
     path = make(directory / "file")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    most = max(map(int, os.listdir("/proc/self/fd"))) + 32
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fds: list[int] = []
     while isinstance(fd := attempt(os.open, path, os.O_RDONLY), int):
         fds.append(fd)
