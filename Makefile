@@ -60,6 +60,10 @@ test: install test-packages ## run every test (TESTS=tests/test_cli_options.py r
 soak: install test-packages ## an hour of random operations, traced I/O and kills (SOAK="fsx --seeds 8" chooses)
 	@PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.soak $(or $(SOAK),all)
 
+.PHONY: systemd
+systemd: install test-packages ## run the unit of docs/systemd.md under a systemd in namespaces of its own
+	PATH="$$PATH:/usr/sbin:/sbin" VEXFS_SYSTEMD=1 $(BIN)/python -m pytest tests/test_systemd_unit.py $(PYTEST)
+
 .PHONY: libfuse
 libfuse: install test-packages ## run the mount's tests with the libfuse of another Debian release (SUITE=trixie; TESTS=… some)
 	@PYTHON=$(PYTHON) .ci/packages dpkg-source=dpkg-dev patch=patch
