@@ -28,7 +28,7 @@ GROUPS: Final = ("metadata", "io", "traced", "workloads", "disk", "engine")
 class Settings:
     """How long and what: `seconds` for each cell, times `rounds`; what takes longer has rounds of its own.
 
-    Many short rounds, since where the scheduler puts client and server decides a factor of two (docs/benchmarks.md).
+    Many rounds, since where the scheduler puts client and server decides a factor of two (docs/benchmarks.md).
     """
 
     rounds: int
@@ -44,8 +44,8 @@ class Settings:
     seed: int
 
 
-QUICK: Final = (3, 1, 1, 0.2, 0.3, workloads.QUICK_FILES)  # about 3 minutes
-FULL: Final = (4, 2, 2, 0.25, 0.4, workloads.FILES)  # about 17, of which the 20,000 files are 6
+QUICK: Final = (3, 1, 1, 0.5, 0.3, workloads.QUICK_FILES)  # about 3 minutes
+FULL: Final = (4, 2, 2, 1.0, 0.4, workloads.FILES)  # about 17, of which the 20,000 files are 6
 COPIES: Final = 5  # of the tree's names, which peers hold a descriptor each for: where few are allowed, it is smaller
 
 Task = tuple[str, Callable[[Running], list[Sample]]]
