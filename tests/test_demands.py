@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -11,6 +12,10 @@ from automation.library import examined
 from automation.tenants.lane import Lane
 from automation.tenants.share import Share
 from tests.mounting import mounted, scratch
+from vexfs_fuse.callers import Callers
+from vexfs_fuse.handles import Opener, OpenFile
+from vexfs_fuse.inodes import Inode
+from vexfs_fuse.observer import BEGAN, Observer
 
 FAILED, TOOK = frozenset({"failed"}), frozenset({"took"})
 STEPS = "steps: [{log: {message: x}}]"
@@ -58,6 +63,27 @@ def test_what_a_tenant_demands_the_mount_tells():
     assert main.details == FAILED
     lane.bus.demand("flow", frozenset())
     assert main.details == frozenset()
+
+
+def test_reads_and_writes_tell_how_long_they_took(tmp_path):
+    """Those that Python carries out, from the second of a file on too, of which is remembered who takes them."""
+    bus, place = Bus(), tmp_path.stat()
+    reader = bus.subscribe("reader", ("file",))
+    observer = Observer(bus, Callers(None))
+    root = Inode(1, 0, place, None, b"")
+    who = Opener(os.getpid(), 0, 0)
+    file = OpenFile(9, Inode(2, 0, place, root, b"name"), os.O_RDWR, who, False, False, False, False, 0, 0)
+    bus.demand("somebody", TOOK)
+    token = BEGAN.set(time.perf_counter())
+    for name in ("file.read", "file.read", "file.written"):
+        observer.data(name, file, who, 0, 5)
+    BEGAN.reset(token)
+    bus.demand("somebody", frozenset())
+    observer.data("file.read", file, who, 0, 5)
+    told = [(event.type, event.path, event.length, "took" in event.attrs) for event in reader.receive_nowait()]
+    asked = [(name, "name", 5, True) for name in ("file.read", "file.read", "file.written")]
+    assert told == [*asked, ("file.read", "name", 5, False)]
+    observer.callers.close()
 
 
 @pytest.mark.mount

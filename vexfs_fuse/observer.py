@@ -54,7 +54,8 @@ class Observer:
         if shapes != bus.shapes or at != path:
             taken = tuple(name for name in DATA if bus.taken(name, path, None))
             file.heard = bus.shapes, path, taken
-        if type not in taken or self.marking or self.noted is not None or bus.downstream is not None:
+        more = self.marking or bus.clocked or self.noted is not None or bus.downstream is not None
+        if more or type not in taken:
             self.emit(type, path, who, inode=inode.ino, offset=offset, length=length)
             return
         if self.before is not None:
