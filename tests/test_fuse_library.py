@@ -6,13 +6,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.listening import Listener
-from tests.mounting import Mount, mounted, scratch
+from tests.mounting import Mount
 from tests.patience import eventually
 from tests.posix.children import together
 
@@ -22,17 +21,6 @@ CLIENTS = 4
 STEPS = 1500
 FINE = {"ENOENT", "EEXIST", "ENOTEMPTY", "ENOTDIR", "EISDIR", "EINVAL", "EXDEV", "EPERM"}  # of names that others took
 CACHES = Path("/proc/sys/vm/drop_caches")
-
-
-@pytest.fixture(scope="module")
-def mount() -> Iterator[Mount]:
-    """A mount without automations."""
-    with (
-        scratch() as source,
-        scratch() as workflows,
-        mounted(source, arguments=("--workflows", str(workflows))) as live,
-    ):
-        yield live
 
 
 def metric(mount: Mount, name: str) -> float:

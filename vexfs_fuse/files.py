@@ -243,9 +243,10 @@ class Files:
             inode, native = self._inodes[one.ino], bool(one.native)
             who = Opener(one.pid, one.uid, one.gid)
             file = OpenFile(
-                one.fd, inode, one.flags, who, bool(one.created), native, native, False, one.size, one.mtime_ns
+                *(one.fd, inode, one.flags, who, bool(one.created), native, native, False, one.size, one.mtime_ns),
+                changed=bool(one.changed),
+                truncated=bool(one.truncated),
             )
-            file.changed, file.truncated = bool(one.changed), bool(one.truncated)
             self._handles.files[file.fd] = file
             inode.opens += 1
             if native:

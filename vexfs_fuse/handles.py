@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -132,19 +131,3 @@ class Handles:
             os.close(fd)
         self.files.clear()
         self.listings.clear()
-
-
-def type_of(mode: int) -> str:
-    """The kind of object in one word: file, dir, symlink, fifo, socket, block, char."""
-    return _KINDS.get(stat.S_IFMT(mode), "unknown")
-
-
-_KINDS: Final = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFBLK: "block",
-    stat.S_IFCHR: "char",
-}

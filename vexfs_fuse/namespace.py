@@ -9,10 +9,10 @@ from typing import Final
 
 from pyfuse3 import EntryAttributes, RequestContext
 
+from automation.workspace.stats import kind_of
 from vexfs_fuse import passthrough
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.callers import Asking, Who
-from vexfs_fuse.handles import type_of
 from vexfs_fuse.inodes import Inode
 
 RENAME_EXCHANGE: Final = 2
@@ -96,7 +96,7 @@ class Namespace:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         os.unlink(name, dir_fd=fd)
         inode = self._gone(parent, name, status)
-        attrs = {"kind": type_of(status.st_mode), "nlink": status.st_nlink - 1}
+        attrs = {"kind": kind_of(status.st_mode), "nlink": status.st_nlink - 1}
         self._emit("file.deleted", parent, ctx, name=name, inode=inode, size=status.st_size, attrs=attrs)
 
     def rmdir(self, parent_ino: int, name: bytes, ctx: Who) -> None:
@@ -140,14 +140,14 @@ class Namespace:
         exchange: bool,
     ) -> None:
         old, new = paths
-        attrs = {"kind": type_of(moved.st_mode)}
+        attrs = {"kind": kind_of(moved.st_mode)}
         if exchange:
             attrs["exchange"] = new
         self._emit(_rename_type(moved), old, ctx, new, inode=moved.st_ino, size=moved.st_size, attrs=attrs)
         if covered is None:
             return
         if exchange:
-            attrs = {"kind": type_of(covered.st_mode), "exchange": old}
+            attrs = {"kind": kind_of(covered.st_mode), "exchange": old}
             self._emit(_rename_type(covered), new, ctx, old, inode=covered.st_ino, size=covered.st_size, attrs=attrs)
         elif not stat.S_ISDIR(moved.st_mode):
             replaced = {"from": old, "size_before": covered.st_size}
@@ -158,7 +158,7 @@ class Namespace:
 
     def _entered(self, type: str, parent: Inode, name: bytes, ctx: Who, **attrs: str) -> tuple[Inode, os.stat_result]:
         inode, status = self._backing.enter(parent, name)
-        attrs["kind"] = type_of(status.st_mode)
+        attrs["kind"] = kind_of(status.st_mode)
         self._emit(type, parent, ctx, name=name, inode=inode.ino, size=status.st_size, attrs=attrs)
         return inode, status
 

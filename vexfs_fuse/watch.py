@@ -19,11 +19,12 @@ from typing import Any, Final
 import trio
 
 from automation.events import SemanticEvent
+from automation.workspace.stats import kind_of
 from vexfs_fuse import file_handles
 from vexfs_fuse.backing import Backing
 from vexfs_fuse.cache import KernelCache
 from vexfs_fuse.fanotify import ATTRIB, CLOSE_WRITE, CREATE, DELETE, DIRECTORY, MODIFY, OVERFLOW, RENAME
-from vexfs_fuse.handles import OpenFile, type_of
+from vexfs_fuse.handles import OpenFile
 from vexfs_fuse.inodes import Inode
 from vexfs_fuse.watch_places import Change, Spot
 from vexfs_fuse.watch_sources import Source
@@ -195,14 +196,14 @@ class Watch:
                 self._inodes.named(inode)
             attrs: dict[str, Any] = {}
             if not mask & DIRECTORY:
-                kind = type_of(status.st_mode) if status else type_of(inode.kind) if inode else "unknown"
+                kind = kind_of(status.st_mode) if status else kind_of(inode.kind) if inode else "unknown"
                 attrs = {"kind": kind, "nlink": status.st_nlink if status else 0}
             self._publish("dir.deleted" if mask & DIRECTORY else "file.deleted", spot, change, **attrs)
 
     def _created(self, change: Change, spot: Spot) -> None:
         inode, status = change.inode, change.status
         mode = status.st_mode if status else stat.S_IFDIR if change.mask & DIRECTORY else stat.S_IFREG
-        attrs = {"kind": type_of(mode)}
+        attrs = {"kind": kind_of(mode)}
         if stat.S_ISDIR(mode):
             self._publish("dir.created", spot, change, **attrs)
         elif stat.S_ISLNK(mode):
@@ -278,7 +279,7 @@ class Watch:
                 inode.add_name(new.parent, new.name)
             self._inodes.named(inode)
         status, directory = change.status, bool(change.mask & DIRECTORY)
-        attrs = {"kind": type_of(status.st_mode) if status else "dir" if directory else "unknown"}
+        attrs = {"kind": kind_of(status.st_mode) if status else "dir" if directory else "unknown"}
         if old is not None and new is not None:
             self._publish("dir.renamed" if directory else "file.renamed", old, change, dest=new.path, **attrs)
             self._moved = None if directory else change
