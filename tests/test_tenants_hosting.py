@@ -73,6 +73,17 @@ class City:
     async def until(self, holds) -> None:
         await comes_true(holds)
 
+    async def fill(self, tenant: str) -> None:
+        """Audit until its journal takes no more, which it finds with the first record after those that were too many."""
+        one = self[tenant]
+
+        def stalled() -> bool:
+            for i in range(100):
+                one.note("control.write", data={"bytes": i, "filler": "x" * 200})
+            return bool(one.journal.stalled)
+
+        await self.until(stalled)
+
     def status(self, tenant: str) -> dict[str, Any]:
         return self.service.status()["tenants"][tenant]
 
@@ -310,9 +321,7 @@ async def test_a_tenant_whose_journal_is_full_may_be_stopped_instead(place):
         overloads = one.bus.subscribe("test", ("system.overload",))
         for tenant in ("ann", "ben"):
             await one[tenant].library.install("note.yaml", WRITE % f"{tenant}/noted")
-        for i in range(1500):
-            ann.note("control.write", data={"bytes": i, "filler": "x" * 200})
-        await one.until(lambda: journal.stalled)
+        await one.fill("ann")
         assert re.fullmatch(r"the journal has \d+ bytes, and may have 262144", journal.stalled)
         one.save("ann/a.txt")
         one.save("ben/b.txt")
@@ -333,9 +342,7 @@ async def test_a_stopped_tenant_goes_on_when_what_is_old_has_gone(place):
     """What its age takes out of the journal is signed off, and makes room."""
     async with city(place, limited(journal="256KiB", journal_full="stop")) as one:
         ann, journal = one["ann"], one["ann"].journal
-        for i in range(1500):
-            ann.note("control.write", data={"bytes": i, "filler": "x" * 200})
-        await one.until(lambda: journal.stalled)
+        await one.fill("ann")
         keeper = Housekeeper(journal, ann.ledger, Keeping(when_large="stop", retention_audit_days=1))
         with trio.fail_after(20):
             while journal.stalled:  # what waited is written first, and is old by then too
