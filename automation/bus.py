@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import trio
 
 from automation.events import SemanticEvent, covers
+from automation.makers import ANYBODY, Maker
 from automation.rounds import Pace, Rounds
 
 log: Final = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Subscription:
         name: str,
         types: tuple[str, ...],
         accept: Callable[[SemanticEvent], bool] | None,
-        wants: Callable[[str, str], bool] | None,
+        wants: Callable[[str, str, Maker], bool] | None,
         hears: Callable[[str], bool] | None,
         takes: Callable[[str, str, str | None], bool] | None,
         places: Places | None,
@@ -203,7 +204,7 @@ class Downstream(Protocol):
     def taken(self, type: str, path: str, dest: str | None, tenant: str) -> bool:
         """Whether such an event of this tenant would go to anybody."""
 
-    def wanted(self, type: str, path: str, tenant: str | None) -> bool:
+    def wanted(self, type: str, path: str, tenant: str | None, maker: Maker) -> bool:
         """Whether anybody may care; without a tenant, it may be any caller's."""
 
 
@@ -320,7 +321,7 @@ class Bus:
         types: Iterable[str] = ("*",),
         *,
         accept: Callable[[SemanticEvent], bool] | None = None,
-        wants: Callable[[str, str], bool] | None = None,
+        wants: Callable[[str, str, Maker], bool] | None = None,
         hears: Callable[[str], bool] | None = None,
         takes: Callable[[str, str, str | None], bool] | None = None,
         places: Places | None = None,
@@ -329,10 +330,10 @@ class Bus:
     ) -> Subscription:
         """Join: `types` are dotted names, each standing for all below it; `accept` filters further and must be cheap.
 
-        `wants(type, path)` says beforehand whether an event could matter (see `wanted`); without it all of `types` may.
-        `hears(type)` narrows `types` further; call `reroute` when its answers change. `takes(type, path, dest)` says no
-        where `accept` would not take such an event (see `taken`). `places` is the same for whole directories; call
-        `reshape` when its answers change.
+        `wants(type, path, maker)` says beforehand whether an event could matter (see `wanted`); without it all of
+        `types` may. `hears(type)` narrows `types` further; call `reroute` when its answers change.
+        `takes(type, path, dest)` says no where `accept` would not take such an event (see `taken`). `places` is the
+        same for whole directories; call `reshape` when its answers change.
         """
         subscription = Subscription(self, name, tuple(types), accept, wants, hears, takes, places, capacity, overflow)
         self._subscriptions.append(subscription)
@@ -426,15 +427,15 @@ class Bus:
         self._on_reroute = callback
         callback()
 
-    def wanted(self, type: str, path: str, tenant: str | None = None) -> bool:
-        """Whether anybody may care about events of `type` at `path`: decides what a file's open has to cost. A tenant's
-        own automations count where `tenant` names it, or nobody.
+    def wanted(self, type: str, path: str, tenant: str | None = None, maker: Maker = ANYBODY) -> bool:
+        """Whether anybody may care about events of `type` at `path` that `maker` makes: decides what a file's open has
+        to cost. A tenant's own automations count where `tenant` names it, or nobody.
         """
         routes = self._routes.get(type)
         for subscription in self._route(type) if routes is None else routes:
-            if subscription.wants is None or subscription.wants(type, path):
+            if subscription.wants is None or subscription.wants(type, path, maker):
                 return True
-        return self.downstream is not None and self.downstream.wanted(type, path, tenant)
+        return self.downstream is not None and self.downstream.wanted(type, path, tenant, maker)
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription off the bus (`Subscription.close` is the public way)."""

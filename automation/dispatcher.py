@@ -32,6 +32,7 @@ from automation.facts import target_of
 from automation.index import Index
 from automation.journal.path_redaction import is_redacted
 from automation.launcher import MANUAL, Launcher
+from automation.makers import Maker
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.requester import Requester, requester
@@ -279,11 +280,11 @@ class Dispatcher:
 
     # Events and time
 
-    def _wants(self, type_name: str, path: str) -> bool:
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
         """Whether a trigger asks for such events, not merely follows settling files by them: reads and writes are
         only traced for those who ask.
         """
-        return any(trigger.asks(type_name) for trigger in self._index.find(type_name, path))
+        return any(trigger.asks(type_name, maker) for trigger in self._index.find(type_name, path))
 
     def _hears(self, type_name: str) -> bool:
         return self.writers.needs(type_name) or self._index.wants(type_name)

@@ -22,6 +22,7 @@ from automation.events import SemanticEvent, covers
 from automation.explain_reasons import pattern_reason, rule_reason, trigger_reason
 from automation.facts import target_of
 from automation.machines.host import Machines
+from automation.makers import ANYBODY
 from automation.patterns.correlation import CorrelationDetector
 from automation.patterns.detector import Detector
 from automation.patterns.model import Pattern
@@ -66,7 +67,7 @@ class _Watch:
         self.events: Final[deque[SemanticEvent]] = deque(maxlen=KEPT)
         self.until_ns = 0
         self._subscription: Final[Subscription] = bus.subscribe(
-            f"explain:{name}", types, accept=self._keep, wants=lambda kind, path: False, capacity=1
+            f"explain:{name}", types, accept=self._keep, wants=lambda kind, path, maker: False, capacity=1
         )
 
     def _keep(self, event: SemanticEvent) -> bool:
@@ -166,7 +167,7 @@ class Explainer:
         if appetite is None or isinstance(detector, CorrelationDetector) or not isinstance(definition, Pattern):
             return out
         types = [kind for kinds, _ in appetite.interests for kind in kinds or ("*",)]
-        recent = [event for event in desk.recent if appetite.wants(event.type, event.path)]
+        recent = [event for event in desk.recent if appetite.wants(event.type, event.path, ANYBODY)]
         used = {
             event.seq: f"used by {one.id[:16]}" for one in found for events in one.steps.values() for event in events
         }

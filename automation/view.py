@@ -48,7 +48,7 @@ class View:
             self._users.add(name)
         if self._users and self._subscription is None:
             self._subscription = self._bus.subscribe(
-                "sql", accept=self._note, wants=lambda kind, path: False, capacity=1
+                "sql", accept=self._note, wants=lambda kind, path, maker: False, capacity=1
             )
         elif not self._users and self._subscription is not None:
             self._subscription.close()

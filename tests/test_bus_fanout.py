@@ -88,7 +88,7 @@ def test_interest_is_asked_per_path_and_type():
     """`wanted` is true where a subscription says so, or says nothing of it; `hears` narrows the types."""
     bus = Bus()
     heard = {"file.read"}
-    sub = bus.subscribe("s", wants=lambda t, p: p.startswith("in/"), hears=lambda t: t in heard)
+    sub = bus.subscribe("s", wants=lambda t, p, m: p.startswith("in/"), hears=lambda t: t in heard)
     assert bus.wanted("file.read", "in/a")
     assert not bus.wanted("file.read", "out/a")
     assert not bus.wanted("file.written", "in/a")

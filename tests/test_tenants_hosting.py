@@ -74,7 +74,7 @@ class City:
         await comes_true(holds)
 
     async def fill(self, tenant: str) -> None:
-        """Audit until its journal takes no more, which it finds with the first record after those that were too many."""
+        """Audit until its journal takes no more, which it finds with the first record after what was too much."""
         one = self[tenant]
 
         def stalled() -> bool:
@@ -317,7 +317,7 @@ async def test_a_tenant_whose_journal_is_full_may_be_stopped_instead(place):
     """No run of its begins then, nothing of its trail goes, it and the operator are told; with more room it goes on."""
     stopping = {"journal": "256KiB", "journal-full": "stop"}
     async with city(place, limited(**stopping)) as one:
-        ann, journal = one["ann"], one["ann"].journal
+        journal = one["ann"].journal
         overloads = one.bus.subscribe("test", ("system.overload",))
         for tenant in ("ann", "ben"):
             await one[tenant].library.install("note.yaml", WRITE % f"{tenant}/noted")

@@ -154,7 +154,7 @@ def test_nobody_hears_what_no_tenant_asks_for(owners):
     forwarding = Forwarding(bus, owners)
     ann, cat = forwarding.join("ann", 10, Share(1.0)).bus, forwarding.join("cat", 10, Share(1.0)).bus
     assert not bus.heard("file.written")
-    one = ann.subscribe("r", ("file.written",), wants=lambda t, p: p.endswith("x"), takes=lambda t, p, d: p[-1] == "x")
+    one = ann.subscribe("r", ("file.written",), wants=lambda t, p, m: p[-1] == "x", takes=lambda t, p, d: p[-1] == "x")
     assert bus.heard("file.written")
     assert bus.taken("file.written", "teams/ann/x", None, "ann")
     assert not bus.taken("file.written", "teams/ann/y", None, "ann")

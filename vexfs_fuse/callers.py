@@ -8,6 +8,7 @@ What was read less than `FRESH_NS` ago is believed: no program ends, or begins a
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Final, Protocol
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 from automation.events import Cause
 
 FRESH_NS: Final = 100_000
+_FORKNOEXEC: Final = 0x40  # PF_FORKNOEXEC of linux/sched.h: it was forked and has not called exec(2) since
 _KEPT: Final = 256  # threads remembered; the oldest goes
 
 
@@ -204,6 +206,29 @@ def _read(path: str) -> bytes:
         return os.read(fd, 65_536)
     finally:
         os.close(fd)
+
+
+def opens_for_itself(tid: int, comm: str) -> bool:
+    """Whether what a thread opens is for its own program: not where that is a shell, which opens the files of its
+    commands, nor a child that has yet to become another program by exec(2).
+    """
+    if comm in _shells():
+        return False
+    try:
+        flags = int(_read(f"/proc/{tid}/stat").rsplit(b") ", 1)[1].split()[6])
+    except (OSError, IndexError, ValueError):
+        return False
+    return not flags & _FORKNOEXEC
+
+
+@functools.cache
+def _shells() -> frozenset[str]:
+    """The names of those that the machine knows."""
+    try:
+        lines = _read("/etc/shells").decode(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return frozenset(("sh", *(os.path.basename(line.strip()) for line in lines if line.startswith("/"))))
 
 
 def command_name(pid: int) -> str:

@@ -20,11 +20,11 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from vexfs_fuse import pace, passthrough
 from vexfs_fuse.backing import Backing
-from vexfs_fuse.callers import Asking, Who
+from vexfs_fuse.callers import Asking, Who, opens_for_itself
 from vexfs_fuse.errors import EINVAL, code_of, fail
 from vexfs_fuse.handles import Opener, OpenFile
 from vexfs_fuse.inodes import Inode
-from vexfs_fuse.interest import Interest
+from vexfs_fuse.interest import Interest, maker_of
 from vexfs_fuse.native import FOPEN_NOFLUSH, FOPEN_PASSTHROUGH, Native
 
 _READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
@@ -220,7 +220,7 @@ class Files:
         align = passthrough.honour_direct(fd) if flags & os.O_DIRECT else 1
         path = inode.path()
         who = Opener(ctx.pid, ctx.uid, ctx.gid, self._backing.observer.opener(ctx, path))
-        native = self._register(inode, fd, flags, status, path, ctx)
+        native = self._register(inode, fd, flags, status, path, who)
         set_ids = bool(status.st_mode & _SUID)
         backed, size, mtime = inode.backing_id != 0, status.st_size, status.st_mtime_ns
         file = OpenFile(fd, inode, flags, who, created, native, backed, set_ids, size, mtime, align=align)
@@ -255,12 +255,12 @@ class Files:
             if file.mappable:
                 self._inodes.mapped(inode, 1)
 
-    def _register(self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, ctx: Who) -> bool:
+    def _register(self, inode: Inode, fd: int, flags: int, status: os.stat_result, path: str, who: Opener) -> bool:
         """Put the open's flags and backing id into the reply; whether it is a native one."""
         library = self._backing.native
         if library is None:
             return False
-        tenant, writer = self._backing.observer.tenant(path, ctx), bool(flags & (os.O_WRONLY | os.O_RDWR))
+        tenant, writer = self._backing.observer.tenant(path, who), bool(flags & (os.O_WRONLY | os.O_RDWR))
         extra = 0 if self._interest.in_flush(path, tenant, writer=writer) else FOPEN_NOFLUSH
         judged = self._interest.judged(path)
         if library.passthrough and inode.backing_id == 0 and inode.opens == 0 and not judged:
@@ -274,8 +274,14 @@ class Files:
         inode.backing_opens += 1
         library.reply_flags(extra | FOPEN_PASSTHROUGH, inode.backing_id)
         # The kernel writes without CAP_FSETID and so clears suid for root too, which a plain filesystem does not.
-        keeps_suid = bool(status.st_mode & _SUID and ctx.uid == 0 and flags & (os.O_WRONLY | os.O_RDWR))
-        return not keeps_suid and not judged and not self._interest.in_data(path, tenant)
+        keeps_suid = bool(status.st_mode & _SUID and who.uid == 0 and flags & (os.O_WRONLY | os.O_RDWR))
+
+        def name() -> str | None:
+            who.caller = who.caller or self._backing.observer.callers.at(who.pid)
+            comm = who.caller.comm()
+            return comm if opens_for_itself(who.pid, comm) else None
+
+        return not keeps_suid and not judged and not self._interest.in_data(path, tenant, maker_of(who, name))
 
     def _release_backing(self, inode: Inode) -> None:
         if inode.backing_id and self._backing.native is not None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
 from automation.bus import Bus
 from automation.globs import PathMatcher, compile_globs
-from vexfs_fuse.handles import DATA, Handles
+from automation.makers import ANYBODY, Maker
+from vexfs_fuse.handles import DATA, Handles, Opener
 
 Policy = Literal["auto", "native", "traced"]
 Policies = Policy | Mapping[str, Policy]  # one for all paths, or by glob: the first that matches decides, else auto
+
+
+def maker_of(opener: Opener, name: Callable[[], str | None] | None = None) -> Maker:
+    """Who will read and write what this one opens. Root may have become another user by then. `name` gives that of its
+    program, as long as it will be the same.
+    """
+    comm = None if opener.caller is None else opener.caller.comm()
+    return Maker(opener.uid or None, opener.gid if opener.uid else None, comm or None, name)
 
 
 class Guards(Protocol):
@@ -39,28 +48,30 @@ class Interest:
         flushes = self._flushes or self._bus.heard("sync.flush.writer")
         return (*(DATA if self._table else ()), *(("sync.flush",) if flushes else ()))
 
-    def in_data(self, path: str, tenant: str | None = None) -> bool:
-        """Whether each read and write must be seen, of those that `tenant` makes (None: of anybody's)."""
+    def in_data(self, path: str, tenant: str | None = None, maker: Maker = ANYBODY) -> bool:
+        """Whether each read and write must be seen, of those that `tenant` makes (None: anybody), and this maker."""
         for matches, policy in self._table:
             if matches(path):
                 if policy != "auto":
                     return policy == "traced"
                 break
-        return self.listened(path, tenant)
+        return self.listened(path, tenant, maker)
 
-    def listened(self, path: str, tenant: str | None = None) -> bool:
-        """Whether anybody listens to reads or writes, whatever the policy says."""
-        return self._bus.wanted("file.written", path, tenant) or self._bus.wanted("file.read", path, tenant)
+    def listened(self, path: str, tenant: str | None = None, maker: Maker = ANYBODY) -> bool:
+        """Whether anybody listens to such reads or writes, whatever the policy says."""
+        wanted = self._bus.wanted
+        return wanted("file.written", path, tenant, maker) or wanted("file.read", path, tenant, maker)
 
     def unseen(self, handles: Handles) -> list[str]:
         """Paths of the files that are open natively although somebody listens to their reads or writes by now."""
-        open_natively = {file.inode.path(): file.who for file in handles.all() if file.native}
         owner = None if self._bus.downstream is None else self._bus.downstream.owner
-        return [
-            path
-            for path, who in open_natively.items()
-            if self.listened(path, "" if owner is None else owner(path, who.uid, who.gid))
-        ]
+        found = dict[str, None]()
+        for file in handles.all():
+            path, who = file.inode.path(), file.who
+            tenant = "" if owner is None else owner(path, who.uid, who.gid)
+            if file.native and path not in found and self.listened(path, tenant, maker_of(who)):
+                found[path] = None
+        return list(found)
 
     def judged(self, path: str) -> bool:
         """Whether a guard may have to judge each write: then all of them must come through us, mapped ones too."""

@@ -26,6 +26,7 @@ from automation.bus import Bus
 from automation.errors import CallerError
 from automation.events import SemanticEvent
 from automation.index import Index
+from automation.makers import Maker
 
 log: Final = logging.getLogger(__name__)
 
@@ -297,8 +298,8 @@ class AnalyticsDesk:
     def _accepts(self, event: SemanticEvent) -> bool:
         return self._takes(event.type, event.path, event.dest)
 
-    def _wants(self, type_name: str, path: str) -> bool:
-        return not self._shed and any(source.covers(path) for source in self._index.find(type_name, path))
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
+        return not self._shed and any(source.covers(path, maker) for source in self._index.find(type_name, path))
 
 
 def finding_event(definition: str, finding: Finding) -> SemanticEvent:

@@ -54,7 +54,7 @@ class Auditor:
             "audit",
             TYPES if audits else (),
             accept=self._accept,
-            wants=lambda kind, path: False,
+            wants=lambda kind, path, maker: False,
             capacity=CAPACITY,
             overflow=Overflow.DROP_NEWEST,
         )

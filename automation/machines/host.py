@@ -32,6 +32,7 @@ from automation.launcher import Launcher
 from automation.machines.detector import Detector
 from automation.machines.machine import Machine
 from automation.machines.outcomes import Broken, Moved, Outcome
+from automation.makers import Maker
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.requester import Requester, requester
@@ -277,7 +278,7 @@ class Machines:
 
     # Events
 
-    def _wants(self, type_name: str, path: str) -> bool:
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
         return bool(self._index.find(type_name, path))
 
     def _hears(self, type_name: str) -> bool:

@@ -84,7 +84,7 @@ class ModelDesk:
             "models",
             OUTCOMES,
             accept=self._accepts,
-            wants=lambda type_name, path: False,
+            wants=lambda type_name, path, maker: False,
             hears=lambda type_name: bool(self._kept),
             capacity=QUEUE,
         )

@@ -68,7 +68,7 @@ class TuningDesk:
             "adaptive",
             ("workflow.step", *OUTCOMES),
             accept=self._accepts,
-            wants=lambda type_name, path: False,
+            wants=lambda type_name, path, maker: False,
             hears=self._hears,
             capacity=QUEUE,
         )

@@ -29,13 +29,18 @@ def concern_of(pattern: Pattern) -> Concern:
     later steps that could be anywhere are looked for by partition, those with globs by their paths.
     """
     stream = stream_types(pattern)
-    all_matters = any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps))
+    all_matters = sees_all(pattern)
     interests = ((stream, ()),) if all_matters else _interests(pattern.walk(), stream)
     begin = _interests(starters(pattern.steps), stream)
     later = [globs for types, globs in interests if (types, globs) not in begin]
     if pattern.by and pattern.time == "arrival" and (all_matters or not all(later)):
         return Concern(begin, tuple(pattern.by), stream)
     return Concern(interests)
+
+
+def sees_all(pattern: Pattern) -> bool:
+    """Whether events that fit no step matter."""
+    return any(_sees_all(step, head=index == 0) for index, step in enumerate(pattern.steps))
 
 
 def anchors_of(globs: tuple[str, ...]) -> tuple[Anchor, ...]:

@@ -24,6 +24,7 @@ from automation.bus import Bus
 from automation.errors import CallerError
 from automation.events import SemanticEvent
 from automation.globs import compile_globs
+from automation.makers import Maker
 from automation.provenance.announcing import events_of
 from automation.provenance.facts import Fact
 from automation.provenance.files import File
@@ -147,7 +148,7 @@ class ProvenanceDesk:
 
     # Events
 
-    def _wants(self, type_name: str, path: str) -> bool:
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
         """Opens and closes tell enough, so nothing need be traced; but each close of a writer."""
         return self._form is not None and type_name == "sync.flush.writer"
 

@@ -28,6 +28,7 @@ from automation.expressions import nearest
 from automation.guards.guard import Guard
 from automation.guards.guards import Guards
 from automation.launcher import Launcher
+from automation.makers import Maker
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.rules.book import Book, check_book, vocabulary
@@ -424,9 +425,11 @@ class RuleDesk:
         self.paused = False
         self._turns.wake()
 
-    def _wants(self, type_name: str, path: str) -> bool:
-        """Whether a rule may ask for such events here, whoever makes them."""
-        return any(rule.live and rule.test(path) for rule in self.set.index.at(type_name, path))
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
+        """Whether a rule may ask for such events here, of this maker."""
+        return any(
+            rule.live and rule.test(path) and rule.may_mean(maker) for rule in self.set.index.at(type_name, path)
+        )
 
     def _hears(self, type_name: str) -> bool:
         return self.set.index.wants(type_name)

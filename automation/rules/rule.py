@@ -24,9 +24,11 @@ from automation.definitions import Workflow
 from automation.events import SemanticEvent
 from automation.globs import Anchor, anchor_of, expand
 from automation.index import ANYWHERE, Bound, Equality, Key
+from automation.makers import Maker, Makers
 from automation.quantities import compare
 from automation.rules.checks import Check, Moment, compile_key, compile_tree, index_key, silences
 from automation.rules.forms import RuleForm, Tree
+from automation.rules.makers import rule_makers
 from automation.rules.paths import Test, is_place, path_test
 from automation.rules.vocabulary import Vocabulary, names_in
 
@@ -51,6 +53,7 @@ class Program:
     exceptions: tuple[tuple[str, Check], ...]
     key: Callable[[SemanticEvent, Moment], str]
     priority: int
+    makers: Makers
 
 
 class Body:
@@ -101,7 +104,11 @@ class Body:
         feedback = form.type == "feedback_loop"
         priority = _PRIORITIES[form.priority]
         key = compile_key(form.key)
-        return Program(form, form.own or feedback, form.failed, feedback, fields, check, exceptions, key, priority)
+        uids, gids = user_ids(words.items(form.uid)), group_ids(words.items(form.gid))
+        told = None if feedback else form.conditions  # a feedback loop must also see where they do not hold
+        makers = rule_makers(uids, gids, name_test(words.items(form.comm)), told, words)
+        own = form.own or feedback
+        return Program(form, own, form.failed, feedback, fields, check, exceptions, key, priority, makers)
 
 
 def _said(event: SemanticEvent, name: str) -> str:
@@ -185,6 +192,13 @@ class Rule:
         if self._test is None:
             self._test = path_test(self.paths, self.exclude)
         return self._test
+
+    def may_mean(self, maker: Maker) -> bool:
+        """Whether it may be about what this maker does."""
+        try:
+            return self.body.program.makers(maker)
+        except ValueError:  # what cannot be compiled does not fire, and says so when it should
+            return False
 
     def recorded(self) -> Record:
         """Its record, made if there was none."""

@@ -22,6 +22,7 @@ from automation.expressions import EvaluationError, Expression, compile_expressi
 from automation.facts import event_facts, target_of
 from automation.globs import Anchor, compile_globs
 from automation.index import ANYWHERE, Index
+from automation.makers import Maker
 from automation.step_forms import EventFilter
 from automation.templates import pieces, write_out
 from automation.triggers.forms import EventTrigger
@@ -100,6 +101,10 @@ class Ear:
         self.anchors: Final = listening.anchors(matcher)
         self.take: Final = take
 
+    def may_mean(self, maker: Maker) -> bool:
+        """Whether it may hear what this maker does."""
+        return self._matcher.may_mean(maker)
+
     def hear(self, event: SemanticEvent) -> None:
         """Take the event or let it pass."""
         try:
@@ -156,8 +161,8 @@ class Mailroom:
                         await self._bus.rest()
                         until = time.perf_counter() + SLICE
 
-    def _wants(self, type_name: str, path: str) -> bool:
-        return bool(self._index.find(type_name, path))
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
+        return any(ear.may_mean(maker) for ear in self._index.find(type_name, path))
 
     def _accepts(self, event: SemanticEvent) -> bool:
         if not self._index.wants(event.type):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from automation.bus import Bus
 from automation.events import Cause, SemanticEvent
+from automation.makers import ANYBODY, Maker
 from automation.tenants.lane import Lane
 from automation.tenants.owners import Owners
 from automation.tenants.share import Share
@@ -88,13 +89,13 @@ class Forwarding:
         lane = self.lanes.get(tenant)
         return lane is not None and lane.bus.taken(type, path, dest)
 
-    def wanted(self, type: str, path: str, tenant: str | None) -> bool:
+    def wanted(self, type: str, path: str, tenant: str | None, maker: Maker = ANYBODY) -> bool:
         """Whether that tenant wants it, or, if it is not known whose it is, whoever may."""
         found = self.owners.of_path(path) if tenant is None else tenant
         if found or tenant is not None:
             lane = self.lanes.get(found)
-            return lane is not None and lane.bus.wanted(type, path)
-        return any(lane.bus.wanted(type, path) for lane in self._hearing(type))
+            return lane is not None and lane.bus.wanted(type, path, maker=maker)
+        return any(lane.bus.wanted(type, path, maker=maker) for lane in self._hearing(type))
 
     def _hearing(self, type: str) -> tuple[Lane, ...]:
         known = self._wanting.get(type)

@@ -10,6 +10,8 @@ from automation.events import SemanticEvent, covers
 from automation.expressions import EvaluationError, Expression, compile_expression
 from automation.facts import event_facts, target_of
 from automation.globs import compile_globs
+from automation.maker_conditions import makers_of
+from automation.makers import Maker
 from automation.quantities import compare
 from automation.triggers.forms import EventTrigger
 
@@ -22,6 +24,7 @@ class Matcher:
     __slots__ = (
         "_form",
         "_key",
+        "_makers",
         "_path",
         "_source",
         "_state",
@@ -38,6 +41,7 @@ class Matcher:
         self._source: Final = compile_globs(tuple(form.source)) if form.source else None
         self._where: Final = compile_expression(form.where) if form.where else None
         self._key: Final = compile_expression(form.key)
+        self._makers: Final = makers_of(form.where) if form.where else None
         self._types: Final[dict[str, bool]] = {}
         self._variables: Final = dict(variables)
         self._state: Final = state
@@ -67,6 +71,15 @@ class Matcher:
     def covers_path(self, path: str) -> bool:
         """Whether a file of this name is one that the trigger watches."""
         return self._path is None or self._path(path)
+
+    def may_mean(self, maker: Maker) -> bool:
+        """Whether events that this maker makes may match."""
+        form = self._form
+        return (
+            (form.uid is None or maker.uid is None or maker.uid in form.uid)
+            and (form.comm is None or maker.comm is None or self._has_comm(maker.comm, form.comm))
+            and (self._makers is None or self._makers(maker))
+        )
 
     def key(self, event: SemanticEvent) -> str:
         """The key of debounce, cooldown and concurrency; empty where it cannot be told."""

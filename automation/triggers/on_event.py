@@ -12,6 +12,7 @@ from automation.events import SemanticEvent
 from automation.facts import target_of
 from automation.globs import Anchor, compile_globs
 from automation.index import ANYWHERE
+from automation.makers import Maker
 from automation.triggers.firing import MOST_EVENTS, Firing
 from automation.triggers.forms import EventTrigger
 from automation.triggers.matching import Matcher
@@ -92,9 +93,9 @@ class OnEvent:
         """Whether each event that matches is a firing, without regard to others."""
         return not self._waits and self.form.cooldown is None and self.learnt(self.workflow) is None
 
-    def asks(self, type_name: str) -> bool:
-        """Whether events of this type may fire, not merely tell of settling files."""
-        return self.matcher.has_type(type_name)
+    def asks(self, type_name: str, maker: Maker) -> bool:
+        """Whether such events of this maker may fire, not merely tell of settling files."""
+        return self.matcher.has_type(type_name) and self.matcher.may_mean(maker)
 
     def matches(self, event: SemanticEvent) -> bool:
         """Whether all conditions on a single event hold."""

@@ -10,6 +10,7 @@ from automation.event_rows import event_row, read_row
 from automation.events import SemanticEvent
 from automation.globs import Anchor
 from automation.index import ANYWHERE
+from automation.makers import Maker
 from automation.triggers.comparisons import holds
 from automation.triggers.firing import Firing
 from automation.triggers.forms import StateTrigger
@@ -53,9 +54,9 @@ class OnState:
 
     def matches(self, event: SemanticEvent) -> bool:
         """Whether the event is about the path."""
-        return self.asks(event.type) and self._value_after(event) is not _ABSENT
+        return event.type == "system.state" and self._value_after(event) is not _ABSENT
 
-    def asks(self, type_name: str) -> bool:
+    def asks(self, type_name: str, maker: Maker) -> bool:
         """Whether events of this type are wanted."""
         return type_name == "system.state"
 

@@ -23,6 +23,7 @@ from automation.events import Cause, SemanticEvent
 from automation.facts import target_of
 from automation.index import Index
 from automation.launcher import Launcher
+from automation.makers import Maker
 from automation.memory.desk import Rows, Step
 from automation.memory.records import Records
 from automation.patterns.appetite import Appetite, appetite_of
@@ -354,8 +355,8 @@ class PatternDesk:
 
     # What is asked of the bus
 
-    def _wants(self, type_name: str, path: str) -> bool:
-        return any(appetite.wants(type_name, path) for appetite in self._index.find(type_name, path))
+    def _wants(self, type_name: str, path: str, maker: Maker) -> bool:
+        return any(appetite.wants(type_name, path, maker) for appetite in self._index.find(type_name, path))
 
     def _hears(self, type_name: str) -> bool:
         return self._index.wants(type_name)
