@@ -5,31 +5,32 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from automation.provenance.tracker import MOST_SOURCES
 
 MOST_FOUND: Final = 250  # versions of an answer, which then takes some 7 ms (bench/provenance.py)
+LONG: Final = 1000  # reads of an agent, of more than which those of the versions are looked up one by one
 KINDS: Final = {"renamed": "renamed", "linked": "linked", "invalidated": "wasInvalidatedBy", "started": "wasStartedBy"}
-SOURCES: Final = f"""reads ON reads.agent = v.maker AND reads.number <= v.upto
-  AND reads.number > v.upto - {MOST_SOURCES} AND reads.version <> v.before"""
-"""Joins a version `v` with the reads that it is derived from."""
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"
-_VERSIONS: Final = f"""SELECT v.id, v.file, v.path, v.maker, v.before, v.labels, v.ts, a.kind, a.number FROM versions v
-  LEFT JOIN agents a ON a.id = v.maker WHERE v.id {_AMONG} ORDER BY v.id"""
-_DERIVED: Final = (
-    f"SELECT v.id, reads.version, v.ts FROM versions v JOIN {SOURCES} WHERE v.id {_AMONG} AND +reads.version {_AMONG}"
-)
+_VERSIONS: Final = f"SELECT id, file, path, maker, before, labels, ts, upto FROM versions WHERE id {_AMONG} ORDER BY id"
 _AGENTS: Final = f"SELECT id, kind, number, name, uid, ts FROM agents WHERE id {_AMONG} ORDER BY id"
-_READS: Final = f"SELECT agent, version, ts FROM reads WHERE agent {_AMONG} AND +version {_AMONG}"
-_ACTS: Final = f"SELECT agent, kind, target, ts FROM acts WHERE agent {_AMONG}"
-_DEEDS: Final = (
-    f"SELECT version FROM reads WHERE agent {_AMONG}",
-    f"SELECT id FROM versions WHERE maker > 0 AND maker {_AMONG}",
-    f"SELECT target FROM acts WHERE kind = 'started' AND agent {_AMONG}",
+_LONG: Final = (
+    f"SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM reads WHERE agent = value AND number > {LONG})"
 )
-_HANDLED: Final = f"SELECT target FROM acts WHERE kind <> 'started' AND agent {_AMONG}"
+_READS: Final = f"SELECT agent, number, version, ts FROM reads WHERE agent {_AMONG} AND +version {_AMONG}"
+_LONG_READS: Final = _READS.replace("reads WHERE", "reads INDEXED BY reads_back WHERE").replace("+version", "version")
+_ACTS: Final = f"SELECT agent, kind, target, ts FROM acts WHERE agent {_AMONG} AND +target {_AMONG}"
+_NEWEST: Final = f"ORDER BY 1 DESC LIMIT {MOST_FOUND + 1}"
+_DEEDS: Final = (
+    f"SELECT DISTINCT version FROM reads WHERE agent {_AMONG} {_NEWEST}",
+    f"SELECT id FROM versions WHERE maker > 0 AND maker {_AMONG} {_NEWEST}",
+    f"SELECT DISTINCT target FROM acts WHERE kind = 'started' AND agent {_AMONG} {_NEWEST}",
+)
+_HANDLED: Final = f"SELECT DISTINCT target FROM acts WHERE kind <> 'started' AND agent {_AMONG} {_NEWEST}"
 _FILES: Final = f"SELECT id, path, ts FROM files WHERE id {_AMONG} ORDER BY id"
 
 
@@ -50,6 +51,9 @@ class Graph:
         self._db: Final = db
         self._nodes: Final[dict[str, dict[str, Any]]] = {}
         self._edges: Final[dict[tuple[str, str, str], int]] = {}
+        self._versions: Final[dict[int, str]] = {}  # the nodes by what they are numbers of
+        self._files: Final[dict[int, str]] = {}
+        self._agents: Final[dict[int, str]] = {}
 
     def of(
         self, *, versions: Iterable[int] = (), agents: Iterable[int] = (), makers: bool = False, deeds: bool = False
@@ -63,49 +67,79 @@ class Graph:
             files |= {row[0] for row in self._rows(_HANDLED, doers)}
         known = set(sorted(wanted, reverse=True)[:MOST_FOUND])
         rows = self._rows(_VERSIONS, known)
-        doers |= {row[3] for row in rows if row[3]} if makers else set()
+        authors = {row[3] for row in rows if row[3]}
+        doers |= authors if makers else set()
         files |= {row[1] for row in rows} if deeds else set()
-        for version, _, path, _, _, labels, ts, *_ in rows:
-            self._add(f"version:{version}", "version", shown(path), ts, labels.split())
+        for version, _, path, _, _, labels, ts, _ in rows:
+            self._versions[version] = self._add(f"version:{version}", "version", shown(path), ts, labels.split())
         for file, path, ts in self._rows(_FILES, set(sorted(files, reverse=True)[:MOST_FOUND])):
-            self._add(f"file:{file}", "file", shown(path), ts)
-        keys = self._agents(doers, known)
-        for version, file, _, maker, before, _, ts, *_ in rows:
-            self._edge(f"version:{version}", "specializationOf", f"file:{file}", ts)
-            self._edge(f"version:{version}", "wasGeneratedBy", keys.get(maker, ""), ts)
-            self._edge(f"version:{version}", "wasRevisionOf", f"version:{before}", ts)
-        for version, source, ts in self._rows(_DERIVED, known, known):
-            self._edge(f"version:{version}", "wasDerivedFrom", f"version:{source}", ts)
+            self._files[file] = self._add(f"file:{file}", "file", shown(path), ts)
+        self._add_agents(doers)
+        reads = self._reads(doers | authors, known)
+        self._add_deeds(doers, reads)
+        self._add_origins(rows, reads)
         edges = [{"from": one, "kind": kind, "to": to, "ts": ts} for (one, kind, to), ts in self._edges.items()]
         cut = {"cut": True} if len(wanted) > MOST_FOUND else {}
         return {"nodes": list(self._nodes.values()), "edges": edges, **cut}
 
-    def _agents(self, doers: set[int], known: set[int]) -> dict[int, str]:
-        """Processes and runs, for whom they were, and what they did to what is there already; their keys."""
-        keys: dict[int, str] = {}
+    def _add_agents(self, doers: set[int]) -> None:
+        """Processes and runs, and for whom they were."""
         for agent, kind, number, name, uid, ts in self._rows(_AGENTS, doers):
-            key = keys[agent] = f"run:{number}" if kind == "run" else f"process:{agent}"
-            self._add(key, kind, f"{name} ({number})", ts)
+            key = f"run:{number}" if kind == "run" else f"process:{agent}"
+            self._agents[agent] = self._add(key, kind, f"{name} ({number})", ts)
             if kind == "process":
-                self._add(f"user:{uid}", "user", f"uid {uid}", ts)
-                self._edge(key, "wasAssociatedWith", f"user:{uid}", ts)
-        for agent, version, ts in self._rows(_READS, doers, known):
-            self._edge(keys.get(agent, ""), "used", f"version:{version}", ts)
-        for agent, kind, target, ts in self._rows(_ACTS, doers):
-            if kind == "invalidated":
-                self._edge(f"file:{target}", KINDS[kind], keys.get(agent, ""), ts)
-            else:
-                end = "version" if kind == "started" else "file"
-                self._edge(keys.get(agent, ""), KINDS[kind], f"{end}:{target}", ts)
-        return keys
+                self._edge(key, "wasAssociatedWith", self._add(f"user:{uid}", "user", f"uid {uid}", ts), ts)
 
-    def _rows(self, query: str, *ids: set[int]) -> list[tuple[Any, ...]]:
+    def _add_deeds(self, doers: set[int], reads: Iterable[tuple[int, ...]]) -> None:
+        """What they did to what is there."""
+        for agent, _, version, ts in reads:
+            self._edge(self._agents.get(agent), "used", self._versions.get(version), ts)
+        for agent, kind, target, ts in self._rows(_ACTS, doers, self._versions.keys() | self._files.keys()):
+            if kind == "invalidated":
+                self._edge(self._files.get(target), KINDS[kind], self._agents.get(agent), ts)
+            else:
+                ends = self._versions if kind == "started" else self._files
+                self._edge(self._agents.get(agent), KINDS[kind], ends.get(target), ts)
+
+    def _add_origins(self, versions: Iterable[tuple[Any, ...]], reads: Iterable[tuple[int, ...]]) -> None:
+        """Of which file versions are, and by whom and from what they were made."""
+        for version, file, _, maker, before, _, ts, _ in versions:
+            key = self._versions[version]
+            self._edge(key, "specializationOf", self._files.get(file), ts)
+            self._edge(key, "wasGeneratedBy", self._agents.get(maker), ts)
+            self._edge(key, "wasRevisionOf", self._versions.get(before), ts)
+        for version, source, ts in _derivations(versions, reads):
+            self._edge(self._versions[version], "wasDerivedFrom", self._versions.get(source), ts)
+
+    def _reads(self, agents: set[int], known: set[int]) -> list[tuple[int, ...]]:
+        """Which of the known versions each has read, in the order in which it did."""
+        long = {row[0] for row in self._rows(_LONG, agents)}
+        return sorted(self._rows(_READS, agents - long, known) + self._rows(_LONG_READS, long, known))
+
+    def _rows(self, query: str, *ids: Iterable[int]) -> list[tuple[Any, ...]]:
         return list(self._db.execute(query, [json.dumps(list(some)) for some in ids]))
 
-    def _add(self, key: str, kind: str, label: str, ts: int, labels: Iterable[str] = ()) -> None:
+    def _add(self, key: str, kind: str, label: str, ts: int, labels: Iterable[str] = ()) -> str:
         self._nodes.setdefault(key, {"id": key, "kind": kind, "label": label, "ts": ts, "labels": list(labels)})
+        return key
 
-    def _edge(self, source: str, kind: str, target: str, ts: int) -> None:
+    def _edge(self, source: str | None, kind: str, target: str | None, ts: int) -> None:
         """Between nodes that are there."""
-        if source in self._nodes and target in self._nodes:
+        if source and target:
             self._edges.setdefault((source, kind, target), ts)
+
+
+def _derivations(
+    versions: Iterable[tuple[Any, ...]], reads: Iterable[tuple[int, ...]]
+) -> Iterator[tuple[int, int, int]]:
+    """A version is derived from the last that its maker had read by then, but for the one that it revises."""
+    numbers, sources = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    for agent, number, version, _ in reads:
+        numbers[agent].append(number)
+        sources[agent].append(version)
+    for version, _, _, maker, before, _, ts, upto in versions:
+        if maker in numbers:
+            first = bisect_right(numbers[maker], upto - MOST_SOURCES)
+            for source in sources[maker][first : bisect_right(numbers[maker], upto)]:
+                if source != before:
+                    yield version, source, ts

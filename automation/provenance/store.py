@@ -1,4 +1,4 @@
-"""The graph on disk: SQLite, written in batches, asked by recursive queries. Bounded by the number of edges.
+"""The graph on disk: SQLite, written in batches, asked step by step. Bounded by the number of edges.
 
 What can be told from the rest is not stored: a version is derived from what its maker had read by then.
 """
@@ -6,13 +6,15 @@ What can be told from the rest is not stored: a version is derived from what its
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from automation.provenance.facts import Act, Fact, Moved, Named, NewAgent, NewFile, NewVersion, Read
-from automation.provenance.graph import MOST_FOUND, SOURCES, Graph, shown, stored
+from automation.provenance.graph import MOST_FOUND, Graph, shown, stored
 from automation.provenance.tracker import MOST_SOURCES
 
 PRUNED: Final = 0.1  # the share that goes when there are too many edges
@@ -56,16 +58,14 @@ _INSERTS: Final[dict[type, tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     ),
     Moved: ("INSERT OR REPLACE INTO moved VALUES (?, ?)", lambda fact: (stored(fact.path), stored(fact.before))),
 }
-_BACK: Final = f"""WITH RECURSIVE found(id) AS (SELECT value FROM json_each(:start)
-  UNION SELECT v.before FROM found JOIN versions v ON v.id = found.id WHERE v.before > 0
-  UNION SELECT reads.version FROM found JOIN versions v ON v.id = found.id JOIN {SOURCES} LIMIT :most)
-SELECT id FROM found"""
-_FORTH: Final = f"""WITH RECURSIVE found(id) AS (SELECT value FROM json_each(:start)
-  UNION SELECT v.id FROM found JOIN versions v ON v.before = found.id AND v.before > 0
-  UNION SELECT v.id FROM found JOIN reads ON reads.version = found.id JOIN versions v ON v.maker = reads.agent
-    AND v.maker > 0 AND v.upto BETWEEN reads.number AND reads.number + {MOST_SOURCES - 1} AND v.before <> reads.version
-  LIMIT :most)
-SELECT id FROM found"""
+_BACK: Final = f"""SELECT v.before, reads.version FROM json_each(?) AS one CROSS JOIN versions v ON v.id = one.value
+  LEFT JOIN reads ON reads.agent = v.maker AND reads.number <= v.upto AND reads.number > v.upto - {MOST_SOURCES}
+    AND reads.version <> v.before"""
+_FORTH: Final = f"""SELECT next.id, v.id FROM json_each(?) AS one
+  LEFT JOIN versions next ON next.before = one.value AND next.before > 0
+  LEFT JOIN reads ON reads.version = one.value
+  LEFT JOIN versions v ON v.maker = reads.agent AND v.maker > 0 AND v.before <> reads.version
+    AND v.upto BETWEEN reads.number AND reads.number + {MOST_SOURCES - 1}"""
 _PRUNING: Final = (
     "DELETE FROM reads WHERE ts < :limit",
     "DELETE FROM acts WHERE ts < :limit",
@@ -145,7 +145,7 @@ class Store:
         """All versions of files that were at such a place, and what was made from those, over any number of steps."""
         files = {file for path, file in self._db.execute("SELECT path, file FROM names") if covers(shown(path))}
         found = {row[0] for row in self._many("SELECT id FROM versions WHERE file = ?", files)}
-        return self._reached(found, back=False, most=-1)
+        return self._reached(found, back=False, most=sys.maxsize)
 
     # Questions
 
@@ -192,9 +192,21 @@ class Store:
         return [row[0] for row in self._db.execute(query, (stored(path),))]
 
     def _reached(self, start: Iterable[int], *, back: bool, most: int = MOST_FOUND + 1) -> set[int]:
-        """Over any number of steps of derivation and revision, nearest first."""
-        given = {"start": json.dumps(list(start)), "most": most}
-        return {row[0] for row in self._db.execute(_BACK if back else _FORTH, given)}
+        """Over any number of steps of derivation and revision, nearest first: a query a step, read only as far as
+        needed.
+        """
+        found = set(start)
+        step = list(start)
+        while step and len(found) < most:
+            rows = self._db.execute(_BACK if back else _FORTH, (json.dumps(step),))
+            step = []
+            for one in itertools.chain.from_iterable(rows):
+                if one and one not in found:
+                    found.add(one)
+                    step.append(one)
+                    if len(found) == most:
+                        break
+        return found
 
     def _many(self, query: str, values: Iterable[int]) -> Iterator[tuple[int, ...]]:
         for one in values:
