@@ -193,7 +193,7 @@ def _first(beyond: Callable[[float], bool]) -> Judge:
 
 DETECTORS: Final[dict[str, Callable[[Series], Judge]]] = {
     "robust": watch(memory=300, warm_up=100),
-    "robust, sensitivity 6": watch(memory=300, warm_up=100, sensitivity=6),
+    "robust, sensitivity 3.5": watch(memory=300, warm_up=100, sensitivity=3.5),
     "half_space": watch(method="half_space", memory=300, warm_up=100),
     "drift": watch(method="drift", warm_up=100),
     "static threshold": static,
@@ -206,7 +206,7 @@ def table(sets: list[list[Series]]) -> Iterator[str]:
     series = [one for some in sets for one in some]
     windows = sum(len(one.windows) for one in series)
     count, values = len(series), sum(len(one.values) for one in series)
-    yield f"{len(sets)} sets, {count} series, {values:,} values, {windows} windows"
+    yield f"{len(sets)} set{'s' * (len(sets) > 1)}, {count} series, {values:,} values, {windows} windows"
     yield f"{'detector':<24}{'precision':>10}{'recall':>8}{'F1':>6}{'of one set':>14}{'delay':>7}{'false/1,000':>13}"
     values = sum(len(one.values) - one.probation for one in series)
     for name, judge_of in DETECTORS.items():

@@ -2,7 +2,8 @@
 by what came before, then learns.
 
 robust      distance from the median of the last `memory` values (of the same place in the season) in robust standard
-            deviations, 1.4826 MAD [Iglewicz and Hoaglin 1993]; beyond `sensitivity` it is unusual
+            deviations, 1.4826 MAD or 1.2533 times the mean distance [Iglewicz and Hoaglin 1993], whichever is greater;
+            beyond `sensitivity` it is unusual
 half_space  half-space trees [Tan, Ting and Liu 2011] (river) over the value and its change, both in robust deviations;
             what scores more than all of the last 500 is unusual
 drift       ADWIN [Bifet and Gavaldà 2007] (river): the mean has changed for good
@@ -23,6 +24,7 @@ from automation.analytics.half_space import HalfSpaceTrees
 from automation.analytics.stream import Row
 
 MAD_TO_DEVIATION: Final = 1.4826
+MEAN_TO_DEVIATION: Final = 1.2533  # as the former, of a normal distribution
 RENEWED: Final = 8
 _HALF_SPACE_LEAST: Final = 0.8
 _HALF_SPACE_WINDOW: Final = 100
@@ -49,9 +51,13 @@ class Detector(Protocol):
 
 
 class Recent:
-    """The last values, sorted too. The deviation is worked out anew at each eighth value: it moves slowly."""
+    """The last values, sorted too. The deviation is worked out anew at each eighth value: it moves slowly. A `wary` one
+    looks at the mean distance from the median besides the median distance, and takes the greater: where most values
+    are almost equal, the rest are not unusual for that.
+    """
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, *, wary: bool = False) -> None:
+        self._wary: Final = wary
         self._values: Final[deque[float]] = deque()
         self._sorted: Final[list[float]] = []
         self._memory: Final = memory
@@ -78,17 +84,18 @@ class Recent:
         return self._sorted[middle] if len(self._sorted) % 2 else (self._sorted[middle - 1] + self._sorted[middle]) / 2
 
     def deviation(self) -> float:
-        """A robust standard deviation; where most values are equal that of what differs, at least a little."""
+        """A robust standard deviation, at least a little."""
         if self._deviation is None:
             self._deviation = self._spread()
         return self._deviation
 
     def _spread(self) -> float:
-        median = self.median
-        spread = median_distance(self._sorted, median) * MAD_TO_DEVIATION
-        if spread <= 0:
-            mean = math.fsum(abs(value - median) for value in self._sorted) / len(self._sorted)
-            spread = mean * 1.2533  # of a normal distribution
+        median, ordered = self.median, self._sorted
+        spread = median_distance(ordered, median) * MAD_TO_DEVIATION
+        if self._wary or spread <= 0:
+            half = len(ordered) // 2
+            mean = (sum(ordered[len(ordered) - half :]) - sum(ordered[:half])) / len(ordered)
+            spread = max(spread, mean * MEAN_TO_DEVIATION)
         return max(spread, 1e-9, abs(median) * 0.001, math.sqrt(abs(median)) * 0.05)
 
 
@@ -119,7 +126,7 @@ class Robust:
 
     def __init__(self, form: AnomalyForm) -> None:
         self.form = form
-        self._seasons: Final = [Recent(form.memory) for _ in range(form.season or 1)]
+        self._seasons: Final = [Recent(form.memory, wary=True) for _ in range(form.season or 1)]
         self._seen = 0
 
     def take(self, value: float) -> Judgement:

@@ -71,7 +71,7 @@ class AnomalyForm(Form):
     measure: str
     type: Anomaly = also("type", "anomaly_type", default="unusual_pattern")
     method: Literal["robust", "half_space", "drift", "limit"] = "robust"
-    sensitivity: float = Field(default=3.5, gt=0, le=100)
+    sensitivity: float = Field(default=6.0, gt=0, le=100)
     season: int | None = Field(default=None, ge=2, le=10_000)
     memory: int = Field(default=120, ge=10, le=100_000)
     warm_up: int = Field(default=20, ge=5, le=100_000)
