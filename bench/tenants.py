@@ -76,20 +76,22 @@ triggers: {path: "ben/in/*", types: file.closed}
 concurrency: {policy: parallel, limit: 16}
 steps: [{write: {path: "ben/out/{{ event.name }}", content: x}}]
 """
-GREEDY: Final = """
-patterns:
-  pair:
-    steps: [{step: a, event: file.closed, path: "ann/**"}, {step: b, event: file.deleted, path: "ann/never"}]
+PAIRS: Final = 20  # patterns, each of which begins a partial match with every event: few events fill what she may have
+PAIR: Final = """
+  pair{i}:
+    steps: [{{step: a, event: file.closed, path: "ann/**"}}, {{step: b, event: file.deleted, path: "ann/never"}}]
     within: 1h
 """
 FOR_EACH: Final = """
 name: {name}
 triggers: {{path: "ann/in/*", types: file.closed, key: event.path}}
-concurrency: {{policy: parallel, limit: 64, queue: 1000}}
+concurrency: {{policy: parallel, limit: {limit}, queue: 1000}}
 steps: [{{{step}, on_error: continue}}]
 """
+HOLDERS: Final = 2  # scripts that only hold their memory; beside them two compute, as many as may, and all four fill it
 STEPS: Final = {
     "spin": """lua: {script: "local t = string.rep('x', 4e7) for i = 1, 2e7 do t = t end return #t"}""",
+    "hold": """lua: {script: "local t = string.rep('x', 4e7) wait(3) return #t"}""",
     "shell": """command: {argv: "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done", shell: true}""",
     "sleep": """command: {argv: [sleep, "0.5"]}""",
     "call": """http: {url: "http://127.0.0.1:PORT/"}""",
@@ -108,8 +110,12 @@ def rules(count: int) -> str:
 
 def definitions(port: int) -> dict[str, str]:
     """All of ann's, as many as she may have, by file."""
-    found = {name: FOR_EACH.format(name=name, step=step.replace("PORT", str(port))) for name, step in STEPS.items()}
-    return {**found, "pair": GREEDY, "rules": rules(1000 - len(found) - 1)}
+    found = {
+        name: FOR_EACH.format(name=name, step=step.replace("PORT", str(port)), limit=HOLDERS if name == "hold" else 64)
+        for name, step in STEPS.items()
+    }
+    pairs = "patterns:" + "".join(PAIR.format(i=i) for i in range(PAIRS))
+    return {**found, "pairs": pairs, "rules": rules(1000 - len(found) - 1)}
 
 
 # What an event costs

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -130,7 +131,7 @@ def test_recorded_replayed_and_explained(mount, tmp_path):
         eventually(lambda: found(mount, "upload"))
         eventually(lambda: "pattern.matched" in lines.read_text())
     finally:
-        recorder.terminate()
+        recorder.send_signal(signal.SIGINT)
         assert recorder.wait(90) == 0
     replayed = vexfs("replay", "--definitions", tmp_path / "definitions", lines)
     records = [json.loads(line) for line in replayed.stdout.splitlines()]

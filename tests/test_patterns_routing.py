@@ -118,6 +118,17 @@ def test_all_patterns_share_a_bound():
     assert detectors[0].live == 20
 
 
+def test_the_bound_holds_when_one_event_begins_more_than_any_pattern_holds():
+    """Each comes down to the same level, and keeps its newest."""
+    detectors = [Detector(parse_pattern(f"p{i}", "a(user.a) -> b(user.b)")) for i in range(30)]
+    patterns = PatternSet(detectors, max_partials=100)
+    for at in range(50):
+        patterns.feed(SemanticEvent("user.a", ts=at))
+        assert patterns.live <= 100
+    assert {detector.live for detector in detectors} == {3}
+    assert len([out for out in patterns.feed(SemanticEvent("user.b", ts=60)) if isinstance(out, Match)]) >= 30
+
+
 def test_all_patterns_share_a_bound_of_memory():
     """Few long partial matches weigh more than many short ones: the heaviest pattern gives up first."""
     detectors = [

@@ -213,6 +213,21 @@ def test_who_has_used_more_than_its_share_waits_until_it_is_its_again():
     assert share.wait == 0
 
 
+def test_what_is_forgiven_is_not_shown_as_used():
+    """The part of the time that is shown is of what counts."""
+    now = [0.0]
+    share = Share(0.1, clock=lambda: now[0])
+    now[0] = 1.0
+    share.spend(0.5)
+    share.forgive()
+    now[0] = 2.0
+    share.spend(0.1)
+    assert share.wait == pytest.approx(0.8)
+    now[0] = 3.0
+    assert share.recent() == pytest.approx(0.05)
+    assert share.used == pytest.approx(0.6)
+
+
 async def test_a_step_is_charged_what_it_computes_not_what_it_waits_for_the_processor():
     """Of the tasks that run under a share, and of no others."""
     share = Share(0.1)

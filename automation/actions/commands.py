@@ -4,6 +4,9 @@ A child may use the mount, so this process never waits for it in the loop: a she
 started, in a thread; the shell waits for one line, by which time its session is known to `Commands`, and only then
 enters the directory and becomes the program. Of a user's command the line has the environment that its definition
 gives: before the shell is the user's own process, that could make it do something as us.
+
+What the operator's commands leave behind goes on, in their group until the mount ends. A user's command has a keeper,
+who leaves nothing behind: it would use what nobody measures.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Final
 
 import trio
 
+from automation.actions.leash import Leash
 from automation.errors import TimedOut, WorldError
 from automation.events import Cause
 from automation.identity import EVERYWHERE, Identity, Territory
@@ -65,8 +69,20 @@ class Finished:
 
 @dataclass(slots=True)
 class _Session:
+    """Of a command, or of its keeper, who is on the leash."""
+
     cause: Cause
+    leash: Leash | None
     ended: float | None = None
+
+    def signal(self, sid: int, number: signal.Signals) -> None:
+        """To the whole group; SIGKILL to all that is kept."""
+        if self.leash is None:
+            _signal(sid, number)
+        elif number == signal.SIGKILL:
+            self.leash.cut()
+        else:
+            self.leash.signal(number)
 
 
 class _Output:
@@ -93,9 +109,10 @@ class Commands:
     """Runs commands and knows which session belongs to which automation.
 
     With an `identity` they run as that user, without any way to other rights, and begin in its `territory`, or in `/`.
-    Each child leads its own session, has umask 022, `VEXFS_CAUSE=run:workflow:depth` and `VEXFS_MOUNT` in its
-    environment, and is killed with its whole process group on timeout, cancellation and `aclose`. What it and its
-    descendants compute is of the `quota`, beyond which no process goes, also one that it leaves behind.
+    Each child has a session and a group of its own, umask 022, `VEXFS_CAUSE=run:workflow:depth` and `VEXFS_MOUNT` in
+    its environment, and is killed with its whole group on timeout, cancellation and `aclose`, one with an identity with
+    all its descendants, and when it ends, and when this process does. What they compute is of the `quota`, beyond which
+    no process goes.
     """
 
     def __init__(
@@ -169,7 +186,7 @@ class Commands:
         process = await self._start(argv, cause, cwd, surroundings, limits)
         stdout = _Output(_stream(process.stdout), output, tail=False)
         stderr = _Output(_stream(process.stderr), output, tail=True)
-        meter = Meter(self.quota, process.pid)
+        session, meter = self._sessions[process.pid], Meter(self.quota, process.pid)
         try:
             if self._identity is None:  # it waits for its first line, and is still our shell
                 for limit, most in limits.items():
@@ -181,7 +198,7 @@ class Commands:
         except trio.TooSlowError:
             raise TimedOut(f"'{argv[0]}' took longer than {timeout:g} s and was stopped") from None
         finally:
-            await self._end(process, meter)
+            await self._end(process, session, meter)
         exit_code = process.returncode
         assert exit_code is not None
         refusal = _REFUSAL.match(stderr.kept)
@@ -197,7 +214,7 @@ class Commands:
         """Kill whatever is left of any command, background processes included."""
         for sid, session in self._sessions.items():
             if session.ended is None or (sid in self._survivors and not _exists(sid)):
-                _signal(sid, signal.SIGKILL)
+                session.signal(sid, signal.SIGKILL)
         self._sessions.clear()
         self._survivors.clear()
         await trio.lowlevel.checkpoint()
@@ -214,25 +231,33 @@ class Commands:
         }
         if any("\0" in text for text in (*command, *environment.values(), *environment)):
             raise WorldError(f"cannot run '{argv[0]}': an argument holds a NUL")
+        leash = None if self._identity is None else Leash()
         self._starting.append(cause)
         with trio.CancelScope(shield=True):  # never lose a child between its start and our knowing it
             try:
+                if self._identity is not None and leash is not None:
+                    command = leash.words(self._identity.command(_limited(command, limits)))
                 process = await trio.lowlevel.open_process(
-                    command if self._identity is None else self._identity.command(_limited(command, limits)),
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env=environment,
                     start_new_session=True,
                     cwd=None if self._identity is None else "/",
+                    pass_fds=() if leash is None else leash.fds,
                 )
             except (OSError, ValueError) as error:
+                if leash is not None:
+                    leash.cut()
                 raise WorldError(f"cannot run '{argv[0]}': {error}") from error
             else:
-                self._remember(process.pid, cause)
+                self._remember(process.pid, cause, leash)
                 if self._identity is not None:
                     self._identity.yield_to_others(process.pid)
                 self._hand_over(process)
+                if leash is not None:
+                    leash.let()
             finally:
                 self._starting.remove(cause)
         return process
@@ -257,15 +282,17 @@ class Commands:
             await _ended(process)
             nursery.cancel_scope.deadline = trio.current_time() + _DRAIN
 
-    async def _end(self, process: trio.Process, meter: Meter) -> None:
+    async def _end(self, process: trio.Process, session: _Session, meter: Meter) -> None:
         with trio.CancelScope(shield=True):
             if not _is_over(process.pid):
-                _signal(process.pid, signal.SIGTERM)
-                _signal(process.pid, signal.SIGCONT)  # a stopped process would not see it
+                session.signal(process.pid, signal.SIGTERM)
+                session.signal(process.pid, signal.SIGCONT)  # a stopped process would not see it
                 with trio.move_on_after(_GRACE):
                     await _ended(process)
-                _signal(process.pid, signal.SIGKILL)
+                session.signal(process.pid, signal.SIGKILL)
                 await _ended(process)
+            if session.leash is not None:
+                session.leash.cut()
             meter.charge()  # while it is there to be asked
             await process.wait()
             for stream in (process.stdin, process.stdout, process.stderr):
@@ -275,15 +302,15 @@ class Commands:
         self._running -= 1
         self._until = now + AFTERGLOW
         if process.pid in self._sessions:  # not closed meanwhile
-            self._sessions[process.pid].ended = now
+            session.ended = now
             if _alive(process.pid):
                 self._survivors.add(process.pid)
 
-    def _remember(self, sid: int, cause: Cause) -> None:
+    def _remember(self, sid: int, cause: Cause, leash: Leash | None) -> None:
         ended = [sid for sid, session in self._sessions.items() if session.ended and sid not in self._survivors]
         for old in ended[: max(0, len(ended) - _REMEMBERED)]:
             del self._sessions[old]
-        self._sessions[sid] = _Session(cause)
+        self._sessions[sid] = _Session(cause, leash)
         self._survivors.discard(sid)
         self._running += 1
 

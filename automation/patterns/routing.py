@@ -102,7 +102,7 @@ class _Entry:
 class PatternSet:
     """All detectors by name. A detector that raises is disabled and reported; the others are untouched.
 
-    Together they hold at most `max_partials` of about `max_bytes`; beyond that the one that holds most gives up its
+    Together they hold at most `max_partials` of about `max_bytes`; beyond that those that hold most give up their
     oldest.
     """
 
@@ -245,9 +245,10 @@ class PatternSet:
     def _shed(self, out: list[Outcome]) -> None:
         """Give up a hundredth more than needed, so that this is rare."""
         if self.live > self._max_partials:
-            entry = max(self._entries.values(), key=lambda entry: entry.live)
-            count = min(entry.live, self.live - self._max_partials + self._max_partials // 100)
-            self._call(entry, entry.detector.shed, count, out)
+            most = self._max_partials - self._max_partials // 100
+            level = _level((entry.live for entry in self._entries.values()), most)
+            for entry in [entry for entry in self._entries.values() if entry.live > level]:
+                self._call(entry, entry.detector.shed, entry.live - level, out)
         if self.weight > self._max_bytes:
             entry = max(self._entries.values(), key=lambda entry: entry.weight)
             share = (self.weight - self._max_bytes + self._max_bytes // 100) / max(1, entry.weight)
@@ -281,6 +282,17 @@ class PatternSet:
             live for name in names_of(type) if name in self._lives for live in self._lives[name].values()
         )
         return found
+
+
+def _level(held: Iterable[int], most: int) -> int:
+    """To what each has to come down, where it has more, so that together they hold at most `most`."""
+    counts = sorted(held)
+    for i, count in enumerate(counts):
+        level = most // (len(counts) - i)
+        if count > level:
+            return level
+        most -= count
+    return counts[-1]
 
 
 def _names(types: Sequence[str]) -> tuple[str, ...]:

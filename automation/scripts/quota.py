@@ -15,8 +15,10 @@ from automation.errors import VexError
 
 _HOUR: Final = 3600.0
 _LEAST: Final = 0.01  # seconds between two looks
+_MOST: Final = 1.0
 _PROCESS_CLOCK: Final = 2
 _CHILDREN_USER: Final = 13  # cutime in /proc/PID/stat, after the name; cstime is next
+_PROCESSORS: Final = os.cpu_count() or 1
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 T = TypeVar("T")
@@ -56,8 +58,8 @@ class Meter:
     def __init__(self, quota: WorkerQuota, pid: int) -> None:
         self.quota: Final = quota
         self._pid: Final = pid
-        self._charged = 0.0
-        self._seen = 0.0
+        self._used = 0.0  # as it was seen last
+        self._seen = 0.0  # when
 
     async def metered(self, exchange: Callable[[], Awaitable[T]]) -> T:
         """What the process answers; QuotaExceeded when the quota is used up before or meanwhile, by whomever."""
@@ -86,18 +88,22 @@ class Meter:
 
     async def _watch(self, cpu: Allowance, scope: trio.CancelScope) -> None:
         while cpu.left > 0:
-            await trio.sleep(max(_LEAST, cpu.left))  # it cannot be used up earlier by one worker
+            await trio.sleep(min(_MOST, max(_LEAST, cpu.left / _PROCESSORS)))  # it cannot be used up earlier
             self.charge()
         scope.cancel()
 
     def charge(self) -> None:
-        """Note what was used since the last time; if the process is gone, the time that passed."""
+        """Note what was used since the last time; if the process is gone, the time that passed. What is no longer to
+        be seen, since a parent that ignores SIGCHLD is not told of it, was used all the same.
+        """
         cpu = self.quota.cpu
         if cpu is None:
             return
         now, used = trio.current_time(), processor_time(self._pid)
-        amount = now - self._seen if used is None else max(0.0, used - self._charged)
-        self._seen, self._charged = now, self._charged + amount
+        if used is not None and used < self._used:
+            used = processor_time(self._pid)  # one may have ended, and its parent have been looked at before
+        amount = now - self._seen if used is None else max(0.0, used - self._used)
+        self._seen, self._used = now, self._used + amount if used is None else used
         cpu.use(amount)
 
 

@@ -38,6 +38,7 @@ class Share:
 
     def spend(self, seconds: float) -> None:
         """So much was computed."""
+        self._refill()
         self.used += seconds
         self._level -= seconds
         if self._whole is not None:
@@ -51,6 +52,7 @@ class Share:
         """Begin anew: what was used so far is no debt."""
         self._charged.clear()
         self._level, self._at = BURST, self._clock()
+        self._since = self._at, self.used
 
     def recent(self) -> float:
         """The part of the time that was used since this was asked last, but for the last second."""
@@ -65,10 +67,13 @@ class Share:
         """Seconds until it may compute again; 0 when it may now."""
         while self._charged:
             self.spend(self._charged.popleft())
+        self._refill()
+        return 0.0 if self._level >= 0 else -self._level / self.share
+
+    def _refill(self) -> None:
         now = self._clock()
         self._level = min(BURST, self._level + (now - self._at) * self.share)
         self._at = now
-        return 0.0 if self._level >= 0 else -self._level / self.share
 
     async def rest(self) -> None:
         """Let others come first, and wait for as long as must be."""
