@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +37,10 @@ def lines_of(fd: int, seconds: float | None) -> Iterator[bytes]:
             block = os.read(fd, BLOCK)
         except BlockingIOError:
             continue
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            return  # the mount was killed
         if not block:
             return
         *whole, rest = (rest + block).split(b"\n")
@@ -57,7 +64,7 @@ def _state(mountpoint: str) -> bytes:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when it was recorded until the mount ended, the time was over or an interrupt came, 1 when it cannot be,
+    """0 when it was recorded until the mount ended, the time was over, or SIGINT or SIGTERM came, 1 when it cannot be,
     2 when the request is wrong.
     """
     parser = argparse.ArgumentParser(prog="vexfs record", description="write a mount's events down, for vexfs replay")
@@ -86,8 +93,10 @@ def main(argv: list[str] | None = None) -> int:
         os.close(fd)
         print(f"vexfs record: cannot write {arguments.file}: {error.strerror}", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         out.write(_clock() + _state(arguments.mountpoint))
+        out.flush()
         for line in lines_of(fd, arguments.seconds):
             out.write(line + b"\n")
             out.flush()
@@ -97,7 +106,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     finally:
-        os.close(fd)
+        with contextlib.suppress(OSError):  # of a mount that is gone
+            os.close(fd)
     out.write(_clock())  # what was to be absent until now has been
     out.flush()
     if out is not sys.stdout.buffer:

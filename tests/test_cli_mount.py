@@ -295,6 +295,26 @@ def test_a_dead_mount_of_ours_is_cleared_away(place):
     assert "clearing away a dead mount" in logged(place)
 
 
+@pytest.mark.parametrize("how", ["SIGTERM", "a dead mount"])
+def test_a_recording_ends_well(place, how):
+    """What it has is whole, whether it is told to stop or the mount dies."""
+    lines = place.root / "events.jsonl"
+    command = [*VEXFS, "record", place.mount, lines]
+    with server(place) as process, subprocess.Popen(command, stderr=subprocess.PIPE) as recorder:
+        eventually(lambda: lines.exists() and lines.stat().st_size, "the first line")
+        (place.mount / "new").write_text("x")
+        eventually(lambda: "file.closed" in lines.read_text(), "the last event")
+        if how == "SIGTERM":
+            recorder.terminate()
+        else:
+            process.kill()
+            process.wait()
+        assert recorder.communicate(timeout=SECONDS)[1] == b""
+        assert recorder.returncode == 0
+        assert list(json.loads(lines.read_text().splitlines()[-1])) == ["advance_to_ns"]
+    vexfs("unmount", place.mount)
+
+
 def test_unmount_clears_a_dead_mount(place):
     """`vexfs unmount` needs no server."""
     with server(place) as process:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -131,7 +130,7 @@ def test_recorded_replayed_and_explained(mount, tmp_path):
         eventually(lambda: found(mount, "upload"))
         eventually(lambda: "pattern.matched" in lines.read_text())
     finally:
-        recorder.send_signal(signal.SIGINT)
+        recorder.terminate()
         assert recorder.wait(90) == 0
     replayed = vexfs("replay", "--definitions", tmp_path / "definitions", lines)
     records = [json.loads(line) for line in replayed.stdout.splitlines()]
