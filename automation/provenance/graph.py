@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from automation.provenance.tracker import MOST_SOURCES
 
-MOST_FOUND: Final = 250  # versions of an answer, which then takes some 7 ms (bench/provenance.py)
+MOST_FOUND: Final = 250  # versions of an answer, which then takes some 4 ms (bench/provenance.py)
 LONG: Final = 1000  # reads of an agent, of more than which those of the versions are looked up one by one
 KINDS: Final = {"renamed": "renamed", "linked": "linked", "invalidated": "wasInvalidatedBy", "started": "wasStartedBy"}
 _AMONG: Final = "IN (SELECT value FROM json_each(?))"

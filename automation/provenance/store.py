@@ -59,13 +59,13 @@ _INSERTS: Final[dict[type, tuple[str, Callable[[Any], Sequence[Any]]]]] = {
     Moved: ("INSERT OR REPLACE INTO moved VALUES (?, ?)", lambda fact: (stored(fact.path), stored(fact.before))),
 }
 _BACK: Final = f"""SELECT v.before, reads.version FROM json_each(?) AS one CROSS JOIN versions v ON v.id = one.value
-  LEFT JOIN reads ON reads.agent = v.maker AND reads.number <= v.upto AND reads.number > v.upto - {MOST_SOURCES}
-    AND reads.version <> v.before"""
+  LEFT JOIN reads ON reads.agent = v.maker AND reads.number <= v.upto AND reads.number > v.upto - {MOST_SOURCES}"""
 _FORTH: Final = f"""SELECT next.id, v.id FROM json_each(?) AS one
   LEFT JOIN versions next ON next.before = one.value AND next.before > 0
   LEFT JOIN reads ON reads.version = one.value
-  LEFT JOIN versions v ON v.maker = reads.agent AND v.maker > 0 AND v.before <> reads.version
+  LEFT JOIN versions v ON v.maker = reads.agent AND v.maker > 0
     AND v.upto BETWEEN reads.number AND reads.number + {MOST_SOURCES - 1}"""
+"""Steps from some versions: pairs of a revision and a derivation, either of which may be none, or found already."""
 _PRUNING: Final = (
     "DELETE FROM reads WHERE ts < :limit",
     "DELETE FROM acts WHERE ts < :limit",
