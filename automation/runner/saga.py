@@ -99,7 +99,8 @@ async def _attempts(walk: Walk, undo: PlannedUndo, place: str, scope: Scope, rec
         walk.history.note("started", place, data)
         await walk.history.flush()
         try:
-            record.result = await within(undo.timeout, walk, undo.template, place, scope, record)
+            with walk.prepared(undo.template, place, scope, record) as deed:
+                record.result = await within(undo.timeout, deed)
         except CONTROL:
             raise
         except Exception as error:
