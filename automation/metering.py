@@ -10,8 +10,6 @@ from typing import Final, Protocol, cast
 
 import trio
 
-from automation.rounds import Rounds
-
 
 class Payer(Protocol):
     """Who is charged."""
@@ -51,21 +49,14 @@ class Metering:
     machine was busy elsewhere is nobody's fault.
     """
 
-    def __init__(self, rounds: Rounds) -> None:
-        self._rounds: Final = rounds
+    def __init__(self) -> None:
         self._payer: Payer | None = None
         self._began = 0.0
-
-    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        """A task is about to go on."""
-        if CURRENT in task.context:
-            self._rounds.due += 1
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """A task goes on."""
         self._payer = task.context.get(CURRENT)
         if self._payer is not None:
-            self._rounds.due = max(0, self._rounds.due - 1)
             self._began = time.thread_time()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -75,9 +66,9 @@ class Metering:
 
 
 @contextlib.asynccontextmanager
-async def metered(rounds: Rounds, *, on: bool) -> AsyncIterator[None]:
+async def metered(*, on: bool) -> AsyncIterator[None]:
     """Meter within, if `on`."""
-    instrument = cast(trio.abc.Instrument, Metering(rounds))
+    instrument = cast(trio.abc.Instrument, Metering())
     if on:
         trio.lowlevel.add_instrument(instrument)
     try:

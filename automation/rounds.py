@@ -47,7 +47,6 @@ class Rounds:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.used = 0.0  # seconds in all
-        self.due = 0  # tasks of theirs that go on as soon as the loop comes to them
         self._clock: Final = clock
         self._share, self._short = ALLOWED["Normal"]
         self._came = -QUIET
@@ -64,10 +63,9 @@ class Rounds:
         """Allow what this system state allows."""
         self._share, self._short = ALLOWED.get(state, ALLOWED["Normal"])
 
-    def came(self) -> bool:
-        """A request came; whether somebody is to go on before another is looked for, while the load is light."""
+    def came(self) -> None:
+        """A request came."""
         self._came = self._clock()
-        return self.due > 0 and not self._waiting
 
     @property
     def busy(self) -> bool:

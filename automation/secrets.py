@@ -72,10 +72,6 @@ class Secrets:
                 where = f"; {action.type} takes them in {', '.join(sorted(allowed))}" if allowed else ""
                 raise WorldError(f"'{field}' of {action.type} cannot take the secret '{names[0]}'{where}")
 
-    def within(self, action: Any) -> bool:
-        """Whether an action refers to a secret."""
-        return bool(_names(action))
-
     def opened(self, action: T) -> T:
         """The action with the values of the secrets that it refers to."""
         names = _names(action)

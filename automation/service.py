@@ -322,7 +322,7 @@ class Service:
         if self.tenant is None:
             CURRENT.set(self.bus.rounds)
         try:
-            async with metered(self.bus.rounds, on=self.tenant is None), self.scripts, trio.open_nursery() as nursery:
+            async with metered(on=self.tenant is None), self.scripts, trio.open_nursery() as nursery:
                 if self.tenant is None:
                     await nursery.start(self.heartbeat.run)
                 nursery.start_soon(self._empty_trash)

@@ -33,7 +33,6 @@ from automation.events import SemanticEvent
 from automation.identity import Identity
 from automation.metering import CURRENT, Metering
 from automation.permissions import PUBLIC
-from automation.rounds import Rounds
 from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.owners import Owners
@@ -174,7 +173,7 @@ async def metering(share: Share | None) -> float:
         return (time.process_time() - began) / EVENTS * 1e6
 
     CURRENT.set(share)
-    instrument: Any = Metering(Rounds())
+    instrument: Any = Metering()
     bare, measured = [], []
     for _ in range(TURNS):
         bare.append(await steps())

@@ -46,7 +46,7 @@ def latency(directory: str, rate: int = 5000, files: int = 1000) -> dict[str, fl
     """From close(2) on the mount to the name in the source, while `rate` events a second happen elsewhere on it: files
     are opened, written over and closed, each write an event. (Names that come and go would have to be written to the
     disk whenever a run is synced, and it would be the disk that is measured.) `sync_ms` is what the disk takes to sync
-    one block meanwhile: an action waits until its run and its file are, at the same time.
+    one block meanwhile: an action waits for it twice, for its run and for its file.
     """
     load = compile_c(f"{REPOSITORY}/bench/load.c", f"{directory}/load", [])
     with mounted(directory, "--io", "traced") as (point, source):

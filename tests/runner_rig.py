@@ -30,9 +30,6 @@ class Performer:
     def __init__(self):
         self.done = Counter()
 
-    def draft(self, action, context):
-        return None
-
     async def perform(self, action, context):
         self.done[context.key] += 1
         await trio.lowlevel.checkpoint()

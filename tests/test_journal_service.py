@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import trio
 
 from automation.state_directory import StateDirectory
-from automation.workspace import Workspace
 from tests.automation_rig import Rig
 from tests.full_disk import FullDisk
 from tests.patience import comes_true
@@ -98,29 +97,6 @@ async def test_a_full_disk_stops_runs_and_nothing_else(tmp_path, monkeypatch):
         await comes_true(lambda: r.service.runner.counts["flow", "succeeded"] == 200)
         assert sorted(r.text("log").split()) == ["a"] * 200 + ["b"] * 200
         assert not r.service.journal.stalled
-
-
-async def test_a_file_appears_once_its_step_is_on_record(tmp_path, monkeypatch):
-    """It is begun before, but while the journal takes nothing it has no name; what is never recorded is never there."""
-    monkeypatch.setattr("automation.journal.writer.RETRY_SECONDS", 0.02)
-    begun = []
-    draft = Workspace.draft
-    monkeypatch.setattr(Workspace, "draft", lambda *given: begun.append(draft(*given)) or begun[-1])
-    text = "triggers: {path: in/*}\nsteps: [{write: {path: 'out/{{ event.name }}', content: hi}}]"
-    async with life(tmp_path, flow=text) as r:
-        (r.root / "out").mkdir()
-        disk = FullDisk(r.service.journal.writer)
-        disk.full = True
-        r.save("in/a")
-        await comes_true(lambda: r.service.journal.stalled and begun)
-        assert begun[0] is not None and await begun[0].sync() and os.listdir(r.root / "out") == []
-        disk.full = False
-        await comes_true(lambda: r.service.runner.counts["flow", "succeeded"] == 1)
-        assert begun[0].path == "out/a" and (r.root / "out" / "a").read_text() == "hi"
-        disk.full = True
-        r.save("in/b")
-        await comes_true(lambda: len(begun) == 2)
-    assert os.listdir(tmp_path / "root" / "out") == ["a"]
 
 
 async def test_a_full_disk_does_not_keep_the_service_from_ending(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from automation.metering import CURRENT, Account, Metering
 from automation.rounds import ALLOWED, DEBT, FEW, QUIET, SLICE, Rounds
@@ -147,48 +146,11 @@ async def test_who_waits_while_requests_come_is_held_up(busy):
     assert len(order) == 60 and (rounds.held() > 0.05 if busy else rounds.held() == 0)
 
 
-async def test_who_was_woken_goes_on_before_another_request_is_looked_for():
-    """From when a task of the automations is to go on until it does; not while others wait for their turn."""
-    clock, told = Clock(), []
-    rounds = Rounds(clock)
-    instrument = Metering(rounds)
-    event = trio.Event()
-
-    async def detect():
-        CURRENT.set(rounds)
-        await trio.lowlevel.checkpoint()
-        told.append(rounds.came())
-        await event.wait()
-        told.append(rounds.came())
-
-    async def look():
-        await wait_all_tasks_blocked()
-        told.append(rounds.came())
-        event.set()
-        told.append(rounds.came())
-
-    trio.lowlevel.add_instrument(instrument)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(detect)
-            nursery.start_soon(look)
-        assert told == [False, False, True, False]
-        rounds.spend(1.0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(rounds.take)
-            await wait_all_tasks_blocked()
-            rounds.due = 1
-            assert not rounds.came()
-            clock.now += QUIET
-    finally:
-        trio.lowlevel.remove_instrument(instrument)
-
-
 async def test_what_a_run_costs_is_charged_to_the_whole_too():
     """An account adds up, and its whole as well."""
     whole = Rounds()
     account = Account(whole)
-    instrument = Metering(Rounds())
+    instrument = Metering()
 
     async def work():
         CURRENT.set(account)

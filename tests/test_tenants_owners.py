@@ -10,7 +10,6 @@ from automation.events import SemanticEvent
 from automation.identity import Identity
 from automation.metering import CURRENT, Metering
 from automation.permissions import PUBLIC
-from automation.rounds import Rounds
 from automation.tenants.forms import LimitsForm
 from automation.tenants.forwarding import Forwarding
 from automation.tenants.lane import Lane
@@ -232,7 +231,7 @@ def test_what_is_forgiven_is_not_shown_as_used():
 async def test_a_step_is_charged_what_it_computes_not_what_it_waits_for_the_processor():
     """Of the tasks that run under a share, and of no others."""
     share = Share(0.1)
-    instrument = Metering(Rounds())
+    instrument = Metering()
 
     async def blocked():
         time.sleep(0.2)  # noqa: ASYNC251 - as when the machine is busy elsewhere

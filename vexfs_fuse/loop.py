@@ -3,9 +3,8 @@
 pyfuse3's workers hand a lock around, so that each request costs a task switch and a turn of trio's loop, about 60 µs.
 Here the worker that answered a request looks for the next one itself, first without waiting, then up to `LINGER_NS` in
 the kernel: a caller that does one call after another is back within that time. What the native library can answer by
-itself it answers there, and Python never sees it. Every `BURST` requests, whenever nothing comes, and when an event has
-woken an automation while the load is light, the other tasks of the nursery have their turn. Measured by
-`bench/metadata.py` and `bench/workflows.py`.
+itself it answers there, and Python never sees it. Every `BURST` requests, and whenever
+nothing comes, the other tasks of the nursery have their turn. Measured by `bench/metadata.py`.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class _Lock:
 
 
 class _Lowlevel:
-    def __init__(self, idle: Callable[[], None], came: Callable[[], bool]) -> None:
+    def __init__(self, idle: Callable[[], None], came: Callable[[], None]) -> None:
         self._idle: Final = idle
         self._came: Final = came
         self._burst = 0
@@ -80,7 +79,8 @@ class _Lowlevel:
     def wait_readable(self, fd: int) -> Awaitable[None]:
         """trio.lowlevel.wait_readable, which see; done at once in mid-burst."""
         self._burst += 1
-        found = _BUSY if self._came() else self._look(fd) if self._burst < BURST else _NOBODY
+        self._came()
+        found = self._look(fd) if self._burst < BURST else _NOBODY
         if found == _OURS:
             return _DONE
         self._burst = 0
@@ -94,7 +94,7 @@ class _Lowlevel:
             end = time.monotonic_ns() + TURN_NS
             while (found := NATIVE.wait(fd, LINGER_NS, TURN_NS)) == _LADEN:
                 self._idle()
-                if self._came() or time.monotonic_ns() > end:
+                if time.monotonic_ns() > end:
                     return _BUSY
             return int(found)
         if fd not in self._polled:
@@ -106,7 +106,7 @@ class _Lowlevel:
 class _Trio:
     """`trio` with the two names above replaced."""
 
-    def __init__(self, idle: Callable[[], None], came: Callable[[], bool]) -> None:
+    def __init__(self, idle: Callable[[], None], came: Callable[[], None]) -> None:
         self.lowlevel: Final = _Lowlevel(idle, came)
         self.Lock: Final = _Lock
 
@@ -114,8 +114,8 @@ class _Trio:
         return getattr(trio, name)
 
 
-def install(idle: Callable[[], None], came: Callable[[], bool]) -> None:
-    """Let pyfuse3 wait by this module's means; `idle` is called when no request waits, and `came` when some came, which
-    says whether other tasks go first. Both must be quick.
+def install(idle: Callable[[], None], came: Callable[[], None]) -> None:
+    """Let pyfuse3 wait by this module's means; `idle` is called when no request waits, and `came` when some came. Both
+    must be quick.
     """
     pyfuse3.trio = _Trio(idle, came)  # type: ignore[attr-defined]

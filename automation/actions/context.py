@@ -17,7 +17,7 @@ from automation.events import Cause, SemanticEvent
 from automation.scripts.pool import ScriptPool
 from automation.secrets import Secrets
 from automation.state import State
-from automation.workspace import Draft, Workspace
+from automation.workspace import Workspace
 
 if TYPE_CHECKING:
     from automation.actions.executor import Executor
@@ -79,7 +79,7 @@ class ActionContext:
     `event`, `steps`, `state`, `vars`, `input`, `run`. `key` is the same whenever this execution of the step is tried
     again. `executor` is the one door through which actions are done, those of scripts too; `progress(done, total)` is
     told, in any unit, how far long work is. To `undo` each effect on the tree adds plain JSON, from which the action
-    `undo` takes all of it back, what a failed action had done before included. `draft` is what was begun of it already.
+    `undo` takes all of it back, what a failed action had done before included.
     """
 
     equipment: Equipment
@@ -90,7 +90,6 @@ class ActionContext:
     progress: Callable[[int, int], None] = no_progress
     undo: list[dict[str, Any]] = field(default_factory=list)
     workflows: Workflows | None = None
-    draft: Draft | None = None
 
     async def effect(self, action: Action, part: str = "") -> Any:
         """What another action results in, through the same door; `part` tells its key from that of others."""

@@ -12,9 +12,7 @@ from automation.actions.context import ActionContext
 from automation.actions.foresight import Foresight
 from automation.actions.form import Action
 from automation.actions.shadow import Shadow
-from automation.actions.write import Write
 from automation.errors import WorldError
-from automation.workspace import Draft
 
 log: Final = logging.getLogger(__name__)
 
@@ -29,10 +27,6 @@ class Executor(Protocol):
         """Whether this is a dry run."""
         ...
 
-    def draft(self, action: Action, context: ActionContext) -> Draft | None:
-        """What can be begun of an action before it may be done, for its context: nobody sees anything of it."""
-        ...
-
     async def perform(self, action: Action, context: ActionContext) -> Any:
         """The step's result; WorldError when the world fails."""
         ...
@@ -45,12 +39,6 @@ class Performer:
     """
 
     dry: Final = False
-
-    def draft(self, action: Action, context: ActionContext) -> Draft | None:
-        """Begin with a small write that is without secrets."""
-        if isinstance(action, Write) and not context.secrets.within(action):
-            return action.draft(context.workspace)
-        return None
 
     async def perform(self, action: Action, context: ActionContext) -> Any:
         """Do it."""
@@ -78,10 +66,6 @@ class Recorder:
 
     def __init__(self) -> None:
         self._shadows: Final[OrderedDict[str, Shadow]] = OrderedDict()
-
-    def draft(self, action: Action, context: ActionContext) -> Draft | None:
-        """Nothing."""
-        return None
 
     async def perform(self, action: Action, context: ActionContext) -> Any:
         """Foresee it."""

@@ -12,7 +12,6 @@ from automation.actions.foresight import Foreseen, Foresight, seen
 from automation.actions.form import STRICT, Mode, TreePath
 from automation.errors import WorldError
 from automation.forms import also
-from automation.workspace import Draft, Workspace
 
 
 class Write(BaseModel):
@@ -27,10 +26,6 @@ class Write(BaseModel):
     mode: Mode | None = None
     parents: bool = True
 
-    def draft(self, workspace: Workspace) -> Draft | None:
-        """A new file, as far as nobody can see it."""
-        return None if self.append else workspace.draft(self.path, as_bytes(self.content), self.mode)
-
     async def perform(self, context: ActionContext) -> Any:
         """`{path, written}`: where, and how many bytes."""
         data = as_bytes(self.content)
@@ -43,7 +38,6 @@ class Write(BaseModel):
             parents=self.parents,
             cause=context.cause,
             undo=context.undo,
-            draft=context.draft,
         )
         return {"path": path, "written": len(data)}
 

@@ -1,8 +1,8 @@
 """The one thread that writes the journal, with group commit.
 
 Whoever has something to write hands rows over and may wait for them. The thread commits all that lies there at once and
-then takes what has come meanwhile: where somebody waits no delay is made, so one writer alone waits for one commit,
-and under load a commit serves hundreds. What nobody waits for, as the audit, shares the next commit if one comes soon.
+then takes what has come meanwhile: no delay is made, so one writer alone waits for one commit, and under load a commit
+serves hundreds.
 
     hand over (trio) ─► queue ─► take all ─► one transaction ─► wake those who wait (trio)
 
@@ -37,8 +37,6 @@ log: Final = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 MOST: Final = 4096  # units of one commit
-LINGER_SECONDS: Final = 0.005  # for which what nobody waits for may lie there
-FEW: Final = 16  # units of it
 MOST_HELD: Final = 65_536  # units in memory while the disk takes nothing
 _PASSING: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT")
 
@@ -48,15 +46,12 @@ Work = Callable[[sqlite3.Connection], Any]
 class _Unit:
     """Rows that are written all or none, or some work of its own; and the task that waits for it."""
 
-    __slots__ = ("awaited", "done", "error", "result", "rows", "task", "urgent", "work")
+    __slots__ = ("done", "error", "result", "rows", "task", "urgent", "work")
 
-    def __init__(
-        self, rows: Sequence[Row], work: Work | None = None, *, urgent: bool = False, awaited: bool = True
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], work: Work | None = None, *, urgent: bool = False) -> None:
         self.rows: Final = rows
         self.work: Final = work
         self.urgent: Final = urgent or work is not None
-        self.awaited: Final = awaited
         self.task: trio.lowlevel.Task | None = None
         self.done = False
         self.error: Exception | None = None
@@ -91,8 +86,7 @@ class Writer:
         self._connection: Final = database.connect()
         self.used = used_bytes(self._connection)  # bytes, as `measure` last found them
         self._units: Final[deque[_Unit]] = deque()
-        self._asleep: Final = threading.Lock()  # released to wake the thread; an Event takes twice as long
-        self._asleep.acquire()
+        self._wake: Final = threading.Event()
         self._hurry: Final = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._payer: Payer | None = None
@@ -111,7 +105,7 @@ class Writer:
         """Have rows written some time soon, after all that was handed over before; `urgent` ones do not wait for room,
         and none before them: they, or what follows them, make some.
         """
-        self._put(_Unit(rows, urgent=urgent, awaited=False))
+        self._put(_Unit(rows, urgent=urgent))
 
     async def write(self, rows: Sequence[Row]) -> None:
         """Have rows written, all or none; returns when they are committed, and no sooner when it is cancelled.
@@ -139,7 +133,7 @@ class Writer:
         """Write what was handed over and end; what a stalled disk does not take now is given up."""
         self.hurry()
         self.closed = True
-        self._rouse()
+        self._wake.set()
         if self._thread.is_alive():
             await trio.to_thread.run_sync(self._thread.join)
         self._connection.close()
@@ -148,12 +142,9 @@ class Writer:
         if self.closed:
             raise WorldError("the journal is closed")
         self._units.append(unit)
-        self._rouse()
+        if not self._wake.is_set():
+            self._wake.set()
         return unit
-
-    def _rouse(self) -> None:
-        if self._asleep.locked():
-            self._asleep.release()
 
     async def _finished(self, unit: _Unit) -> None:
         if unit.done:
@@ -182,10 +173,10 @@ class Writer:
 
     def _serve(self) -> None:
         while True:
-            self._asleep.acquire()
+            self._wake.wait()
+            self._wake.clear()
             began = time.thread_time()
             while self._units:
-                self._gather()
                 units = [self._units.popleft() for _ in range(min(MOST, len(self._units)))]
                 try:
                     self._commit(units)
@@ -198,12 +189,6 @@ class Writer:
                     began, before = time.thread_time(), began
                     self._payer.charge(began - before)
             if self.closed and not self._units:
-                return
-
-    def _gather(self) -> None:
-        """As long as nobody waits for what lies there, and it is not much, see whether more comes."""
-        while len(self._units) < FEW and not any(unit.awaited for unit in list(self._units)):
-            if self.closed or not self._asleep.acquire(timeout=LINGER_SECONDS):
                 return
 
     def _commit(self, units: Sequence[_Unit]) -> None:

@@ -8,12 +8,12 @@ import trio
 
 from automation.errors import TimedOut
 from automation.runner.plan import AT_ONCE, ENDLESS, ActionBody, PlannedStep, SetBody
-from automation.runner.prepared import Deed
 from automation.runner.record import StepRecord
 from automation.runner.retry import Interrupted, class_of, delay_before, is_worth
 from automation.runner.scope import Scope
 from automation.runner.sentences import sentence
 from automation.runner.walk import CONTROL, Walk
+from automation.templates import Template
 
 
 async def perform_action(walk: Walk, step: PlannedStep, place: str, scope: Scope, record: StepRecord) -> Any:
@@ -53,26 +53,27 @@ async def _attempt(walk: Walk, step: PlannedStep, place: str, scope: Scope, reco
     assert isinstance(step.body, ActionBody)
     data = {"action": step.kind, "attempt": record.attempts, "key": f"{walk.run.id}:{place}"}
     walk.history.note("started", place, data)
-    with walk.prepared(step.body.template, place, scope, record) as deed:
-        await walk.history.flush()
-        await walk.means.turns.take()  # one commit wakes many
-        if walk.fresh:
-            walk.fresh = False
-            walk.means.begun(walk.run)
-        seconds = step.timeout
-        if step.kind in AT_ONCE:
-            seconds = None
-        elif seconds is None and step.kind not in ENDLESS:
-            seconds = walk.means.automation.automation_timeout
-        return await within(seconds, deed)
+    await walk.history.flush()
+    await walk.means.turns.take()  # one commit wakes many
+    if walk.fresh:
+        walk.fresh = False
+        walk.means.begun(walk.run)
+    seconds = step.timeout
+    if step.kind in AT_ONCE:
+        seconds = None
+    elif seconds is None and step.kind not in ENDLESS:
+        seconds = walk.means.automation.automation_timeout
+    return await within(seconds, walk, step.body.template, place, scope, record)
 
 
-async def within(seconds: float | None, deed: Deed) -> Any:
+async def within(
+    seconds: float | None, walk: Walk, template: Template, place: str, scope: Scope, record: StepRecord
+) -> Any:
     """The result of an action; TimedOut when it takes longer."""
     if seconds is None:
-        return await deed.do()
+        return await walk.act(template, place, scope, record)
     with trio.CancelScope(deadline=trio.current_time() + seconds):  # half the cost of `fail_after`
-        return await deed.do()
+        return await walk.act(template, place, scope, record)
     raise TimedOut(f"took longer than {seconds:g} s")
 
 

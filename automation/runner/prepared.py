@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from automation.actions import ActionContext, build_action
+from automation.actions import build_action
 from automation.actions.form import Action
 from automation.actions.script import SCRIPTS
 from automation.templates import Template
@@ -21,19 +21,6 @@ class Prepared:
     action: Action
     given: Any
     variables: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """An action and all that it works with."""
-
-    action: Action
-    context: ActionContext
-
-    async def do(self) -> Any:
-        """Its result; WorldError when the world fails."""
-        executor = self.context.executor
-        return await executor.perform(self.action, self.context)
 
 
 def prepare(template: Template, see: Callable[[], Mapping[str, Any]]) -> Prepared:

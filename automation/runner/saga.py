@@ -99,8 +99,7 @@ async def _attempts(walk: Walk, undo: PlannedUndo, place: str, scope: Scope, rec
         walk.history.note("started", place, data)
         await walk.history.flush()
         try:
-            with walk.prepared(undo.template, place, scope, record) as deed:
-                record.result = await within(undo.timeout, deed)
+            record.result = await within(undo.timeout, walk, undo.template, place, scope, record)
         except CONTROL:
             raise
         except Exception as error:

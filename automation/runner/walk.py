@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
@@ -24,7 +24,7 @@ from automation.runner.brief import brief
 from automation.runner.history import Doubled, History, Unrecorded
 from automation.runner.mailbox import Mailbox
 from automation.runner.plan import Plan, PlannedStep
-from automation.runner.prepared import Deed, prepare
+from automation.runner.prepared import prepare
 from automation.runner.record import Run, StepRecord
 from automation.runner.retry import ConditionFailed, class_of
 from automation.runner.scope import SKIPPED, Frontier, Scope, StepFailed
@@ -298,9 +298,8 @@ class Walk:
         variables["steps"], variables["state"] = dict(scope.results), copy.copy(variables["state"])
         return variables
 
-    @contextlib.contextmanager
-    def prepared(self, template: Template, place: str, scope: Scope, record: StepRecord) -> Iterator[Deed]:
-        """Render an action, and begin with what nobody sees of it; within, it may be done once it is recorded."""
+    async def act(self, template: Template, place: str, scope: Scope, record: StepRecord) -> Any:
+        """Render an action and do it."""
         prepared = prepare(template, lambda: self._snapshot(scope))
         given = self.means.equipment.secrets.redact(prepared.given)  # first: half a secret would not be known again
         record.input = self.given[place] = brief(given, self.means.step_inputs)
@@ -315,12 +314,9 @@ class Walk:
             progress=lambda done, total: setattr(record, "progress", (done, total)),
             workflows=self.means.calls.of(self, place, record.attempts),
         )
-        draft = executor.draft(prepared.action, context)
         try:
-            yield Deed(prepared.action, replace(context, draft=draft) if draft is not None else context)
+            return await executor.perform(prepared.action, context)
         finally:
-            if draft is not None:
-                draft.discard()
             if context.undo:  # also what an attempt had done before it failed
                 self.undo[place] = [*self.undo.get(place, ()), *context.undo]
 

@@ -5,7 +5,6 @@ In the order in which an effect flows: `workspace` takes the call in the trio th
 note it in a `trail`; back in the trio thread the trail tells the kernel what to forget and the bus what happened.
 """
 
-from automation.workspace.drafts import Draft
 from automation.workspace.stats import FileStat
 from automation.workspace.trail import KernelCache, NoKernelCache
 from automation.workspace.trash import Trash
@@ -13,4 +12,4 @@ from automation.workspace.workspace import Reading, Workspace
 
 TEMPORARY_PREFIX = ".vexfs-tmp-"
 
-__all__ = ["TEMPORARY_PREFIX", "Draft", "FileStat", "KernelCache", "NoKernelCache", "Reading", "Trash", "Workspace"]
+__all__ = ["TEMPORARY_PREFIX", "FileStat", "KernelCache", "NoKernelCache", "Reading", "Trash", "Workspace"]

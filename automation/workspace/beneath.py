@@ -163,7 +163,7 @@ def place(root: Root, path: str, *, follow: bool = False, whole: bool = True) ->
             os.close(parent)
             parent = -1
             parent, above = _directory(root_fd, names[:-1])
-        if names[-1] in (CONTROL_NAME, TRASH_NAME) and same(parent, root_fd):
+        if names[-1] in (CONTROL_NAME, TRASH_NAME) and _same(parent, root_fd):
             raise OutsideError(0, f"automations do not touch /{names[-1].decode()}", path)
         root.require(child(above, names[-1]), whole=whole)
         yield Place(parent, names[-1], child(above, names[-1]))
@@ -225,8 +225,7 @@ def real_path(root: Root, fd: int) -> str:
     return join(_real(root.fd, fd))
 
 
-def same(one: int, other: int) -> bool:
-    """Whether two descriptors are of the same object."""
+def _same(one: int, other: int) -> bool:
     left, right = os.fstat(one), os.fstat(other)
     return (left.st_dev, left.st_ino) == (right.st_dev, right.st_ino)
 

@@ -64,7 +64,8 @@ def _make(root: Root, path: str, mode: int | None, trail: Trail) -> bool:
 def write_file(root: Root, path: str, data: bytes, mode: int | None, *, overwrite: bool, trail: Trail) -> str:
     """The whole content of a file, in one step. A replaced file hands on its mode, owner and attributes."""
     with beneath.place(root, path, follow=True) as at, staging.staged(at, mode or FILE_MODE) as new:
-        fill(new.fd, data)
+        with open(new.fd, "wb", closefd=False) as stream:
+            stream.write(data)
         _inherit(at, new.fd)
         if mode is not None:
             os.fchmod(new.fd, mode)
@@ -72,13 +73,6 @@ def write_file(root: Root, path: str, data: bytes, mode: int | None, *, overwrit
         trail.stale_entry(at.path)
         trail.note_file(at.path, os.fstat(new.fd), replaced)
         return at.path
-
-
-def fill(fd: int, data: bytes) -> None:
-    """Write all of it."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
 
 
 def _inherit(at: Place, fd: int) -> None:

@@ -34,7 +34,8 @@ class Staged:
         os.fsync(self.fd)
         replaced, inode = None, os.fstat(self.fd).st_ino
         try:
-            self.take(inode, trail)
+            self._take()
+            trail.undoable("made", self.target.path, inode=inode)
         except FileExistsError:
             if not overwrite:
                 raise
@@ -44,14 +45,12 @@ class Staged:
         beneath.sync_directory(self.target.parent)
         return replaced
 
-    def take(self, inode: int, trail: Trail) -> None:
-        """Give it the name of its target, which is free; FileExistsError if it is not."""
+    def _take(self) -> None:
         if self.name is None:
             os.link(beneath.handle(self.fd), self.target.name, dst_dir_fd=self.target.parent, follow_symlinks=True)
         else:
             rename_new(temporary_place(self.target, self.name), self.target)
             self.name = None
-        trail.undoable("made", self.target.path, inode=inode)
 
     def _named(self) -> Place:
         if self.name is None:
@@ -80,17 +79,13 @@ def staged(target: Place, mode: int) -> Iterator[Staged]:
 
 def _stage(target: Place, mode: int) -> Staged:
     try:
-        return Staged(unnamed(target, mode), target, None)
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=target.parent)
+        return Staged(fd, target, None)
     except (PermissionError, FileNotFoundError):
         raise
     except OSError:  # this filesystem has no O_TMPFILE
         name = temporary_name()
         return Staged(os.open(name, _CREATE, mode, dir_fd=target.parent), target, name)
-
-
-def unnamed(target: Place, mode: int) -> int:
-    """The descriptor of a new file without a name beside `target`; OSError where there is no such thing."""
-    return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=target.parent)
 
 
 def temporary_name() -> bytes:

@@ -15,7 +15,6 @@ from automation.events import Cause, SemanticEvent
 from automation.identity import EVERYWHERE, Identity, Territory, acting
 from automation.workspace import beneath, changes, copying, removal, stats, undoing
 from automation.workspace.beneath import Root
-from automation.workspace.drafts import LARGEST, Draft
 from automation.workspace.reasons import reason
 from automation.workspace.stats import FileStat
 from automation.workspace.trail import KernelCache, Trail
@@ -79,7 +78,6 @@ class Workspace:
         self._publish: Final = publish
         self._cache: Final = forget
         self._limiter: Final = trio.CapacityLimiter(_THREADS)
-        self._drafting: Final = trio.CapacityLimiter(_THREADS)  # another: who holds a draft may wait for a thread
 
     @property
     def root_fd(self) -> int:
@@ -124,32 +122,20 @@ class Workspace:
         parents: bool = False,
         cause: Cause | None = None,
         undo: Undo | None = None,
-        draft: Draft | None = None,
     ) -> str:
-        """Write a whole file in one step, or `append` in place; the path without symbolic links. With a `draft` of it
-        there is little left to do.
+        """Write a whole file in one step, or `append` in place; the path without symbolic links.
 
         A new file has mode 0644; a replaced one hands on its mode, owner and attributes unless `mode` is given.
         """
 
         def work(trail: Trail) -> str:
-            if made is not None and (made.path or made.name(trail)):
-                return made.settle()
             if parents:
                 changes.make_parents(self._root, path, trail)
             if append:
                 return changes.append_file(self._root, path, data, mode, trail)
             return changes.write_file(self._root, path, data, mode, overwrite=overwrite, trail=trail)
 
-        made = draft if draft is not None and await draft.sync() else None
-        first = None if made is None or self._root.identity is not None else made.name
-        return await self._change(f"write '{path}'", work, cause, undo, first)
-
-    def draft(self, path: str, data: bytes, mode: int | None = None) -> Draft | None:
-        """Begin with a write that may come, as far as nobody can see it; None where that cannot be. To be discarded."""
-        if len(data) > LARGEST or self._drafting.available_tokens < 1:
-            return None
-        return Draft(self._root, path, data, mode, self._drafting)
+        return await self._change(f"write '{path}'", work, cause, undo)
 
     async def copy(
         self,
@@ -382,15 +368,7 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise WorldError(f"cannot {what}: {reason(error)}") from error
 
-    async def _change(
-        self,
-        what: str,
-        work: Callable[[Trail], T],
-        cause: Cause | None,
-        undo: Undo | None = None,
-        first: Callable[[Trail], object] | None = None,
-    ) -> T:
-        """Do work in a thread; `first`, which is quick and does not raise, before that in this one."""
+    async def _change(self, what: str, work: Callable[[Trail], T], cause: Cause | None, undo: Undo | None = None) -> T:
         trail = Trail(cause, self.trash if undo is not None else None, self._root.identity)
 
         def done() -> T:
@@ -401,8 +379,6 @@ class Workspace:
                     self.trash.purge()
 
         try:
-            if first is not None:
-                first(trail)
             return await self._ask(what, done)
         finally:
             if undo is not None:
