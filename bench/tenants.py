@@ -88,7 +88,7 @@ triggers: {{path: "ann/in/*", types: file.closed, key: event.path}}
 concurrency: {{policy: parallel, limit: {limit}, queue: 1000}}
 steps: [{{{step}, on_error: continue}}]
 """
-HOLDERS: Final = 2  # scripts that only hold their memory; beside them two compute, as many as may, and all four fill it
+HOLDERS: Final = 3  # scripts that only hold their memory; beside them one computes, and all four fill it
 STEPS: Final = {
     "spin": """lua: {script: "local t = string.rep('x', 4e7) for i = 1, 2e7 do t = t end return #t"}""",
     "hold": """lua: {script: "local t = string.rep('x', 4e7) wait(3) return #t"}""",
