@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automation.actions import Recorder, build_action
@@ -76,7 +76,12 @@ ACTIONS = st.one_of(
 )
 
 
+LINK = {"type": "link", "target": "a", "path": "new", "overwrite": True}
+
+
 @settings(max_examples=40, deadline=None)
+@example([{"type": "write", "path": "new", "content": ""}, LINK, LINK])
+@example([LINK, {"type": "move", "source": "a", "target": "new", "overwrite": True}])
 @given(st.lists(ACTIONS, min_size=1, max_size=6))
 def test_any_sequence_of_actions_is_taken_back_exactly(actions):
     """Failed ones included: what they had done before they failed goes too. Undoing twice changes nothing more."""

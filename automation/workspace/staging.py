@@ -111,7 +111,9 @@ def rename_new(source: Place, target: Place) -> None:
 
 
 def publish_name(made: Place, target: Place, *, overwrite: bool, trail: Trail) -> None:
-    """Give what was made beside the target, under a temporary name, its own; FileExistsError if that is taken."""
+    """Give what was made beside the target, under a temporary name, its own; FileExistsError if that is taken. Where it
+    is what is there already, by another name, nothing is to be done, nor to be undone.
+    """
     inode = os.stat(made.name, dir_fd=made.parent, follow_symlinks=False).st_ino
     try:
         rename_new(made, target)
@@ -120,7 +122,8 @@ def publish_name(made: Place, target: Place, *, overwrite: bool, trail: Trail) -
         if not overwrite:
             raise
         before = os.stat(target.name, dir_fd=target.parent, follow_symlinks=False).st_ino
-        replace(made, target, before, inode, trail)
+        if before != inode:
+            replace(made, target, before, inode, trail)
 
 
 def replace(new: Place, target: Place, before: int, inode: int, trail: Trail) -> None:
