@@ -6,26 +6,27 @@ false keeps a listener from wanting to see.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from automation.makers import Maker, Makers
-from automation.patterns.conditions import ConditionSyntaxError, Literal, Node, Operation, Reference, parse
+from automation.patterns.conditions import (
+    COMPARE,
+    MIRRORED,
+    TEXT,
+    ConditionSyntaxError,
+    Literal,
+    Node,
+    Operation,
+    Reference,
+    parse,
+)
 
 _FIELDS: Final = ("uid", "gid", "comm")
-_MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _TESTS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    **COMPARE,
+    **TEXT,
     "in": lambda value, many: value in many,
-    "contains": operator.contains,
-    "startswith": str.startswith,
-    "endswith": str.endswith,
 }
 
 
@@ -54,8 +55,8 @@ def judged(node: Node, maker: Maker) -> bool | None:
             return some(judged(one, maker) for one in operands)
         case Operation(name, (Reference() as left, Literal(value))):
             return _compared(name, left, value, maker)
-        case Operation(name, (Literal(value), Reference() as right)) if name in _MIRRORED:
-            return _compared(_MIRRORED[name], right, value, maker)
+        case Operation(name, (Literal(value), Reference() as right)) if name in MIRRORED:
+            return _compared(MIRRORED[name], right, value, maker)
     return None
 
 

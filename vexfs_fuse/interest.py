@@ -66,10 +66,10 @@ class Interest:
         """Paths of the files that are open natively although somebody listens to their reads or writes by now."""
         owner = None if self._bus.downstream is None else self._bus.downstream.owner
         found = dict[str, None]()
-        for file in handles.all():
+        for file in (one for one in handles.all() if one.native):
             path, who = file.inode.path(), file.who
             tenant = "" if owner is None else owner(path, who.uid, who.gid)
-            if file.native and path not in found and self.listened(path, tenant, maker_of(who)):
+            if path not in found and self.listened(path, tenant, maker_of(who)):
                 found[path] = None
         return list(found)
 

@@ -13,7 +13,16 @@ from typing import Any, Final
 
 from automation.machines.outline import Value
 from automation.machines.scope import Scope
-from automation.patterns.conditions import ConditionSyntaxError, Literal, Node, Operation, Reference, parse
+from automation.patterns.conditions import (
+    COMPARE,
+    TEXT,
+    ConditionSyntaxError,
+    Literal,
+    Node,
+    Operation,
+    Reference,
+    parse,
+)
 
 _DIRECT: Final = frozenset(("seq", "ts", "path", "inode", "size", "offset", "length", "pid", "uid", "gid", "tenant"))
 
@@ -22,20 +31,7 @@ class Unsure(Exception):  # noqa: N818 - no error: CEL is to answer
     """A value that the closure does not judge."""
 
 
-_ORDER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _SUMS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-_TEXT: Final[Mapping[str, Callable[[str, str], bool]]] = {
-    "startswith": str.startswith,
-    "endswith": str.endswith,
-    "contains": operator.contains,
-}
 _NEGATION: Final = re.compile(r"!(?![=(])|\bnot\b|-\s*-")
 
 
@@ -60,12 +56,12 @@ def _value(node: Node) -> Value:
         case Operation("not", (operand,)):
             inner = _value(operand)
             return lambda scope: not _truth(inner(scope))
-        case Operation(name, (left, right)) if name in _ORDER:
-            return _comparison(_ORDER[name], _value(left), _value(right), equality=name in ("==", "!="))
+        case Operation(name, (left, right)) if name in COMPARE:
+            return _comparison(COMPARE[name], _value(left), _value(right), equality=name in ("==", "!="))
         case Operation(name, (left, right)) if name in _SUMS:
             return _sum(_SUMS[name], _value(left), _value(right))
-        case Operation(name, (left, right)) if name in _TEXT:
-            return _text_test(_TEXT[name], _value(left), _value(right))
+        case Operation(name, (left, right)) if name in TEXT:
+            return _text_test(TEXT[name], _value(left), _value(right))
     raise Unsure
 
 

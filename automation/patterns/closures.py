@@ -15,6 +15,7 @@ from automation import globs
 from automation.events import SemanticEvent
 from automation.expressions import EvaluationError, compile_condition
 from automation.patterns.conditions import (
+    ORDER,
     Aggregate,
     ConditionSyntaxError,
     Literal,
@@ -35,12 +36,6 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "*": operator.mul,
     "/": operator.truediv,
     "%": operator.mod,
-}
-_ORDERING: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
 }
 
 
@@ -136,7 +131,7 @@ def _field_test(name: str, get: Callable[[SemanticEvent], Any], constant: Any) -
         case "!=":
             return lambda event, run: get(event) != constant
         case "<" | "<=" | ">" | ">=":
-            compare = _ORDERING[name]
+            compare = ORDER[name]
 
             def ordered(event: SemanticEvent, run: Run) -> bool:
                 value = get(event)
@@ -155,7 +150,7 @@ def _field_test(name: str, get: Callable[[SemanticEvent], Any], constant: Any) -
 def _general_test(name: str, left: Value, right: Value) -> Check:
     test = _TESTS.get(name)
     if test is None:
-        compare = _ORDERING[name]
+        compare = ORDER[name]
 
         def test(a: Any, b: Any) -> bool:
             return a is not None and b is not None and compare(a, b) is True

@@ -13,8 +13,9 @@ reference is a field of the current event (`size`, `attrs.user`, `event.size`) o
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,20 @@ _METHODS: Final = {
 }
 _METHODS_ALL: Final = {**_METHODS, "endswith": "endswith", "glob": "glob"}
 _COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">")
+ORDER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"==": operator.eq, "!=": operator.ne, **ORDER}
+TEXT: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "startswith": str.startswith,
+    "endswith": str.endswith,
+    "contains": operator.contains,
+}
+MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+"""The same comparison with its sides changed."""
 _DEEPEST: Final = 60
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|min|h|d|w))+")
 _TOKEN: Final = re.compile(

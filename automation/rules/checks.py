@@ -8,7 +8,6 @@ closures do not judge, they leave to CEL, whose failure is an EvaluationError.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,7 +16,16 @@ from automation.expressions import compile_condition, compile_expression
 from automation.facts import event_facts
 from automation.globs import compile_globs
 from automation.index import Bound, Equality, Key
-from automation.patterns.conditions import ConditionSyntaxError, Literal, Node, Operation, Reference, parse
+from automation.patterns.conditions import (
+    MIRRORED,
+    ORDER,
+    ConditionSyntaxError,
+    Literal,
+    Node,
+    Operation,
+    Reference,
+    parse,
+)
 from automation.rules.fields import getter, within
 from automation.rules.forms import RULE_KEYS, MachineTest, RuleException, StateTest, Tree
 from automation.rules.vocabulary import Vocabulary
@@ -54,14 +62,7 @@ class Moment:
 
 Check = Callable[[SemanticEvent, Moment], bool]
 Read = Callable[[SemanticEvent, Moment], Any]
-_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _NUMBERS: Final = (int, float)
-_ORDER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 class _Unsure(Exception):  # noqa: N818 - no error: the answer is left to CEL
@@ -262,8 +263,8 @@ def _check(node: Node) -> Check:
             return lambda event, moment: not inner(event, moment)
         case Operation(name, (Reference() as left, Literal(constant))):
             return _field_check(name, left, constant)
-        case Operation(name, (Literal(constant), Reference() as right)) if name in _MIRRORED:
-            return _field_check(_MIRRORED[name], right, constant)
+        case Operation(name, (Literal(constant), Reference() as right)) if name in MIRRORED:
+            return _field_check(MIRRORED[name], right, constant)
         case Reference():
             return _field_check("==", node, True)
         case Literal(bool() as constant):
@@ -298,7 +299,7 @@ def _comparison(name: str, constant: Any) -> Callable[[Any], bool]:
             tests = [_equality(one) for one in constant]
             return lambda value: any(test(value) for test in tests)
         case "<" | "<=" | ">" | ">=" if isinstance(constant, int | float) and not isinstance(constant, bool):
-            return _order(_ORDER[name], constant)
+            return _order(ORDER[name], constant)
         case "startswith" | "endswith" | "contains" | "glob" if isinstance(constant, str):
             return _text_test(name, constant)
     raise _UnknownShape
